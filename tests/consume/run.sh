@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# run.sh subproject|pkgconfig SOURCE_DIR WORK_DIR
+#
+# Builds the project of that name beside this script against toadstone as a stranger would, and
+# runs it. The work directory is emptied first. CXX chooses the compiler.
+set -euo pipefail
+
+mode=$1 source_dir=$2 work_dir=$3
+here=$(cd "$(dirname "$0")" && pwd)
+
+fail() {
+    echo "consume/$mode: $*" >&2
+    exit 1
+}
+
+rm -rf "$work_dir"
+mkdir -p "$work_dir"
+cp -r "$here/$mode" "$work_dir/project"
+cp "$here/main.cpp" "$work_dir/project"
+cd "$work_dir/project"
+
+case $mode in
+subproject)
+    mkdir subprojects
+    ln -s "$source_dir" subprojects/toadstone
+    meson setup build
+    ninja -C build
+    meson introspect --targets build | grep -q '_test"' &&
+        fail "a superproject gets toadstone's tests without asking"
+    meson test -C build --print-errorlogs
+    ;;
+pkgconfig)
+    prefix=$work_dir/prefix
+    meson setup "$work_dir/build" "$source_dir" --prefix "$prefix" --libdir lib \
+        -Ddefault_library=both -Doptimization=0 \
+        -Dtests=disabled -Dexamples=disabled -Dbench=disabled
+    ninja -C "$work_dir/build"
+    meson install --no-rebuild -C "$work_dir/build"
+
+    [ -z "$(find "$prefix/include" -type l)" ] || fail "links were installed where files belong"
+    [ ! -e "$prefix/include/toadstone/runtime/uring" ] || fail "runtime/uring was installed"
+
+    export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+    make
+    LD_LIBRARY_PATH=$prefix/lib ./consumer-shared || fail "consumer-shared failed"
+    ./consumer-static || fail "consumer-static failed"
+    ;;
+*)
+    fail "the mode is subproject or pkgconfig"
+    ;;
+esac

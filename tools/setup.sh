@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Installs what toadstone is built and tested with, on Debian 12 or 13: setup.sh [--demo]
+#
+# --demo leaves out what only the tests need. Says nothing and needs neither root nor a network
+# when everything is there already.
+set -euo pipefail
+
+packages=(
+    g++ make meson ninja-build pkgconf python3 ccache
+    liburing-dev libboost-context-dev
+    libhttp-parser-dev nlohmann-json3-dev libcli11-dev
+    curl jq
+)
+[ "${1-}" = --demo ] || packages+=(
+    catch2
+    clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19
+    llvm-19 # its symbolizer gives clang's sanitizer reports names and lines
+    wrk netcat-openbsd
+)
+
+installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+missing=()
+for package in "${packages[@]}"; do
+    installed "$package" || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "setup: this installs Debian packages, and there is no apt-get here." \
+        "Needed: ${missing[*]}" >&2
+    exit 1
+fi
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "setup: run this as root or install sudo; missing: ${missing[*]}" >&2
+        exit 1
+    fi
+    as_root=(sudo)
+fi
+
+echo "setup: installing ${missing[*]}"
+# The array is empty for root, which old shells take for unset.
+apt=(${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get -qq)
+"${apt[@]}" update
+"${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null

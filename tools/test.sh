@@ -1,0 +1,175 @@
+#!/usr/bin/env bash
+# Installs the packages, builds toadstone in every configuration and runs all its tests.
+set -euo pipefail
+
+usage() {
+    cat <<'END'
+tools/test.sh [--no-install] [--quick] [--only NAME]...
+
+  --no-install   the packages are there, do not call apt-get
+  --quick        g++ alone, without sanitizers
+  --only NAME    this configuration, one of
+                 format gcc clang gcc-asan clang-asan gcc-tsan clang-tsan
+
+Builds in build/<configuration>. The last line counts the tests of all configurations; a
+configuration that does not build counts as one failed test.
+END
+}
+
+install=yes
+configurations=(format gcc clang gcc-asan clang-asan gcc-tsan clang-tsan)
+only=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --no-install) install=no ;;
+    --quick) configurations=(format gcc) ;;
+    --only) only+=("${2:?--only needs a name}") && shift ;;
+    --help | -h) usage && exit 0 ;;
+    *) usage >&2 && exit 2 ;;
+    esac
+    shift
+done
+[ ${#only[@]} -eq 0 ] || configurations=("${only[@]}")
+
+cd "$(dirname "$0")/.."
+started=$SECONDS
+passed=0 failed=0 skipped=0
+failures=build/failures.txt
+mkdir -p build
+: >"$failures"
+
+[ "$install" = no ] || bash tools/setup.sh
+
+cache=
+command -v ccache >/dev/null && cache='ccache '
+
+symbolizer=$(command -v llvm-symbolizer-19 || true)
+export ASAN_SYMBOLIZER_PATH=$symbolizer UBSAN_SYMBOLIZER_PATH=$symbolizer
+export TSAN_SYMBOLIZER_PATH=$symbolizer
+export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+
+# Runs what follows its first argument, a configuration's log file.
+logged() {
+    local log=$1
+    shift
+    echo "+ $*" >>"$log"
+    "$@" >>"$log" 2>&1 </dev/null
+}
+
+fail_whole() {
+    local name=$1 what=$2 log=$3
+    failed=$((failed + 1))
+    echo "$name: $what, see $log"
+    {
+        echo "== $name: $what ($log)"
+        grep -nE '(error|Error|ERROR)\b|FAILED|undefined reference' "$log" | head -n 20 || true
+        echo "-- the end of the log:"
+        tail -n 40 "$log"
+    } >>"$failures"
+}
+
+# Old ThreadSanitizer runtimes die at start-up where the kernel randomises more address bits
+# than they know of. Only without randomisation do the tests run then.
+tsan_launcher() {
+    local compiler=$1 program=build/tsan_start
+    echo 'int main() {}' >"$program.cpp"
+    "$compiler" -fsanitize=thread "$program.cpp" -o "$program" || return 0
+    for _ in $(seq 20); do
+        if "$program" 2>&1 | grep 'unexpected memory mapping' >/dev/null; then
+            echo "setarch $(uname -m) -R"
+            return
+        fi
+    done
+}
+
+# Adds the results of the last `meson test` in $1 to the counts, its failures to the report.
+count_results() {
+    local log=$1/meson-logs/testlog.json name=$2
+    local counts
+    if [ ! -s "$log" ]; then
+        fail_whole "$name" 'no test ran' "build/$name.log"
+        return
+    fi
+    read -r -a counts <<<"$(python3 tools/count_results.py "$log" "$name" "$failures")"
+    passed=$((passed + counts[0]))
+    failed=$((failed + counts[1]))
+    skipped=$((skipped + counts[2]))
+    echo "$name: ${counts[0]} passed, ${counts[1]} failed, ${counts[2]} skipped"
+}
+
+# run NAME COMPILER MULTIPLIER SETUP_OPTION...
+#
+# Sanitizers make programs slower, hence the multiplier of the tests' time-outs.
+run() {
+    local name=$1 compiler=$2 multiplier=$3
+    shift 3
+    local directory=build/$name log=build/$name.log begun=$SECONDS launcher=()
+    : >"$log"
+    echo "$name: building"
+
+    local setup=(env "CXX=$cache$compiler" meson setup "$directory"
+        -Dtests=enabled -Dexamples=enabled "$@")
+    # What an older configuration of the same name left may not fit: then start over.
+    if [ -d "$directory/meson-private" ]; then
+        logged "$log" "${setup[@]}" --reconfigure || logged "$log" rm -rf "$directory"
+    fi
+    if [ ! -d "$directory/meson-private" ] && ! logged "$log" "${setup[@]}"; then
+        fail_whole "$name" 'not configured' "$log"
+        return
+    fi
+    if ! logged "$log" ninja -C "$directory" -k 0; then
+        fail_whole "$name" 'not built' "$log"
+        return
+    fi
+
+    echo "$name: testing ($((SECONDS - begun)) s to build)"
+    case $name in
+    *-tsan) read -r -a launcher <<<"$(tsan_launcher "$compiler" 2>>"$log")" ;;
+    esac
+    rm -f "$directory"/meson-logs/testlog.*
+    # The exit status is in the counts.
+    logged "$log" "${launcher[@]}" \
+        meson test -C "$directory" --no-rebuild -t "$multiplier" || true
+    count_results "$directory" "$name"
+    echo "$name: done in $((SECONDS - begun)) s, log in $log"
+}
+
+format() {
+    local log=build/format.log
+    : >"$log"
+    local files
+    mapfile -t files < <(find runtime sync io include tests examples bench -name '*.[ch]pp')
+    if logged "$log" clang-format-19 --dry-run -Werror "${files[@]}"; then
+        passed=$((passed + 1))
+        echo "format: 1 passed, 0 failed"
+    else
+        fail_whole format 'clang-format would change files' "$log"
+    fi
+}
+
+# Sanitizers instrument enough to make g++ 12 warn about what it generated itself, so warnings
+# are errors in the plain builds only. Lightly optimised they build faster and show more frames.
+sanitized=(-Dbench=disabled -Doptimization=1 -Db_lundef=false)
+
+for configuration in "${configurations[@]}"; do
+    case $configuration in
+    format) format ;;
+    gcc) run gcc g++ 1 -Dbench=enabled -Dwerror=true ;;
+    clang) run clang clang++-19 1 -Dbench=enabled -Dwerror=true ;;
+    gcc-asan) run gcc-asan g++ 3 -Db_sanitize=address,undefined "${sanitized[@]}" ;;
+    clang-asan) run clang-asan clang++-19 3 -Db_sanitize=address,undefined "${sanitized[@]}" ;;
+    gcc-tsan) run gcc-tsan g++ 3 -Db_sanitize=thread "${sanitized[@]}" ;;
+    clang-tsan) run clang-tsan clang++-19 3 -Db_sanitize=thread "${sanitized[@]}" ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+    esac
+done
+
+[ ! -s "$failures" ] || { echo && cat "$failures" && echo; }
+echo "$((SECONDS - started)) s in all, $skipped skipped"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,305 @@
+#!/usr/bin/env python3
+"""Checks the shape of the tree: who includes whom, header guards, file lists, tests, layout.
+
+tidy.py [--root DIR]
+
+Prints one `file:line: sentence` for each finding and exits 1 if there is any. What clang-format
+and clang-tidy can say is left to them.
+"""
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+# Headers that another test than tests/<floor>/<name>_test.cpp covers.
+COVERED_BY = {}
+
+# The part of runtime/ that may talk to the kernel. All else in it is vocabulary.
+LOOP = {"runtime/loop.hpp", "runtime/loop.cpp"}
+
+# Downwards only. A kind of file on the left, the kinds it may include on the right; 'contents'
+# are the tables of contents in include/, which only users of the library need.
+MAY_INCLUDE = {
+    "vocabulary": {"vocabulary"},
+    "loop": {"vocabulary", "loop", "uring"},
+    "uring": {"vocabulary", "loop", "uring"},
+    "sync": {"vocabulary", "sync"},
+    "io": {"vocabulary", "loop", "uring", "io"},
+    "contents of runtime": {"vocabulary", "loop"},
+    "contents of sync": {"vocabulary", "sync"},
+    "contents of io": {"vocabulary", "loop", "io"},
+    "examples": {"contents", "vocabulary", "loop", "sync", "io"},
+    "bench": {"contents", "vocabulary", "loop", "sync", "io"},
+    "tests": {"contents", "vocabulary", "loop", "uring", "sync", "io"},
+}
+
+FLOORS = ("runtime", "sync", "io")
+PUBLIC_NEVER = re.compile(r"liburing(\.h|/.*)|sys/.*|iostream|functional")
+KERNEL = re.compile(r"liburing(\.h|/.*)|sys/.*|linux/.*|asm/.*")
+COLUMNS = 96
+MOST_LINES = {".hpp": 400, ".cpp": 700}
+
+INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
+SKIPPED_FOLDERS = {".git", ".cache", "build", "subprojects", "__pycache__"}
+
+
+class Tree:
+    def __init__(self, root):
+        self.root = root
+        self.findings = []
+        self.files = {}
+        for folder, folders, names in os.walk(root):
+            # Build directories of any name hold generated sources.
+            folders[:] = sorted(
+                f
+                for f in folders
+                if f not in SKIPPED_FOLDERS and not Path(folder, f, "meson-private").exists()
+            )
+            for name in sorted(names):
+                path = Path(folder, name)
+                if self.is_ours(path) and not path.is_symlink():
+                    text = path.read_bytes().decode("utf-8", "replace")
+                    self.files[path.relative_to(root).as_posix()] = text.split("\n")
+
+    @staticmethod
+    def is_ours(path):
+        return path.suffix in (".hpp", ".cpp", ".py", ".sh") or path.name in (
+            "meson.build",
+            "meson_options.txt",
+        )
+
+    def say(self, path, line, sentence):
+        self.findings.append((path, line, sentence))
+
+
+def kind_of(path):
+    """The row of MAY_INCLUDE that a path below the root belongs to, or None."""
+    top, _, rest = path.partition("/")
+    if path.startswith("runtime/uring/"):
+        return "uring"
+    if path in LOOP:
+        return "loop"
+    if top == "runtime":
+        return "vocabulary"
+    if path.startswith("include/toadstone/"):
+        return "contents of " + Path(path).stem
+    return top if rest and top in MAY_INCLUDE else None
+
+
+def path_meant(name):
+    """The path below the root that <toadstone/...> means."""
+    name = name.removeprefix("toadstone/")
+    return name if "/" in name else "include/toadstone/" + name
+
+
+def is_installed(path):
+    """Public headers, detail/ with them: what a user's compiler sees."""
+    kind = kind_of(path) or ""
+    floor = path.split("/")[0] in FLOORS or kind.startswith("contents")
+    return floor and path.endswith(".hpp") and kind != "uring"
+
+
+def is_floor(path):
+    return path.split("/")[0] in (*FLOORS, "include")
+
+
+def includes_of(lines):
+    for number, line in enumerate(lines, 1):
+        match = INCLUDE.match(line)
+        if match:
+            yield number, match[1] == '"', match[2]
+
+
+def check_includes(tree):
+    for path, lines in tree.files.items():
+        if not path.endswith((".hpp", ".cpp")):
+            continue
+        kind = kind_of(path)
+        for number, quoted, name in includes_of(lines):
+            if quoted:
+                check_quoted(tree, path, number, name)
+            elif name.startswith("toadstone/"):
+                check_own(tree, path, number, name, kind)
+            else:
+                check_foreign(tree, path, number, name, kind)
+
+
+def check_quoted(tree, path, number, name):
+    if is_floor(path):
+        tree.say(path, number, f'write <toadstone/...> instead of "{name}"')
+        return
+    meant = os.path.normpath(os.path.join(os.path.dirname(path), name))
+    if is_floor(meant) and meant in tree.files:
+        tree.say(path, number, f'write <toadstone/...>: "{name}" reaches into the library')
+
+
+def check_own(tree, path, number, name, kind):
+    meant = path_meant(name)
+    target = kind_of(meant)
+    if target and target.startswith("contents"):
+        target = "contents"
+    if meant not in tree.files:
+        tree.say(path, number, f"<{name}> does not exist")
+    elif kind in MAY_INCLUDE and target not in MAY_INCLUDE[kind]:
+        tree.say(path, number, f"<{name}> is out of reach: {kind} may not include {target}")
+    elif target == "uring" and is_installed(path):
+        tree.say(path, number, f"<{name}> is not installed, this header is")
+    elif "/detail/" in name and kind in ("examples", "bench"):
+        tree.say(path, number, f"<{name}> promises nothing: {kind} includes what users may")
+    elif "/detail/" in name and (kind or "").startswith("contents"):
+        tree.say(path, number, f"<{name}> is not for users, so it is in no table of contents")
+
+
+def check_foreign(tree, path, number, name, kind):
+    if is_installed(path) and PUBLIC_NEVER.fullmatch(name):
+        tree.say(path, number, f"a public header does not include <{name}>")
+    elif kind in ("vocabulary", "sync") and KERNEL.fullmatch(name):
+        tree.say(path, number, f"<{name}> is for those who talk to the kernel, {kind} does not")
+    elif kind == "examples" and name.startswith("liburing"):
+        tree.say(path, number, f"<{name}> is for the library, not for its users")
+
+
+def check_own_header_first(tree):
+    """A header that needs what its .cpp happened to include before it would go unnoticed."""
+    for path, lines in tree.files.items():
+        own = path.removesuffix(".cpp") + ".hpp"
+        if is_floor(path) and path.endswith(".cpp") and own in tree.files:
+            number, _, name = next(includes_of(lines), (1, False, ""))
+            if name != "toadstone/" + own:
+                tree.say(path, number, f"the first include is <toadstone/{own}>")
+
+
+def guard_of(path):
+    path = path.removeprefix("include/toadstone/")
+    return "TOADSTONE_" + re.sub(r"[^A-Za-z0-9]", "_", path).upper()
+
+
+def check_guards(tree):
+    for path, lines in tree.files.items():
+        if not path.endswith(".hpp"):
+            continue
+        numbered = enumerate(lines, 1)
+        directives = [(n, l.strip()) for n, l in numbered if l.lstrip().startswith("#")]
+        for number, directive in directives:
+            if re.match(r"#\s*pragma\s+once\b", directive):
+                tree.say(path, number, "#pragma once is defeated by a copied tree: use a guard")
+        guard = guard_of(path)
+        opening = [d.split("//")[0].split() for _, d in directives[:2]]
+        if opening != [["#ifndef", guard], ["#define", guard]]:
+            line = directives[0][0] if directives else 1
+            tree.say(path, line, f"the header opens with #ifndef {guard} and its #define")
+
+
+def listed(tree, path, suffixes, start=0, end=None):
+    """Quoted names in a meson.build, each with its line."""
+    names = {}
+    for number, line in enumerate(tree.files.get(path, [])[start:end], start + 1):
+        for name in re.findall(r"'([^']*)'", line.split("#")[0]):
+            if name.endswith(suffixes):
+                names.setdefault(name, number)
+    return names
+
+
+def check_lists(tree):
+    for folder in (*FLOORS, "include/toadstone"):
+        build = folder + "/meson.build"
+        names = listed(tree, build, (".hpp", ".cpp"))
+        for name, number in names.items():
+            path = f"{folder}/{name}"
+            if path not in tree.files:
+                tree.say(build, number, f"{name} does not exist")
+            elif kind_of(path) == "uring" and name.endswith(".hpp"):
+                tree.say(build, number, f"{name} would be installed, runtime/uring/ never is")
+        for path in tree.files:
+            if not path.startswith(folder + "/") or not path.endswith((".hpp", ".cpp")):
+                continue
+            name = path[len(folder) + 1 :]
+            if name not in names and (path.endswith(".cpp") or is_installed(path)):
+                tree.say(path, 1, f"{build} does not list this file")
+
+
+def check_tests(tree):
+    for header in tree.files:
+        floor, _, name = header.partition("/")
+        if floor in FLOORS and is_installed(header) and "/" not in name:
+            test = COVERED_BY.get(header, f"tests/{floor}/{name.removesuffix('.hpp')}_test.cpp")
+            if test not in tree.files:
+                tree.say(header, 1, f"there is no {test}")
+    for header in COVERED_BY:
+        if header not in tree.files:
+            tree.say("tools/tidy.py", 1, f"COVERED_BY names {header}, which does not exist")
+    check_test_lists(tree)
+
+
+def check_test_lists(tree):
+    """A test that is in no list never runs and looks like a test all along."""
+    build = "tests/meson.build"
+    lines = tree.files.get(build, [])
+    for floor in FLOORS:
+        start = next((n for n, l in enumerate(lines) if l.strip() == f"'{floor}': ["), None)
+        names = {}
+        if start is not None:
+            end = next(n for n, l in enumerate(lines) if n >= start and "]" in l)
+            names = listed(tree, build, "", start + 1, end)
+        for name, number in names.items():
+            if f"tests/{floor}/{name}_test.cpp" not in tree.files:
+                tree.say(build, number, f"there is no tests/{floor}/{name}_test.cpp")
+        for path in tree.files:
+            if path.startswith(f"tests/{floor}/") and path.endswith("_test.cpp"):
+                name = path.removeprefix(f"tests/{floor}/").removesuffix("_test.cpp")
+                if name not in names:
+                    tree.say(path, 1, f"{build} does not list this test")
+
+
+def check_text(tree):
+    for path, lines in tree.files.items():
+        cpp = path.endswith((".hpp", ".cpp"))
+        if cpp and not lines[0].startswith("//"):
+            tree.say(path, 1, "the first line is a comment that says the idea of the file")
+        # The text after the last newline is no line.
+        count, most = len(lines) - 1, MOST_LINES.get(Path(path).suffix)
+        if most and count > most:
+            tree.say(path, most, f"{count} lines are two ideas: at most {most}")
+        for number, line in enumerate(lines, 1):
+            if len(line) > COLUMNS:
+                tree.say(path, number, f"{len(line)} columns, at most {COLUMNS}")
+            if "\t" in line:
+                tree.say(path, number, "a tab")
+            if line != line.rstrip():
+                tree.say(path, number, "white space at the end of the line")
+            if cpp and re.match(r"\s*#\s*if\s+(0|false)\b", line):
+                tree.say(path, number, "disabled code: git remembers what was here")
+            if cpp and re.search(r"//.*(NOLINT|clang-format off)", line):
+                tree.say(path, number, "a suppression: change the code or the check")
+
+
+CHECKS = (
+    check_includes,
+    check_own_header_first,
+    check_guards,
+    check_lists,
+    check_tests,
+    check_text,
+)
+
+
+def tidy(root):
+    tree = Tree(Path(root))
+    for check in CHECKS:
+        check(tree)
+    return sorted(tree.findings)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--root", default=Path(__file__).resolve().parent.parent)
+    findings = tidy(parser.parse_args().root)
+    for path, line, sentence in findings:
+        print(f"{path}:{line}: {sentence}")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
