@@ -1,0 +1,25 @@
+// The table of contents of the runtime, for newcomers and examples.
+#ifndef TOADSTONE_RUNTIME_HPP
+#define TOADSTONE_RUNTIME_HPP
+
+#include <toadstone/runtime/as_outcome.hpp>
+#include <toadstone/runtime/cancel.hpp>
+#include <toadstone/runtime/checkpoint.hpp>
+#include <toadstone/runtime/finally.hpp>
+#include <toadstone/runtime/loop.hpp>
+#include <toadstone/runtime/outcome.hpp>
+#include <toadstone/runtime/poison.hpp>
+#include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/runtime/scope_guard.hpp>
+#include <toadstone/runtime/shield.hpp>
+#include <toadstone/runtime/sleep.hpp>
+#include <toadstone/runtime/spawn.hpp>
+#include <toadstone/runtime/task.hpp>
+#include <toadstone/runtime/task_scope.hpp>
+#include <toadstone/runtime/this_task.hpp>
+#include <toadstone/runtime/when_all.hpp>
+#include <toadstone/runtime/when_any.hpp>
+#include <toadstone/runtime/with_timeout.hpp>
+#include <toadstone/runtime/with_token.hpp>
+
+#endif

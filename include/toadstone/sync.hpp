@@ -1,0 +1,9 @@
+// The table of contents of the locks, for newcomers and examples.
+#ifndef TOADSTONE_SYNC_HPP
+#define TOADSTONE_SYNC_HPP
+
+#include <toadstone/sync/guard.hpp>
+#include <toadstone/sync/mutex.hpp>
+#include <toadstone/sync/policy.hpp>
+
+#endif

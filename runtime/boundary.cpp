@@ -1,0 +1,30 @@
+// What all boundaries share: completing, and passing a stop on.
+#include <toadstone/runtime/detail/boundary.hpp>
+
+#include <toadstone/runtime/executor.hpp>
+
+namespace toadstone::detail {
+
+void boundary::complete() noexcept {
+    ctx_->home().push(*ctx_);
+}
+
+void boundary::pass_on(cancel_reason reason) noexcept {
+    if (ctx_->deferred()) {
+        stopped_ = true;
+        stop_reason_ = reason;
+        complete();
+    } else {
+        ctx_->stop_and_schedule(reason);
+    }
+}
+
+void boundary::check_stopped() const {
+    if (stopped_) throw task_cancelled(stop_reason_);
+}
+
+void boundary::inherit_request(context& child) noexcept {
+    if (ctx_->should_stop()) child.request(ctx_->reason());
+}
+
+} // namespace toadstone::detail

@@ -1,0 +1,107 @@
+// Cancellation sources and tokens: one thread asks, others are told why.
+#ifndef TOADSTONE_RUNTIME_CANCEL_HPP
+#define TOADSTONE_RUNTIME_CANCEL_HPP
+
+#include <toadstone/runtime/cancel_reason.hpp>
+#include <toadstone/runtime/detail/cancel_state.hpp>
+
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <utility>
+
+namespace toadstone {
+
+/// Observes a cancellation_source. Cheap to copy; empty tokens are never cancelled.
+///
+/// Threads: every member may be called from any thread.
+class cancellation_token {
+public:
+    cancellation_token() = default;
+
+    [[nodiscard]] bool cancelled() const noexcept { return state_ && state_->requested(); }
+    /// The reason of the request, if there was one.
+    [[nodiscard]] std::optional<cancel_reason> reason() const noexcept {
+        return cancelled() ? std::optional(state_->reason()) : std::nullopt;
+    }
+    /// False for an empty token.
+    [[nodiscard]] bool can_be_cancelled() const noexcept { return static_cast<bool>(state_); }
+
+    /// A std::stop_token that is stopped when this token is cancelled (the reason is lost).
+    [[nodiscard]] std::stop_token to_stop_token() const;
+
+    friend bool operator==(const cancellation_token&, const cancellation_token&) = default;
+
+    /// For the library: the state behind the token.
+    explicit cancellation_token(detail::cancel_ref state) noexcept : state_(std::move(state)) {}
+    [[nodiscard]] const detail::cancel_ref& state() const noexcept { return state_; }
+
+private:
+    friend class cancellation_source;
+    detail::cancel_ref state_;
+};
+
+/// Asks whoever holds its tokens to stop. Copies share one state.
+///
+/// A request is sticky and idempotent; the first reason wins. It only sets flags and posts: no
+/// coroutine is resumed or destroyed inside cancel(), so it may be called with locks held.
+///
+/// Threads: cancel() from any thread.
+/// Lifetime: dropping the last source cancels nothing.
+class cancellation_source {
+public:
+    cancellation_source();
+    /// A source that is cancelled, with the same reason, when `parent` is.
+    explicit cancellation_source(const cancellation_token& parent);
+    /// A source that is cancelled when `parent` is stopped.
+    explicit cancellation_source(std::stop_token parent);
+
+    /// True for the first request.
+    bool cancel(cancel_reason reason = cancel_reason::requested) noexcept {
+        return state_->request(reason);
+    }
+    [[nodiscard]] bool cancelled() const noexcept { return state_->requested(); }
+    [[nodiscard]] cancellation_token token() const noexcept {
+        return cancellation_token(state_);
+    }
+
+private:
+    class parent_link;
+    detail::cancel_ref state_;
+    std::shared_ptr<void> link_;
+};
+
+/// Calls `fn(cancel_reason)` once if the token is cancelled while this object lives, on the
+/// thread that cancels; at once, in the constructor, if it is cancelled already. The destructor
+/// waits for a call that another thread is making. `fn` must not throw.
+template <class Fn>
+class cancellation_callback final : detail::cancel_listener {
+public:
+    cancellation_callback(cancellation_token token, Fn fn)
+        : token_(std::move(token)), fn_(std::move(fn)) {
+        if (!token_.can_be_cancelled()) return;
+        if (!token_.state()->listen(*this)) fn_(token_.state()->reason());
+    }
+    ~cancellation_callback() {
+        if (token_.can_be_cancelled()) token_.state()->leave(*this);
+    }
+
+private:
+    void cancelled(cancel_reason reason) noexcept override { fn_(reason); }
+
+    cancellation_token token_;
+    Fn fn_;
+};
+
+inline cancellation_source::cancellation_source(std::stop_token parent)
+    : cancellation_source() {
+    struct stop_it {
+        detail::cancel_ref state;
+        void operator()() const noexcept { state->request(cancel_reason::requested); }
+    };
+    link_ = std::make_shared<std::stop_callback<stop_it>>(std::move(parent), stop_it{state_});
+}
+
+} // namespace toadstone
+
+#endif

@@ -1,0 +1,207 @@
+// Building and describing the causes of poison.
+#include <toadstone/runtime/poison_cause.hpp>
+
+#include <toadstone/runtime/detail/context.hpp>
+
+#include <cstdlib>
+#include <cstring>
+#include <cxxabi.h>
+#include <new>
+#include <typeinfo>
+#include <vector>
+
+namespace toadstone::detail {
+namespace {
+
+// Causes made on this thread by an exception that nobody has caught yet. Usually empty, so the
+// runtime asks the flag first: it is read at the end of every slice.
+thread_local constinit bool some_unexplained = false;
+
+std::vector<std::shared_ptr<cause_state>>& unexplained() {
+    thread_local std::vector<std::shared_ptr<cause_state>> list;
+    return list;
+}
+
+cause_ref cause_without_memory() noexcept {
+    // Made before it is needed; its control block is never freed.
+    static const cause_ref* the = [] {
+        auto state = std::make_shared<cause_state>();
+        state->object = "mutex";
+        state->kind = poison_kind::declared;
+        state->why = "out of memory while the cause was recorded";
+        return new cause_ref(state);
+    }();
+    return *the;
+}
+
+[[maybe_unused]] const cause_ref made_early = cause_without_memory();
+
+std::string kind_and_reason(const cause_state& cause) {
+    const bool abandoned = cause.kind == poison_kind::abandoned;
+    return std::string(abandoned ? "was abandoned" : "was cancelled") + " (" +
+           std::string(to_string(cause.reason)) + ")";
+}
+
+} // namespace
+
+std::string describe_task(std::uint64_t id, std::string_view name) {
+    if (id == 0) return "a plain thread";
+    std::string text = "task " + std::to_string(id);
+    if (!name.empty()) text += " '" + std::string(name) + "'";
+    return text;
+}
+
+std::string describe_place(std::source_location where) {
+    if (where.line() == 0) return "?";
+    const char* file = where.file_name();
+    if (const char* slash = std::strrchr(file, '/')) file = slash + 1;
+    return std::string(file) + ":" + std::to_string(where.line());
+}
+
+std::string describe_exception(const std::exception_ptr& error) {
+    if (!error) return "an exception";
+    const auto type_name = [](const std::type_info* type) -> std::string {
+        if (!type) return "an exception of unknown type";
+        int status = 0;
+        char* plain = abi::__cxa_demangle(type->name(), nullptr, nullptr, &status);
+        std::string text = status == 0 && plain ? plain : type->name();
+        std::free(plain);
+        return text;
+    };
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& caught) {
+        return type_name(&typeid(caught)) + ": " + caught.what();
+    } catch (...) {
+        return type_name(abi::__cxa_current_exception_type());
+    }
+}
+
+std::exception_ptr cause_state::error() const {
+    const std::lock_guard hold(lock_);
+    return error_;
+}
+
+void cause_state::explain(std::exception_ptr error) {
+    const std::lock_guard hold(lock_);
+    if (!error_) error_ = std::move(error);
+}
+
+std::string cause_state::to_string() const {
+    std::string text = object + " poisoned: " + describe_task(task_id, task_name) + " ";
+    switch (kind) {
+    case poison_kind::exception:
+        text += "failed with " + describe_exception(error());
+        if (cancel_pending) text += " (a cancellation was pending too)";
+        break;
+    case poison_kind::cancelled:
+    case poison_kind::abandoned:
+        text += kind_and_reason(*this) + " at " + describe_place(interrupted_at);
+        break;
+    case poison_kind::declared:
+        text += "declared the data broken (" + why + ")";
+        break;
+    }
+    text += " holding the lock taken at " + describe_place(locked_at);
+    if (attempts) text += "; " + std::to_string(attempts) + " failed repair(s)";
+    if (previous) text += "; before that: " + previous->to_string();
+    for (char& each : text) {
+        if (each == '\n' || each == '\r') each = ' ';
+    }
+    return text;
+}
+
+const char* cause_state::text() const noexcept {
+    try {
+        std::unique_lock hold(lock_);
+        const bool explained = error_ != nullptr;
+        if (!text_.empty() && text_explained_ == explained) return text_.c_str();
+        hold.unlock();
+        std::string fresh = to_string();
+        hold.lock();
+        if (text_.empty()) {
+            text_ = std::move(fresh);
+        } else if (explained && !text_explained_) {
+            text_before_ = std::move(text_); // somebody may still hold its address
+            text_ = std::move(fresh);
+        }
+        text_explained_ = text_explained_ || explained;
+        return text_.c_str();
+    } catch (...) {
+        return "poisoned (out of memory while describing the cause)";
+    }
+}
+
+cause_ref make_cause(const poisoning& what) noexcept {
+    try {
+        auto cause = std::make_shared<cause_state>();
+        const slice_state slice = current_slice();
+        const context* task = slice.task;
+        if (slice.record && slice.record->task) task = slice.record->task;
+        cause->object = what.type;
+        if (!what.name.empty()) cause->object += " '" + std::string(what.name) + "'";
+        cause->locked_at = what.locked_at;
+        cause->when = std::chrono::system_clock::now();
+        if (task) {
+            cause->task_id = task->id();
+            cause->task_name = task->name();
+        }
+        bool in_flight = false;
+        if (!what.why.empty()) {
+            cause->kind = poison_kind::declared;
+            cause->why = what.why;
+        } else if (exceptions_in_slice() > 0) {
+            cause->kind = poison_kind::exception;
+            in_flight = true;
+        } else if (slice.record) {
+            const auto& record = *slice.record;
+            cause->reason = record.reason;
+            cause->interrupted_at = record.where;
+            switch (record.what) {
+            case teardown_record::kind::cancelled:
+                cause->kind = poison_kind::cancelled;
+                break;
+            case teardown_record::kind::abandoned:
+                cause->kind = poison_kind::abandoned;
+                break;
+            case teardown_record::kind::exception:
+                cause->kind = poison_kind::exception;
+                cause->explain(record.error);
+                break;
+            }
+        } else {
+            // A strict section that ended without returning, and without an exception that
+            // C++ could see: pthread_exit, a forced unwind.
+            cause->kind = poison_kind::abandoned;
+            cause->reason = cancel_reason::abandoned;
+        }
+        if (cause->kind == poison_kind::exception && task) {
+            cause->cancel_pending = task->requested();
+        }
+        if (what.previous) {
+            cause->attempts = what.previous->attempts + 1;
+            cause->previous = what.previous;
+        }
+        if (in_flight) {
+            unexplained().push_back(cause);
+            some_unexplained = true;
+        }
+        return cause;
+    } catch (...) {
+        return cause_without_memory();
+    }
+}
+
+void explain_causes(const std::exception_ptr& error) noexcept {
+    if (!some_unexplained) return;
+    for (const auto& cause : unexplained()) cause->explain(error);
+    forget_unexplained_causes();
+}
+
+void forget_unexplained_causes() noexcept {
+    if (!some_unexplained) return;
+    unexplained().clear();
+    some_unexplained = false;
+}
+
+} // namespace toadstone::detail

@@ -1,0 +1,193 @@
+// Boundaries: child contexts inside an awaiter, each with a cancellation state of its own.
+#ifndef TOADSTONE_RUNTIME_DETAIL_BOUNDARY_HPP
+#define TOADSTONE_RUNTIME_DETAIL_BOUNDARY_HPP
+
+#include <toadstone/runtime/detail/leaf.hpp>
+#include <toadstone/runtime/detail/result.hpp>
+#include <toadstone/runtime/outcome.hpp>
+#include <toadstone/runtime/task.hpp>
+
+#include <coroutine>
+#include <memory>
+#include <source_location>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace toadstone::detail {
+
+/// A leaf whose operation is child contexts. It completes when all of them have ended, and so
+/// nothing below the awaiting frame is left when that frame goes on or is torn down.
+class boundary : public leaf {
+public:
+    /// A child has ended; from the worker's loop.
+    virtual void child_ended(context& child) noexcept = 0;
+
+    boundary(const boundary&) = delete;
+    boundary& operator=(const boundary&) = delete;
+
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+
+protected:
+    boundary(context& ctx, std::source_location where) noexcept { bind(ctx, where); }
+    ~boundary() = default;
+
+    /// The awaiting task goes on.
+    void complete() noexcept;
+    /// The inside was cancelled by itself, so there is no result: the awaiting task stops for
+    /// the same reason. If it cannot be stopped (it defers), it goes on and `stopped()` is set.
+    void pass_on(cancel_reason reason) noexcept;
+    /// For await_resume: throws task_cancelled if pass_on() could not stop the task.
+    void check_stopped() const;
+    /// Starts a child with whatever request the awaiting task has pending.
+    void inherit_request(context& child) noexcept;
+
+private:
+    bool stopped_ = false;
+    cancel_reason stop_reason_ = cancel_reason::requested;
+};
+
+/// One child context with its result. Lives in a boundary.
+template <class T>
+class child final : public context {
+public:
+    child(context& parent, boundary& owner) noexcept : context(parent), owner_(owner) {}
+    ~child() = default;
+
+    void begin(task<T>&& body) noexcept { start(body.release(outcome), frame_); }
+
+    result<T> outcome;
+
+private:
+    void finish() noexcept override { owner_.child_ended(*this); }
+
+    boundary& owner_;
+    frame_owner frame_;
+};
+
+/// What co_await gives for an awaitable of the library.
+template <class A>
+struct await_result {
+    static auto probe(A& awaitable) {
+        if constexpr (convertible_to_awaiter<A>) {
+            using awaiter = decltype(static_cast<A&&>(awaitable).make_awaiter(
+                std::declval<context&>(), std::source_location()));
+            return std::type_identity<decltype(std::declval<awaiter&>().await_resume())>();
+        } else {
+            return std::type_identity<decltype(awaitable.await_resume())>();
+        }
+    }
+    using type = typename decltype(probe(std::declval<A&>()))::type;
+};
+template <class T>
+struct await_result<task<T>> {
+    using type = T;
+};
+template <class A>
+using await_result_t = typename await_result<std::remove_cvref_t<A>>::type;
+
+/// An awaitable inside a combinator: the place that a user wants to read of is the one where he
+/// awaits the combinator.
+template <class A>
+class located {
+public:
+    explicit located(A& inside) noexcept : inside_(inside) {}
+    decltype(auto) make_awaiter(context& ctx, std::source_location where) {
+        if (ctx.parent()) where = ctx.parent()->where();
+        if constexpr (convertible_to_awaiter<A>) {
+            return std::move(inside_).make_awaiter(ctx, where);
+        } else {
+            inside_.bind(ctx, where);
+            return std::move(inside_);
+        }
+    }
+
+private:
+    A& inside_;
+};
+
+template <class A>
+task<await_result_t<A>> run_awaitable(A awaitable) {
+    co_return co_await located<A>(awaitable);
+}
+
+/// Makes a task of any awaitable of the library, so that combinators take them all.
+template <class A>
+task<await_result_t<A>> as_task(A&& awaitable) {
+    static_assert(!std::is_lvalue_reference_v<A>, "hand the awaitable over: std::move(x)");
+    if constexpr (any_task<A>) {
+        return static_cast<A&&>(awaitable);
+    } else {
+        return run_awaitable<std::remove_cvref_t<A>>(static_cast<A&&>(awaitable));
+    }
+}
+
+/// An awaitable that can still be moved: it makes its awaiter, which cannot, when it is awaited.
+template <class Awaiter, class... Parts>
+class [[nodiscard("an awaitable does nothing until it is awaited")]] awaitable {
+public:
+    explicit awaitable(Parts&&... parts) noexcept : parts_(std::move(parts)...) {}
+
+    Awaiter make_awaiter(context& ctx, std::source_location where) && {
+        return std::apply(
+            [&](Parts&... parts) { return Awaiter(ctx, where, std::move(parts)...); }, parts_);
+    }
+
+private:
+    std::tuple<Parts...> parts_;
+};
+
+/// A boundary around one child.
+template <class T>
+class single_boundary : public boundary {
+public:
+    bool cancel(cancel_reason reason, bool force) noexcept override {
+        inside_->request(reason, force);
+        return false;
+    }
+    bool taken() noexcept override { return inside_->unwound(); }
+
+protected:
+    single_boundary(context& ctx, std::source_location where, task<T>&& body) noexcept
+        : boundary(ctx, where), body_(std::move(body)) {}
+    ~single_boundary() {
+        if (started_) std::destroy_at(&inside());
+    }
+
+    [[nodiscard]] child<T>& inside() noexcept { return *inside_; }
+
+    template <class Promise>
+    child<T>& prepare(std::coroutine_handle<Promise> frame) noexcept {
+        suspend_always(frame);
+        inside_ = std::construct_at(&place_.inside, *ctx_, static_cast<boundary&>(*this));
+        started_ = true;
+        return *inside_;
+    }
+    void begin() noexcept { inside_->begin(std::move(body_)); }
+
+    T take() {
+        check_stopped();
+        return inside_->outcome.take();
+    }
+    outcome<T> take_outcome() {
+        return outcome<T>::from(inside_->outcome, inside_->unwound(),
+                                inside_->unwound() ? inside_->reason()
+                                                   : cancel_reason::requested);
+    }
+
+private:
+    union place {
+        place() noexcept {}
+        ~place() {}
+        child<T> inside;
+    };
+
+    task<T> body_;
+    child<T>* inside_ = nullptr;
+    place place_;
+    bool started_ = false;
+};
+
+} // namespace toadstone::detail
+
+#endif

@@ -1,0 +1,112 @@
+// The shared state behind cancellation sources and tokens: a sticky reason and its listeners.
+#ifndef TOADSTONE_RUNTIME_DETAIL_CANCEL_STATE_HPP
+#define TOADSTONE_RUNTIME_DETAIL_CANCEL_STATE_HPP
+
+#include <toadstone/runtime/cancel_reason.hpp>
+#include <toadstone/runtime/detail/frame_pool.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace toadstone::detail {
+
+class cancel_state;
+
+/// Somebody to be told of a request, once. Told on the thread that requests.
+class cancel_listener {
+public:
+    cancel_listener() = default;
+    cancel_listener(const cancel_listener&) = delete;
+    cancel_listener& operator=(const cancel_listener&) = delete;
+
+protected:
+    ~cancel_listener() = default;
+    virtual void cancelled(cancel_reason reason) noexcept = 0;
+
+private:
+    friend class cancel_state;
+    cancel_listener* next_ = nullptr;
+    cancel_listener* previous_ = nullptr;
+    bool listed_ = false; // guarded by the state's lock
+};
+
+/// Counted by hand, so that a token is one pointer.
+class cancel_state : public pooled {
+public:
+    cancel_state() = default;
+    cancel_state(const cancel_state&) = delete;
+    cancel_state& operator=(const cancel_state&) = delete;
+
+    /// True for the first request. The listeners have been told when it returns.
+    bool request(cancel_reason reason) noexcept;
+
+    [[nodiscard]] bool requested() const noexcept {
+        return reason_.load(std::memory_order_acquire) != 0;
+    }
+    [[nodiscard]] cancel_reason reason() const noexcept {
+        return static_cast<cancel_reason>(reason_.load(std::memory_order_acquire) - 1);
+    }
+
+    /// Lists a listener. False, and not listed, when the request has been made already.
+    [[nodiscard]] bool listen(cancel_listener& listener) noexcept;
+
+    /// Takes a listener off. Waits for it if another thread is telling it just now.
+    void leave(cancel_listener& listener) noexcept;
+
+    /// Keeps `owned` alive until the state goes.
+    void keep(std::shared_ptr<void> owned);
+
+    void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void drop_reference() noexcept {
+        // (R) with (A) below: whoever frees the state sees what every other holder did to it.
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+
+    /// Guards with on_cancel::defer that the task holds. A hint to other threads; decided on
+    /// the home worker.
+    std::atomic<unsigned> deferrals{0};
+
+private:
+    ~cancel_state() = default;
+
+    std::atomic<std::uint32_t> references_{1};
+    std::atomic<std::uint8_t> reason_{0}; // 0, or reason + 1; set under lock_
+    std::mutex lock_;
+    cancel_listener* first_ = nullptr;               // guarded by lock_
+    std::atomic<cancel_listener*> telling_{nullptr}; // set under lock_
+    std::thread::id teller_;                         // guarded by lock_
+    std::shared_ptr<void> kept_;                     // guarded by lock_
+};
+
+/// A counted pointer to a cancel_state.
+class cancel_ref {
+public:
+    cancel_ref() = default;
+    explicit cancel_ref(cancel_state* adopted) noexcept : state_(adopted) {}
+    cancel_ref(const cancel_ref& other) noexcept : state_(other.state_) {
+        if (state_) state_->add_reference();
+    }
+    cancel_ref(cancel_ref&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    cancel_ref& operator=(cancel_ref other) noexcept {
+        std::swap(state_, other.state_);
+        return *this;
+    }
+    ~cancel_ref() {
+        if (state_) state_->drop_reference();
+    }
+    cancel_state* operator->() const noexcept { return state_; }
+    cancel_state& operator*() const noexcept { return *state_; }
+    explicit operator bool() const noexcept { return state_ != nullptr; }
+    friend bool operator==(const cancel_ref&, const cancel_ref&) = default;
+
+private:
+    cancel_state* state_ = nullptr;
+};
+
+} // namespace toadstone::detail
+
+#endif

@@ -1,0 +1,88 @@
+// The record behind poison_cause, and the few functions that describe tasks and exceptions.
+#ifndef TOADSTONE_RUNTIME_DETAIL_CAUSE_STATE_HPP
+#define TOADSTONE_RUNTIME_DETAIL_CAUSE_STATE_HPP
+
+#include <toadstone/runtime/detail/level.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <source_location>
+#include <string>
+#include <string_view>
+
+namespace toadstone {
+
+enum class poison_kind : unsigned char {
+    exception, ///< an exception left the section
+    cancelled, ///< the task was torn down inside the section
+    abandoned, ///< the frame was destroyed by its owner inside the section
+    declared,  ///< the holder said so: guard.poison(why)
+};
+
+namespace detail {
+
+/// What is known of one poisoning. Everything but `error_` and the text is set before the
+/// record is shared and never changes.
+struct cause_state {
+    poison_kind kind = poison_kind::cancelled;
+    cancel_reason reason = cancel_reason::requested; ///< for cancelled and abandoned
+    bool cancel_pending = false; ///< an exception, while a cancellation was pending too
+    unsigned attempts = 0;       ///< recoveries that failed since the lock was first poisoned
+    std::uint64_t task_id = 0;   ///< 0: a plain thread
+    std::string task_name;
+    std::string object; ///< "mutex", "mutex 'accounts'", "tcp stream to ..."
+    std::string why;    ///< for declared
+    std::source_location locked_at;
+    std::source_location interrupted_at; ///< for cancelled and abandoned
+    std::chrono::system_clock::time_point when;
+    std::shared_ptr<const cause_state> previous; ///< a failed repair: what was to be repaired
+
+    /// The exception, if it is known. An exception in flight cannot be named before somebody
+    /// catches it: when it leaves the coroutine, the runtime fills it in.
+    [[nodiscard]] std::exception_ptr error() const;
+    void explain(std::exception_ptr error);
+
+    [[nodiscard]] std::string to_string() const;
+    /// to_string(), kept as long as the record lives.
+    [[nodiscard]] const char* text() const noexcept;
+
+private:
+    mutable std::mutex lock_;
+    std::exception_ptr error_;            // guarded by lock_
+    mutable bool text_explained_ = false; // guarded by lock_
+    mutable std::string text_;            // guarded by lock_
+    mutable std::string text_before_;     // guarded by lock_; the text while unexplained
+};
+
+using cause_ref = std::shared_ptr<const cause_state>;
+
+/// What a guard knows when it dies where it should not.
+struct poisoning {
+    std::string_view type; ///< "mutex"
+    std::string_view name; ///< may be empty
+    std::source_location locked_at;
+    std::string_view why; ///< not empty: declared by the holder
+    cause_ref previous;   ///< a repair that failed
+};
+
+/// Builds the cause from the state of this thread: its slice, its task, its exception. Falls
+/// back to a shared record without details when memory is short.
+[[nodiscard]] cause_ref make_cause(const poisoning& what) noexcept;
+
+/// Drops the causes of this thread that still wait for their exception.
+void forget_unexplained_causes() noexcept;
+
+/// "task 17 'conn 127.0.0.1:50412'", or "a plain thread" for id 0.
+[[nodiscard]] std::string describe_task(std::uint64_t id, std::string_view name);
+/// "std::runtime_error: boom"; the demangled type alone for what is no std::exception.
+[[nodiscard]] std::string describe_exception(const std::exception_ptr& error);
+/// "tracker.cpp:88": the last part of the path and the line; "?" when unknown.
+[[nodiscard]] std::string describe_place(std::source_location where);
+
+} // namespace detail
+} // namespace toadstone
+
+#endif

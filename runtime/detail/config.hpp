@@ -1,0 +1,47 @@
+// Switches that depend on the compiler or on a sanitizer, and the assertion that reports misuse.
+#ifndef TOADSTONE_RUNTIME_DETAIL_CONFIG_HPP
+#define TOADSTONE_RUNTIME_DETAIL_CONFIG_HPP
+
+#if defined(__SANITIZE_ADDRESS__)
+#define TOADSTONE_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TOADSTONE_ASAN 1
+#endif
+#endif
+#ifndef TOADSTONE_ASAN
+#define TOADSTONE_ASAN 0
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define TOADSTONE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TOADSTONE_TSAN 1
+#endif
+#endif
+#ifndef TOADSTONE_TSAN
+#define TOADSTONE_TSAN 0
+#endif
+
+// g++ before 13 destroys some temporaries of a co_await expression twice (docs/cancellation.md).
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+#define TOADSTONE_OLD_GCC 1
+#else
+#define TOADSTONE_OLD_GCC 0
+#endif
+
+namespace toadstone::detail {
+
+/// Prints the sentence that is false, with its place, and aborts.
+[[noreturn, gnu::cold]] void contract_violated(const char* sentence, const char* file,
+                                               int line) noexcept;
+
+} // namespace toadstone::detail
+
+// Contract checks stay on in every build: a violated one means that somebody's data is wrong.
+#define TOADSTONE_ASSERT(condition, sentence)                                                  \
+    ((condition) ? void()                                                                      \
+                 : ::toadstone::detail::contract_violated(sentence, __FILE__, __LINE__))
+
+#endif

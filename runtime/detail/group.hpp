@@ -1,0 +1,108 @@
+// Several child contexts under one boundary: what when_all and when_any share.
+#ifndef TOADSTONE_RUNTIME_DETAIL_GROUP_HPP
+#define TOADSTONE_RUNTIME_DETAIL_GROUP_HPP
+
+#include <toadstone/runtime/detail/boundary.hpp>
+
+#include <coroutine>
+#include <cstddef>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+namespace toadstone::detail {
+
+template <class T>
+using no_void = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+
+/// A child of a group, without its type.
+class group_member : public context {
+public:
+    [[nodiscard]] virtual std::exception_ptr failure() const noexcept = 0;
+
+protected:
+    explicit group_member(context& parent) noexcept : context(parent) {}
+    ~group_member() = default;
+
+private:
+    friend class group_boundary;
+    group_member* next_ = nullptr;
+    bool ended_ = false;
+    std::size_t index_ = 0;
+};
+
+class group_boundary : public boundary {
+public:
+    bool cancel(cancel_reason reason, bool force) noexcept final;
+    bool taken() noexcept final { return nothing_to_deliver_; }
+    void child_ended(context& child) noexcept final;
+    [[nodiscard]] context& owner() noexcept { return *ctx_; }
+
+protected:
+    using boundary::boundary;
+    ~group_boundary() = default;
+
+    void add(group_member& member) noexcept;
+    /// Every member has been queued.
+    void begun() noexcept;
+    /// Asks all members but one, if given, that have not ended.
+    void request_others(const context* but, cancel_reason reason, bool force = false) noexcept;
+    [[nodiscard]] static std::size_t index_of(const context& member) noexcept;
+
+    /// One has ended; the others may have to be told.
+    virtual void one_ended(context& child, const std::exception_ptr& error) noexcept = 0;
+
+    bool nothing_to_deliver_ = false; ///< no value and no exception: the end was a cancellation
+    cancel_reason stop_reason_ = cancel_reason::requested;
+
+private:
+    group_member* first_ = nullptr;
+    group_member* last_ = nullptr;
+    std::size_t running_ = 0;
+    std::size_t count_ = 0;
+};
+
+/// What a child is built from, in one step, because contexts do not move.
+template <class T>
+struct group_start {
+    group_start(group_boundary& boundary, task<T>&& start) noexcept
+        : owner(boundary), body(std::move(start)) {}
+    group_boundary& owner;
+    task<T> body;
+};
+
+template <class T>
+class group_child final : public group_member {
+public:
+    group_child(group_start<T>&& from) noexcept // NOLINT: implicit, for the tuple
+        : group_member(from.owner.owner()), owner_(from.owner), body_(std::move(from.body)) {}
+
+    void begin() noexcept { start(body_.release(outcome_), frame_); }
+    no_void<T> take() {
+        if constexpr (std::is_void_v<T>) {
+            outcome_.take();
+            return {};
+        } else {
+            return outcome_.take();
+        }
+    }
+    [[nodiscard]] std::exception_ptr failure() const noexcept override {
+        return outcome_.error();
+    }
+
+private:
+    void finish() noexcept override { owner_.child_ended(*this); }
+
+    group_boundary& owner_;
+    task<T> body_;
+    result<T> outcome_;
+    frame_owner frame_;
+};
+
+} // namespace toadstone::detail
+
+#endif

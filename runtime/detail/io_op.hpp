@@ -1,0 +1,70 @@
+// One request to the kernel: the part of an operation that lives in the awaiting frame.
+#ifndef TOADSTONE_RUNTIME_DETAIL_IO_OP_HPP
+#define TOADSTONE_RUNTIME_DETAIL_IO_OP_HPP
+
+#include <toadstone/runtime/detail/leaf.hpp>
+
+#include <coroutine>
+#include <cstdint>
+
+struct io_uring_sqe;
+
+namespace toadstone::detail {
+
+class worker;
+
+/// A leaf that the kernel completes. The awaiting frame, and with it every buffer that the
+/// operation points to, lives until the operation's own last completion: a cancellation is
+/// asked for and then waited for like any other end.
+///
+///     idle -> waiting for a slot -> prepared -> submitted -> completed
+///
+/// Cancellation: waiting: taken at once. Prepared: the entry becomes a no-op, whose completion
+///     ends the operation. Submitted: the kernel is asked, once; only the operation's own
+///     completion decides. It was taken if the kernel says -ECANCELED, or -EINTR, with a request
+///     pending; every other result is delivered.
+class io_op : public leaf {
+public:
+    bool cancel(cancel_reason reason, bool force) noexcept override;
+    bool taken() noexcept override;
+
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (suspend(frame)) begin();
+    }
+
+protected:
+    io_op() = default;
+    io_op(const io_op&) = default; // until it is awaited
+    io_op& operator=(const io_op&) = default;
+    ~io_op() = default;
+
+    /// Fills a submission entry with everything but user_data. May be called later than the
+    /// suspension, when the ring has room; never twice.
+    virtual void fill(io_uring_sqe& entry) noexcept = 0;
+
+    /// Hands the operation to the worker's ring.
+    void begin() noexcept;
+
+    /// The completion's result: a count, a descriptor, or -errno.
+    [[nodiscard]] int result() const noexcept { return result_; }
+    /// Operations that the kernel must not be asked to cancel: close.
+    bool cancellable_ = true;
+
+private:
+    friend class worker;
+    enum class stage : unsigned char { idle, waiting, prepared, submitted, completed };
+
+    io_op* next_ = nullptr; // in the worker's list while waiting for a slot
+    io_op* previous_ = nullptr;
+    std::uint32_t slot_ = 0;
+    int result_ = 0;
+    stage stage_ = stage::idle;
+    bool cancel_sent_ = false;
+    unsigned position_ = 0; // of its entry in the submission queue, while prepared
+};
+
+} // namespace toadstone::detail
+
+#endif

@@ -1,0 +1,68 @@
+// The awaiter protocol: what every cancellation point implements.
+//
+//   cancelled early   the request was there before the operation started: taken at once
+//   cancel()          it has started: withdraw it now (true), or ask for its end (false)
+//   taken()           it has ended and a request is pending: hand it back (true) or deliver
+//
+// Completion wins: results are delivered, acquisitions are handed back.
+#ifndef TOADSTONE_RUNTIME_DETAIL_LEAF_HPP
+#define TOADSTONE_RUNTIME_DETAIL_LEAF_HPP
+
+#include <toadstone/runtime/detail/context.hpp>
+
+#include <coroutine>
+#include <source_location>
+
+namespace toadstone::detail {
+
+class leaf {
+public:
+    /// A request arrived while the leaf is pending. Home worker only. True: nothing is in
+    /// flight any more and no completion will come. False: the completion comes as usual.
+    virtual bool cancel(cancel_reason reason, bool force) noexcept = 0;
+
+    /// The leaf has completed, and a request is pending that nothing defers. True: what it
+    /// acquired has been handed back and the task ends here. False: its result is delivered.
+    virtual bool taken() noexcept = 0;
+
+    /// For await_transform: the task that awaits, and where.
+    void bind(context& ctx, std::source_location where) noexcept {
+        ctx_ = &ctx;
+        where_ = where;
+    }
+
+protected:
+    leaf() = default;
+    leaf(const leaf&) = default; // awaitables may be moved until they are awaited
+    leaf& operator=(const leaf&) = default;
+    ~leaf() = default;
+
+    /// For await_ready: false when the task has to stop or to let others run first.
+    [[nodiscard]] bool may_complete_at_once() noexcept {
+        return !ctx_->should_stop() && ctx_->spend();
+    }
+
+    /// First thing in await_suspend. False: the task stops here, start nothing.
+    template <class Promise>
+    [[nodiscard]] bool suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (ctx_->should_stop()) {
+            ctx_->stop_here(frame.promise(), where_);
+            return false;
+        }
+        ctx_->suspend_at(frame.promise(), this, where_);
+        return true;
+    }
+
+    /// First thing in await_suspend of what is no cancellation point by itself (a boundary).
+    template <class Promise>
+    void suspend_always(std::coroutine_handle<Promise> frame) noexcept {
+        ctx_->suspend_at(frame.promise(), this, where_);
+    }
+
+    context* ctx_ = nullptr;
+    std::source_location where_;
+};
+
+} // namespace toadstone::detail
+
+#endif

@@ -1,0 +1,68 @@
+// Slices and the level: how a guard learns whether it dies in normal control flow.
+//
+// Every time the runtime enters user code, to run it or to tear it down, a slice starts. The
+// level is the number of exceptions thrown since then and not yet caught, plus one if the slice
+// is a teardown. A guard poisons when it dies at a higher level than it was born.
+#ifndef TOADSTONE_RUNTIME_DETAIL_LEVEL_HPP
+#define TOADSTONE_RUNTIME_DETAIL_LEVEL_HPP
+
+#include <toadstone/runtime/cancel_reason.hpp>
+
+#include <exception>
+#include <source_location>
+
+namespace toadstone::detail {
+
+class context;
+class executor;
+
+/// Why a frame is being destroyed before it returned. Lives on the stack of whoever destroys.
+struct teardown_record {
+    enum class kind : unsigned char { cancelled, abandoned, exception };
+    kind what = kind::cancelled;
+    cancel_reason reason = cancel_reason::requested;
+    std::source_location where;    ///< the co_await at which the task was stopped
+    const context* task = nullptr; ///< whose frames these are
+    std::exception_ptr error;      ///< for kind::exception
+};
+
+/// What is saved and replaced whenever the runtime enters user code.
+struct slice_state {
+    unsigned base = 0;  ///< uncaught exceptions when the slice began
+    unsigned depth = 0; ///< 1 in a teardown slice
+    const teardown_record* record = nullptr;
+    context* task = nullptr; ///< the logical task that runs, if any
+};
+
+/// Starts a slice and returns the one that it interrupts.
+[[gnu::noinline]] slice_state enter_slice(context* task,
+                                          const teardown_record* record) noexcept;
+[[gnu::noinline]] void leave_slice(const slice_state& outer) noexcept;
+
+/// The level now. Not inlined: a compiler may not cache the address of a thread-local object
+/// across a suspension, after which the coroutine can be on another thread.
+[[gnu::noinline]] unsigned level() noexcept;
+
+/// Exceptions thrown in this slice and not yet caught.
+[[gnu::noinline]] unsigned exceptions_in_slice() noexcept;
+
+/// The slice that is active on this thread.
+[[gnu::noinline]] slice_state current_slice() noexcept;
+[[gnu::noinline]] context* current_context() noexcept;
+
+/// Opens a slice for the extent of a block.
+class slice_scope {
+public:
+    explicit slice_scope(context* task, const teardown_record* record = nullptr) noexcept
+        : outer_(enter_slice(task, record)) {}
+    ~slice_scope() { leave_slice(outer_); }
+    slice_scope(const slice_scope&) = delete;
+    slice_scope& operator=(const slice_scope&) = delete;
+
+private:
+    slice_state outer_;
+};
+
+} // namespace toadstone::detail
+
+#endif

@@ -1,0 +1,81 @@
+// A place for what a coroutine returns or throws; it outlives the coroutine's frame.
+#ifndef TOADSTONE_RUNTIME_DETAIL_RESULT_HPP
+#define TOADSTONE_RUNTIME_DETAIL_RESULT_HPP
+
+#include <exception>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace toadstone::detail {
+
+template <class T>
+class result {
+    // A reference is kept as a pointer.
+    using stored =
+        std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>, std::remove_cv_t<T>>;
+
+public:
+    result() noexcept {}
+    result(const result&) = delete;
+    result& operator=(const result&) = delete;
+    ~result() {
+        if (has_value_) std::destroy_at(&value_);
+    }
+
+    template <class U>
+    void set_value(U&& value) {
+        if constexpr (std::is_reference_v<T>) {
+            T bound = std::forward<U>(value);
+            std::construct_at(&value_, std::addressof(bound));
+        } else {
+            std::construct_at(&value_, std::forward<U>(value));
+        }
+        has_value_ = true;
+    }
+    void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
+
+    [[nodiscard]] bool has_value() const noexcept { return has_value_; }
+    [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
+
+    /// The value, moved out, or the exception, rethrown. One of them must be there.
+    T take() {
+        if (error_) std::rethrow_exception(std::move(error_));
+        if constexpr (std::is_reference_v<T>) {
+            return static_cast<T>(*value_);
+        } else {
+            return std::move(value_);
+        }
+    }
+
+private:
+    union {
+        stored value_;
+    };
+    std::exception_ptr error_;
+    bool has_value_ = false;
+};
+
+template <>
+class result<void> {
+public:
+    result() = default;
+    result(const result&) = delete;
+    result& operator=(const result&) = delete;
+
+    void set_value() noexcept { has_value_ = true; }
+    void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
+    [[nodiscard]] bool has_value() const noexcept { return has_value_; }
+    [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
+    void take() {
+        if (error_) std::rethrow_exception(std::move(error_));
+    }
+
+private:
+    std::exception_ptr error_;
+    bool has_value_ = false;
+};
+
+} // namespace toadstone::detail
+
+#endif

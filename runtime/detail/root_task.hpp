@@ -1,0 +1,126 @@
+// A spawned task without its type: the context, its place in the worker's list, its references.
+#ifndef TOADSTONE_RUNTIME_DETAIL_ROOT_TASK_HPP
+#define TOADSTONE_RUNTIME_DETAIL_ROOT_TASK_HPP
+
+#include <toadstone/runtime/cancel.hpp>
+#include <toadstone/runtime/detail/result.hpp>
+#include <toadstone/runtime/executor.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <string_view>
+
+namespace toadstone::detail {
+
+/// Whoever is to be told that a root has ended. One at a time.
+class root_waiter {
+public:
+    root_waiter() = default;
+    root_waiter(const root_waiter&) = default;
+    root_waiter& operator=(const root_waiter&) = default;
+
+protected:
+    ~root_waiter() = default;
+    /// On the root's home worker. Nothing of the root may be touched after the call.
+    virtual void root_ended() noexcept = 0;
+
+private:
+    friend class root_task;
+};
+
+/// A scope that a root belongs to. Outlives the root's run.
+class root_group {
+public:
+    /// On the root's home worker, before its waiter is told.
+    virtual void child_ended(root_task& child, std::exception_ptr failure) noexcept = 0;
+
+protected:
+    ~root_group() = default;
+};
+
+/// Reference counts: one for the run (start to finish), one for the handle, one for every
+/// request on its way.
+class root_task : public context, public pooled, private posted, private cancel_listener {
+public:
+    /// Begins the run. The task has one reference for the run and one for the handle.
+    void launch(promise_base& body, std::string_view name, const cancellation_token& token,
+                root_group* group);
+
+    /// Asks the task to stop, from any thread.
+    void request_from_anywhere(cancel_reason reason) noexcept;
+
+    /// Registers who is to be told. False if the task has ended already.
+    [[nodiscard]] bool wait(root_waiter& waiter) noexcept;
+    /// Takes the waiter back. False if it has been told, or is being told.
+    [[nodiscard]] bool stop_waiting(root_waiter& waiter) noexcept;
+
+    [[nodiscard]] bool ended() const noexcept {
+        return waiter_.load(std::memory_order_acquire) == ended_mark();
+    }
+    void mark_observed() noexcept { observed_ = true; }
+
+    void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void drop_reference() noexcept;
+
+    root_task* group_next = nullptr; ///< guarded by the group's lock
+    root_task* group_previous = nullptr;
+
+protected:
+    explicit root_task(executor& home) noexcept : context(home) {}
+    virtual ~root_task();
+    [[nodiscard]] virtual std::exception_ptr failure() const noexcept = 0;
+
+    frame_owner body_;
+
+private:
+    friend class executor;
+    /// Carries a request from another thread to the home worker; holds a reference meanwhile.
+    class request_post final : public posted {
+    public:
+        explicit request_post(root_task& task) noexcept : task_(task) {}
+
+    private:
+        void run_posted() noexcept override;
+        root_task& task_;
+    };
+
+    void begin() noexcept;
+    void finish() noexcept final;
+    void run_posted() noexcept final; ///< the launch from another thread
+    void cancelled(cancel_reason reason) noexcept final;
+    static root_waiter* ended_mark() noexcept;
+
+    root_task* next_ = nullptr;
+    root_task* previous_ = nullptr;
+    std::atomic<root_waiter*> waiter_{nullptr};
+    std::atomic<std::uint32_t> references_{2};
+    std::atomic<std::uint32_t> requesters_{0}; // threads inside request_from_anywhere
+    request_post request_post_{*this};
+    bool observed_ = false; ///< written by the one handle, read when the last reference goes
+    root_group* group_ = nullptr;
+    cancel_ref token_;
+    char* owned_name_ = nullptr;
+};
+
+template <class Fn>
+void executor::for_each_root(Fn&& fn) const {
+    for (const root_task* each = roots_; each; each = each->next_) fn(*each);
+}
+
+/// A spawned task with its result.
+template <class T>
+class typed_root final : public root_task {
+public:
+    explicit typed_root(executor& home) noexcept : root_task(home) {}
+    result<T> outcome;
+
+private:
+    [[nodiscard]] std::exception_ptr failure() const noexcept override {
+        return outcome.error();
+    }
+};
+
+} // namespace toadstone::detail
+
+#endif

@@ -1,0 +1,74 @@
+// Timers of one worker: a hierarchical wheel with O(1) arm and disarm and no allocation.
+#ifndef TOADSTONE_RUNTIME_DETAIL_TIMER_WHEEL_HPP
+#define TOADSTONE_RUNTIME_DETAIL_TIMER_WHEEL_HPP
+
+#include <chrono>
+#include <cstdint>
+
+namespace toadstone::detail {
+
+/// A timer that waits in a wheel. Lives in the frame of whoever waits; home worker only.
+class timer_node {
+public:
+    using clock = std::chrono::steady_clock;
+    timer_node() = default;
+    timer_node(const timer_node&) = delete;
+    timer_node& operator=(const timer_node&) = delete;
+    [[nodiscard]] bool armed() const noexcept { return level_ >= 0; }
+
+protected:
+    ~timer_node() = default;
+    /// Called once by the worker after the deadline; the timer is disarmed by then.
+    virtual void expired() noexcept = 0;
+
+private:
+    friend class timer_wheel;
+    timer_node* next_ = nullptr;
+    timer_node* previous_ = nullptr;
+    std::uint64_t tick_ = 0;
+    std::int8_t level_ = -1;
+    std::uint8_t slot_ = 0;
+};
+
+/// Eleven levels of 64 slots over ticks of one microsecond: level n holds what is due within
+/// 64^(n+1) ticks, and is spread over the level below when its slot comes up.
+///
+/// Source: Varghese and Lauck, "Hashed and hierarchical timing wheels" (1987), scheme 6.
+class timer_wheel {
+public:
+    using time_point = std::chrono::steady_clock::time_point;
+
+    /// Arms a timer. It never fires before `when`; at the earliest in the next advance().
+    void arm(timer_node& timer, time_point when) noexcept;
+    void disarm(timer_node& timer) noexcept;
+
+    /// Fires everything that is due. Returns how many fired.
+    unsigned advance(time_point now) noexcept;
+
+    /// A time at which advance() has to be called again: never later than the next deadline, and
+    /// possibly earlier, when a coarse slot must be spread. time_point::max() when empty.
+    [[nodiscard]] time_point next() const noexcept;
+    [[nodiscard]] bool empty() const noexcept { return armed_ == 0; }
+    [[nodiscard]] unsigned armed() const noexcept { return armed_; }
+
+private:
+    static constexpr int levels = 11; // 66 bits: every tick of a 64-bit clock has a place
+    static constexpr int slots = 64;
+
+    struct list {
+        timer_node* head = nullptr;
+        timer_node* tail = nullptr;
+    };
+
+    void insert(timer_node& timer) noexcept;
+    [[nodiscard]] bool earliest(int& level, int& slot, std::uint64_t& tick) const noexcept;
+
+    list slots_[levels][slots];
+    std::uint64_t occupied_[levels] = {};
+    std::uint64_t now_ = 0; // every tick up to and including this one has been processed
+    unsigned armed_ = 0;
+};
+
+} // namespace toadstone::detail
+
+#endif

@@ -1,0 +1,193 @@
+// The executor: what locks, timers and combinators know of the worker that runs a task.
+#ifndef TOADSTONE_RUNTIME_EXECUTOR_HPP
+#define TOADSTONE_RUNTIME_EXECUTOR_HPP
+
+#include <toadstone/runtime/detail/context.hpp>
+#include <toadstone/runtime/detail/timer_wheel.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+namespace toadstone {
+
+/// Where a spawned task runs. Its home never changes afterwards.
+class placement {
+public:
+    /// The spawning worker; from a plain thread, as any().
+    placement() = default;
+    static placement here() noexcept { return {}; }
+    /// The workers in turn.
+    static placement any() noexcept { return placement(-2); }
+    /// A certain worker, counted from 0, modulo their number.
+    static placement worker(unsigned index) noexcept {
+        return placement(static_cast<int>(index & 0xffff));
+    }
+    [[nodiscard]] bool is_here() const noexcept { return which_ == -1; }
+    [[nodiscard]] bool is_any() const noexcept { return which_ == -2; }
+    [[nodiscard]] unsigned index() const noexcept { return static_cast<unsigned>(which_); }
+
+private:
+    explicit placement(int which) noexcept : which_(which) {}
+    int which_ = -1;
+};
+
+} // namespace toadstone
+
+namespace toadstone::detail {
+
+/// Something to be done on a worker. The poster owns the node; a worker runs it once.
+class posted {
+public:
+    posted() = default;
+    posted(const posted&) = delete;
+    posted& operator=(const posted&) = delete;
+
+    /// It has been posted and has not run yet. Home worker only.
+    [[nodiscard]] bool waiting() const noexcept {
+        return waiting_.load(std::memory_order_acquire);
+    }
+
+protected:
+    ~posted() = default;
+    virtual void run_posted() noexcept = 0; ///< on the worker; may destroy *this
+
+private:
+    friend class executor;
+    posted* next_ = nullptr;
+    std::atomic<bool> waiting_{false};
+};
+
+class root_task;
+
+/// How another thread gets a worker out of its sleep. Never freed, only used again: whoever made
+/// a task ready may come to the wake-up when the task, and its worker, are gone already.
+class waker {
+public:
+    waker() = default;
+    waker(const waker&) = delete;
+    waker& operator=(const waker&) = delete;
+
+    /// The worker is about to sleep, or sleeps. Pairs with the inbox: the worker sets this and
+    /// then looks at its inbox, the other fills the inbox and then looks here; both
+    /// sequentially consistent, so at least one of them sees the other.
+    std::atomic<bool> asleep{false};
+    virtual void notify() noexcept = 0;
+
+protected:
+    ~waker() = default;
+};
+
+/// A home for contexts: a queue of those that are ready, an inbox for other threads, timers.
+/// The worker of runtime/loop.* is the only implementation that production uses; tests have
+/// one that they step by hand.
+///
+/// Threads: schedule() and post() from any thread; the rest on the home thread.
+class executor {
+public:
+    using clock = std::chrono::steady_clock;
+
+    executor(const executor&) = delete;
+    executor& operator=(const executor&) = delete;
+
+    /// Makes a context ready. It runs later, from the top of the worker's loop, never inside.
+    void schedule(context& ready) noexcept;
+
+    /// Has `work` run on the worker, later.
+    void post(posted& work) noexcept;
+
+    /// Makes ready without asking which thread this is. Home thread only.
+    void push(context& ready) noexcept {
+        ready.queue_link.next = nullptr;
+        (last_ ? last_->queue_link.next : first_) = &ready;
+        last_ = &ready;
+        ++queued_;
+    }
+
+    void arm(timer_node& timer, clock::time_point when) noexcept { timers_.arm(timer, when); }
+    void disarm(timer_node& timer) noexcept { timers_.disarm(timer); }
+    /// The time by the worker's clock, which a simulation may own.
+    [[nodiscard]] virtual clock::time_point now() const noexcept = 0;
+
+    /// The worker that a placement means, seen from this one.
+    [[nodiscard]] virtual executor& place(placement where) noexcept = 0;
+    /// How many workers the runtime has, this one included.
+    [[nodiscard]] virtual unsigned peer_count() const noexcept = 0;
+
+    /// Spawned here, and ended, since the beginning. Any thread.
+    [[nodiscard]] std::uint64_t roots_launched() const noexcept {
+        return launched_here_.load(std::memory_order_acquire) +
+               launched_elsewhere_.load(std::memory_order_acquire);
+    }
+    [[nodiscard]] std::uint64_t roots_ended() const noexcept {
+        return ended_.load(std::memory_order_acquire);
+    }
+    /// A root is on its way here. The thread that spawns.
+    void count_launch() noexcept;
+
+    [[nodiscard]] bool is_current() const noexcept { return current() == this; }
+    /// The executor whose loop this thread runs, or null.
+    [[nodiscard]] [[gnu::noinline]] static executor* current() noexcept;
+
+    /// Runs what other threads have posted, now. For whoever has to be sure that a node of his
+    /// is not in the inbox any more before he destroys it. Resumes no task.
+    void take_inbox() noexcept;
+
+    /// Spawned tasks whose home this is, for shutdown and its report. Home thread only.
+    void add_root(root_task& task) noexcept;
+    void remove_root(root_task& task) noexcept;
+    /// The very last thing that a root does here.
+    virtual void root_gone() noexcept;
+    /// Every root, now and later, is asked to stop. Home thread only.
+    void stop_roots(cancel_reason reason, bool force) noexcept;
+
+    /// Calls `fn(context)` for every root that has not ended. Home thread only.
+    template <class Fn>
+    void for_each_root(Fn&& fn) const;
+
+    /// Carries out a request, and those that it causes, one after the other. Home thread only.
+    void carry_out_request(context& ctx) noexcept;
+
+protected:
+    explicit executor(waker& waker) noexcept : waker_(&waker) {}
+    virtual ~executor();
+
+    /// Binds the thread to this executor; returns what it was bound to before.
+    [[gnu::noinline]] static executor* bind_thread(executor* to) noexcept;
+
+    /// Runs up to `most` ready contexts. Returns how many ran.
+    unsigned run_ready(unsigned most) noexcept;
+    [[nodiscard]] bool has_ready() const noexcept { return first_ != nullptr; }
+    [[nodiscard]] unsigned ready_count() const noexcept { return queued_; }
+    [[nodiscard]] bool inbox_empty() const noexcept {
+        return inbox_.load(std::memory_order_seq_cst) == nullptr &&
+               remote_ready_.load(std::memory_order_seq_cst) == nullptr;
+    }
+
+    timer_wheel timers_;
+    waker* const waker_;
+
+    [[nodiscard]] root_task* first_root() const noexcept { return roots_; }
+
+private:
+    root_task* roots_ = nullptr;
+    bool stopping_ = false;
+    bool stopping_by_force_ = false;
+    cancel_reason stop_reason_ = cancel_reason::shutdown;
+    std::atomic<std::uint64_t> launched_here_{0};      // written by the home thread
+    std::atomic<std::uint64_t> launched_elsewhere_{0}; // written by the others
+    std::atomic<std::uint64_t> ended_{0};              // written by the home thread
+    context* requests_first_ = nullptr;
+    context* requests_last_ = nullptr;
+    bool carrying_out_ = false;
+    context* first_ = nullptr;
+    context* last_ = nullptr;
+    unsigned queued_ = 0;
+    // (R) a push publishes the node; (A) take_inbox sees it. Newest first; reversed on taking.
+    std::atomic<posted*> inbox_{nullptr};
+    std::atomic<context*> remote_ready_{nullptr}; // as inbox_, for contexts
+};
+
+} // namespace toadstone::detail
+
+#endif

@@ -1,0 +1,108 @@
+// Groups of child contexts: counting the ends, telling the others, when_all and when_any.
+#include <toadstone/runtime/detail/group.hpp>
+
+#include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/finally.hpp>
+#include <toadstone/runtime/when_all.hpp>
+#include <toadstone/runtime/when_any.hpp>
+
+#include <cstdio>
+#include <stdexcept>
+#include <string>
+
+namespace toadstone::detail {
+
+void group_boundary::add(group_member& member) noexcept {
+    (last_ ? last_->next_ : first_) = &member;
+    last_ = &member;
+    member.index_ = count_++;
+    ++running_;
+    inherit_request(member);
+}
+
+void group_boundary::begun() noexcept {
+    if (running_ == 0) complete();
+}
+
+bool group_boundary::cancel(cancel_reason reason, bool force) noexcept {
+    request_others(nullptr, reason, force);
+    return false;
+}
+
+void group_boundary::request_others(const context* but, cancel_reason reason,
+                                    bool force) noexcept {
+    for (group_member* each = first_; each; each = each->next_) {
+        if (each != but && !each->ended_) each->request(reason, force);
+    }
+}
+
+std::size_t group_boundary::index_of(const context& member) noexcept {
+    return static_cast<const group_member&>(member).index_;
+}
+
+void group_boundary::child_ended(context& child) noexcept {
+    auto& member = static_cast<group_member&>(child);
+    member.ended_ = true;
+    one_ended(child, child.unwound() ? nullptr : member.failure());
+    if (--running_ > 0) return;
+    if (nothing_to_deliver_) {
+        pass_on(stop_reason_);
+    } else {
+        complete();
+    }
+}
+
+void all_of::one_ended(context& child, const std::exception_ptr& error) noexcept {
+    if (error) {
+        if (!first_failure_) {
+            first_failure_ = error;
+            nothing_to_deliver_ = false;
+            request_others(&child, cancel_reason::sibling_failed);
+        } else {
+            report_lost_failure(child, "another child of when_all", error);
+        }
+    } else if (child.unwound() && !first_failure_ && !nothing_to_deliver_) {
+        nothing_to_deliver_ = true;
+        stop_reason_ = child.reason();
+        request_others(&child, cancel_reason::sibling_failed);
+    }
+}
+
+void all_of::check() const {
+    check_stopped();
+    if (first_failure_) std::rethrow_exception(first_failure_);
+}
+
+void any_of::one_ended(context& child, const std::exception_ptr& error) noexcept {
+    if (decided_) {
+        if (error) report_lost_failure(child, "the loser of a race", error);
+        return;
+    }
+    if (child.unwound()) {
+        // Cancelled by itself or with the caller: it has nothing to win with.
+        if (!nothing_to_deliver_) stop_reason_ = child.reason();
+        nothing_to_deliver_ = true;
+        return;
+    }
+    decided_ = true;
+    nothing_to_deliver_ = false;
+    winner_ = index_of(child);
+    request_others(&child, cancel_reason::lost_race);
+}
+
+void throw_empty_race() {
+    throw std::invalid_argument("when_any() of no tasks would wait for ever");
+}
+
+void report_lost_failure(const context& task, const char* what,
+                         const std::exception_ptr& error) noexcept {
+    try {
+        const std::string line = "toadstone: " + describe_task(task.id(), task.name()) + ": " +
+                                 what + " failed: " + describe_exception(error);
+        std::fprintf(stderr, "%s\n", line.c_str());
+    } catch (...) {
+        std::fprintf(stderr, "toadstone: a failure was lost for want of memory\n");
+    }
+}
+
+} // namespace toadstone::detail

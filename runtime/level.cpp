@@ -1,0 +1,77 @@
+// The thread-local state behind slices and levels.
+#include <toadstone/runtime/detail/level.hpp>
+
+#include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/config.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cxxabi.h>
+
+namespace toadstone::detail {
+namespace {
+
+// The head of the Itanium C++ ABI's per-thread exception record. libstdc++ and libc++abi agree
+// on it; reading it directly costs a third of std::uncaught_exceptions().
+struct exception_globals {
+    void* caught;
+    unsigned uncaught;
+};
+
+struct thread_slice {
+    exception_globals* globals = nullptr;
+    slice_state now;
+};
+
+thread_local constinit thread_slice this_slice;
+
+exception_globals* globals_of(thread_slice& slice) noexcept {
+    if (!slice.globals) {
+        slice.globals = reinterpret_cast<exception_globals*>(abi::__cxa_get_globals());
+    }
+    return slice.globals;
+}
+
+} // namespace
+
+slice_state enter_slice(context* task, const teardown_record* record) noexcept {
+    auto& slice = this_slice;
+    const slice_state outer = slice.now;
+    slice.now.base = globals_of(slice)->uncaught;
+    slice.now.depth = record ? 1 : 0;
+    slice.now.record = record;
+    slice.now.task = task;
+    return outer;
+}
+
+void leave_slice(const slice_state& outer) noexcept {
+    auto& slice = this_slice;
+    if (globals_of(slice)->uncaught == 0) forget_unexplained_causes();
+    slice.now = outer;
+}
+
+unsigned level() noexcept {
+    auto& slice = this_slice;
+    return globals_of(slice)->uncaught - slice.now.base + slice.now.depth;
+}
+
+unsigned exceptions_in_slice() noexcept {
+    auto& slice = this_slice;
+    return globals_of(slice)->uncaught - slice.now.base;
+}
+
+slice_state current_slice() noexcept {
+    return this_slice.now;
+}
+
+context* current_context() noexcept {
+    return this_slice.now.task;
+}
+
+void contract_violated(const char* sentence, const char* file, int line) noexcept {
+    std::fprintf(stderr, "toadstone: %s (%s:%d)\n", sentence, file, line);
+    std::fflush(stderr);
+    std::abort();
+}
+
+} // namespace toadstone::detail

@@ -1,0 +1,160 @@
+// The runtime: workers, each with one thread, one ring and one run queue.
+#ifndef TOADSTONE_RUNTIME_LOOP_HPP
+#define TOADSTONE_RUNTIME_LOOP_HPP
+
+#include <toadstone/runtime/detail/root_task.hpp>
+#include <toadstone/runtime/spawn.hpp>
+#include <toadstone/runtime/task.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace toadstone {
+
+struct runtime_options {
+    /// Threads, each with its own ring. 0: one per processor that the process may use.
+    unsigned workers = 0;
+    /// Submission entries per ring, rounded up to a power of two. 0: 256.
+    unsigned ring_entries = 0;
+    /// Operations that one worker may have in flight; more wait for their turn. The completion
+    /// queue is sized after it. 0: 16384, or fewer where RLIMIT_MEMLOCK does not allow that.
+    unsigned max_operations = 0;
+    /// How long the destructor waits for cancelled tasks before it takes them by force.
+    std::chrono::milliseconds grace{5000};
+};
+
+/// io_uring cannot be used here. what() names the cause and the remedy.
+class ring_unavailable : public std::system_error {
+public:
+    enum class cause : unsigned char {
+        not_supported,  ///< ENOSYS: an old kernel, or a filter that hides the call
+        forbidden,      ///< EPERM or EACCES: a sysctl or a seccomp filter
+        memory,         ///< ENOMEM: RLIMIT_MEMLOCK, or memory itself
+        descriptors,    ///< EMFILE or ENFILE
+        missing_opcode, ///< the kernel lacks an operation that toadstone needs
+        other,
+    };
+    ring_unavailable(cause why, int error, const std::string& text)
+        : std::system_error(error, std::generic_category(), text), why_(why) {}
+    [[nodiscard]] cause why() const noexcept { return why_; }
+
+private:
+    cause why_;
+};
+
+/// A task that was still there when the grace of a shutdown was over.
+struct leftover_task {
+    std::uint64_t id = 0;
+    std::string name;
+    unsigned worker = 0;
+    std::string where; ///< "server.cpp:88", the co_await; or that it is running
+};
+
+struct shutdown_report {
+    std::vector<leftover_task> leftover;
+    [[nodiscard]] bool clean() const noexcept { return leftover.empty(); }
+    /// One line per task.
+    [[nodiscard]] std::string to_string() const;
+};
+
+namespace detail {
+
+class runtime_core;
+
+/// Blocks a plain thread until a root has ended.
+class thread_joiner final : root_waiter {
+public:
+    thread_joiner();
+    ~thread_joiner();
+    void wait(root_task& root);
+
+private:
+    struct state;
+    void root_ended() noexcept override;
+    std::unique_ptr<state> state_;
+};
+
+} // namespace detail
+
+/// Owns the workers. Tasks run on the workers' own threads; the thread that made the runtime is
+/// free, or waits in block_on().
+///
+/// Errors: the constructor throws ring_unavailable when io_uring cannot be used, and
+///     std::system_error when a thread cannot be started.
+/// Threads: spawn(), block_on() and shutdown() from any thread that is not one of its workers;
+///     spawn() from workers too.
+/// Lifetime: the destructor cancels what is left with cancel_reason::shutdown, waits for the
+///     grace, takes the rest by force (through shields), and waits for that. It returns when
+///     every frame is destroyed and the kernel holds no buffer.
+class runtime {
+public:
+    explicit runtime(runtime_options options = {});
+    ~runtime();
+    runtime(const runtime&) = delete;
+    runtime& operator=(const runtime&) = delete;
+
+    /// Runs a task and waits for it on this thread.
+    ///
+    /// Returns: its value. Errors: its exception; task_cancelled; std::logic_error on a worker
+    ///     of this runtime, which would wait for itself, and after shutdown().
+    template <class A>
+    detail::await_result_t<A> block_on(A&& body) {
+        using T = detail::await_result_t<A>;
+        check_block_on();
+        task<T> root_body = detail::as_task(std::forward<A>(body));
+        auto* root = new detail::typed_root<T>(choose({}));
+        const join_handle<T> keep(*root);
+        root->launch(root_body.release(root->outcome), "block_on", {}, nullptr);
+        detail::thread_joiner().wait(*root);
+        root->mark_observed();
+        if (root->unwound()) throw task_cancelled(root->reason());
+        return root->outcome.take();
+    }
+
+    /// Starts a task. Errors: std::logic_error after shutdown().
+    template <class A>
+    join_handle<detail::await_result_t<A>> spawn(A&& body, spawn_options options = {}) {
+        return detail::spawn_on(choose(options.where), detail::as_task(std::forward<A>(body)),
+                                options);
+    }
+
+    /// Cancels every task with cancel_reason::shutdown and waits for their end, at most `grace`.
+    /// Says which tasks are left, and where each of them is suspended. May be called again.
+    /// From its start on, spawn() from outside is refused.
+    shutdown_report shutdown(std::chrono::milliseconds grace);
+
+    [[nodiscard]] unsigned workers() const noexcept;
+
+    /// The optional features of io_uring that are in use, and those that are missing, prefixed
+    /// with "no ": "defer_taskrun", "no cqe_skip".
+    [[nodiscard]] std::vector<std::string> features() const;
+
+    /// Tasks that have been spawned and have not ended. Exact when nothing is running.
+    [[nodiscard]] std::size_t live_tasks() const noexcept;
+
+    /// Operations that the kernel has and has not completed, over all workers, the library's own
+    /// not counted. Exact when nothing is running.
+    [[nodiscard]] std::size_t operations_in_flight() const noexcept;
+
+private:
+    [[nodiscard]] detail::executor& choose(placement where);
+    void check_block_on() const;
+
+    std::unique_ptr<detail::runtime_core> core_;
+};
+
+/// A whole main(): makes a runtime, runs `body`, and returns its value; 1, with the reason on
+/// stderr, when it fails or io_uring cannot be used.
+int run(task<int> body, runtime_options options = {});
+/// As above; 0 when `body` returns. The value is meant to be returned from main().
+int run(task<void> body, runtime_options options = {});
+
+} // namespace toadstone
+
+#endif

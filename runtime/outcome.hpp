@@ -1,0 +1,105 @@
+// outcome<T>: how a task ended, as a value, an exception or a cancellation.
+#ifndef TOADSTONE_RUNTIME_OUTCOME_HPP
+#define TOADSTONE_RUNTIME_OUTCOME_HPP
+
+#include <toadstone/runtime/cancel_reason.hpp>
+#include <toadstone/runtime/detail/result.hpp>
+
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+namespace toadstone {
+
+/// Thrown to whoever wants the value of a task that was cancelled.
+class task_cancelled : public std::runtime_error {
+public:
+    explicit task_cancelled(cancel_reason reason)
+        : std::runtime_error("the task was cancelled (" + std::string(to_string(reason)) + ")"),
+          reason_(reason) {}
+    [[nodiscard]] cancel_reason reason() const noexcept { return reason_; }
+
+private:
+    cancel_reason reason_;
+};
+
+/// Thrown by with_timeout and with_deadline when the time is up.
+class timeout_error : public std::runtime_error {
+public:
+    timeout_error() : std::runtime_error("the operation did not finish in time") {}
+};
+
+/// How a task ended. Exactly one of has_value(), has_exception(), is_cancelled() is true.
+template <class T = void>
+class [[nodiscard]] outcome {
+    using held = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+    static_assert(!std::is_reference_v<T>, "outcome holds values; return a pointer instead");
+
+public:
+    [[nodiscard]] bool has_value() const noexcept { return how_.index() == 0; }
+    [[nodiscard]] bool has_exception() const noexcept { return how_.index() == 1; }
+    [[nodiscard]] bool is_cancelled() const noexcept { return how_.index() == 2; }
+    explicit operator bool() const noexcept { return has_value(); }
+
+    /// The value; rethrows the exception; throws task_cancelled.
+    decltype(auto) value() & { return access(*this); }
+    decltype(auto) value() const& { return access(*this); }
+    T value() && {
+        check();
+        if constexpr (!std::is_void_v<T>) return std::get<0>(std::move(how_));
+    }
+    /// Null unless has_exception().
+    [[nodiscard]] std::exception_ptr exception() const noexcept {
+        return has_exception() ? std::get<1>(how_) : nullptr;
+    }
+    /// Meaningful when is_cancelled().
+    [[nodiscard]] cancel_reason reason() const noexcept {
+        return is_cancelled() ? std::get<2>(how_) : cancel_reason::requested;
+    }
+
+    template <class... A>
+    static outcome of_value(A&&... value) {
+        return outcome(std::in_place_index<0>, std::forward<A>(value)...);
+    }
+    static outcome of_exception(std::exception_ptr error) {
+        return outcome(std::in_place_index<1>, std::move(error));
+    }
+    static outcome of_cancellation(cancel_reason reason) {
+        return outcome(std::in_place_index<2>, reason);
+    }
+
+    /// For the library: moves a result out.
+    static outcome from(detail::result<T>& result, bool unwound, cancel_reason reason) {
+        if (unwound) return of_cancellation(reason);
+        if (result.error()) return of_exception(result.error());
+        if constexpr (std::is_void_v<T>) {
+            return of_value();
+        } else {
+            return of_value(result.take());
+        }
+    }
+
+private:
+    template <std::size_t I, class... A>
+    explicit outcome(std::in_place_index_t<I> which, A&&... arguments)
+        : how_(which, std::forward<A>(arguments)...) {}
+
+    template <class Self>
+    static decltype(auto) access(Self& self) {
+        self.check();
+        if constexpr (!std::is_void_v<T>) return (std::get<0>(self.how_));
+    }
+    void check() const {
+        if (has_exception()) std::rethrow_exception(std::get<1>(how_));
+        if (is_cancelled()) throw task_cancelled(std::get<2>(how_));
+    }
+
+    std::variant<held, std::exception_ptr, cancel_reason> how_;
+};
+
+} // namespace toadstone
+
+#endif

@@ -1,0 +1,97 @@
+// poison<T>: the detection without a lock, for data that one task or thread owns.
+#ifndef TOADSTONE_RUNTIME_POISON_HPP
+#define TOADSTONE_RUNTIME_POISON_HPP
+
+#include <toadstone/runtime/detail/watch.hpp>
+#include <toadstone/runtime/poison_cause.hpp>
+
+#include <source_location>
+#include <string_view>
+#include <utility>
+
+namespace toadstone {
+
+template <class T>
+class poison;
+
+/// Access to the data of a poison<T>. Dying at a higher level than it was born, it poisons.
+///
+/// Lifetime: not longer than the poison<T>. Threads: as the data itself.
+template <class T>
+class [[nodiscard("name it: a temporary ends at once")]] poison_access {
+public:
+    poison_access(poison_access&& other) noexcept
+        : owner_(std::exchange(other.owner_, nullptr)), watch_(other.watch_) {}
+    poison_access& operator=(poison_access&&) = delete;
+    ~poison_access() {
+        if (owner_ && watch_.interrupted()) owner_->interrupted(watch_, {});
+    }
+
+    [[nodiscard]] T& operator*() const noexcept { return owner_->value_; }
+    [[nodiscard]] T* operator->() const noexcept { return &owner_->value_; }
+
+    /// From here on, leaving early does no harm.
+    void mark_consistent() noexcept { watch_.consistent = true; }
+    void mark_inconsistent() noexcept { watch_.consistent = false; }
+    /// Ends the access; never poisons.
+    void release() noexcept { owner_ = nullptr; }
+    /// Says that the data is broken.
+    void poison_now(std::string_view why) {
+        owner_->interrupted(watch_, why.empty() ? "no reason given" : why);
+    }
+    /// Says that the data is right again.
+    void clear_poison() noexcept { owner_->cause_ = {}; }
+
+private:
+    friend class poison<T>;
+    poison_access(poison<T>& owner, std::source_location where) noexcept
+        : owner_(&owner), watch_(detail::watch::begin(where)) {}
+
+    poison<T>* owner_;
+    detail::watch watch_;
+};
+
+/// A wrapper around data that one task or thread owns. An access that is interrupted, by an
+/// exception or by a teardown, poisons it; the next access reports that.
+///
+/// Threads: as T itself; there is no lock. Shape: T and one counted pointer.
+template <class T>
+class poison {
+public:
+    poison() = default;
+    explicit poison(T value, std::string_view name = {})
+        : value_(std::move(value)), name_(name) {}
+
+    /// Errors: poison_error when an earlier access was interrupted.
+    poison_access<T> access(std::source_location where = std::source_location::current()) {
+        if (cause_) throw poison_error(cause_);
+        return poison_access<T>(*this, where);
+    }
+    /// Access all the same: to look at the damage, or to repair it and clear_poison().
+    poison_access<T>
+    access_anyway(std::source_location where = std::source_location::current()) noexcept {
+        return poison_access<T>(*this, where);
+    }
+
+    [[nodiscard]] bool is_poisoned() const noexcept { return static_cast<bool>(cause_); }
+    /// Empty when healthy.
+    [[nodiscard]] poison_cause cause() const noexcept { return cause_; }
+
+private:
+    friend class poison_access<T>;
+    void interrupted(const detail::watch& watch, std::string_view why) noexcept {
+        cause_ = poison_cause(detail::make_cause({.type = "data",
+                                                  .name = name_,
+                                                  .locked_at = watch.where,
+                                                  .why = why,
+                                                  .previous = cause_.state()}));
+    }
+
+    T value_{};
+    std::string_view name_{}; // a literal, or something that outlives this
+    poison_cause cause_;
+};
+
+} // namespace toadstone
+
+#endif

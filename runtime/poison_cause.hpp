@@ -1,0 +1,90 @@
+// poison_cause and poison_error: why data is poisoned, by whom, and where.
+#ifndef TOADSTONE_RUNTIME_POISON_CAUSE_HPP
+#define TOADSTONE_RUNTIME_POISON_CAUSE_HPP
+
+#include <toadstone/runtime/cancel_reason.hpp>
+#include <toadstone/runtime/detail/cause_state.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <source_location>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace toadstone {
+
+/// What ended a critical section half-way: who was in it, why it ended, and where.
+///
+/// Shape: one counted pointer; copies share the record, which does not change once it is
+///     published (the exception of a section may become known a moment after the poison).
+/// Threads: every member from any thread. Calling a member of an empty cause is a contract
+///     violation, except for operator bool and to_string().
+class poison_cause {
+public:
+    poison_cause() = default;
+    explicit operator bool() const noexcept { return state_ != nullptr; }
+
+    [[nodiscard]] poison_kind kind() const noexcept { return state_->kind; }
+    /// For kinds cancelled and abandoned.
+    [[nodiscard]] cancel_reason reason() const noexcept { return state_->reason; }
+    /// For kind exception. Null when the exception was caught, outside the section, by a handler
+    /// of the user before the runtime could see it.
+    [[nodiscard]] std::exception_ptr exception() const { return state_->error(); }
+    /// An exception ended the section while a cancellation was pending as well.
+    [[nodiscard]] bool cancel_pending() const noexcept { return state_->cancel_pending; }
+    /// 0 for a plain thread.
+    [[nodiscard]] std::uint64_t task_id() const noexcept { return state_->task_id; }
+    [[nodiscard]] std::string_view task_name() const noexcept { return state_->task_name; }
+    [[nodiscard]] std::source_location locked_at() const noexcept { return state_->locked_at; }
+    /// The co_await at which the task was stopped; line 0 for kinds exception and declared.
+    [[nodiscard]] std::source_location interrupted_at() const noexcept {
+        return state_->interrupted_at;
+    }
+    [[nodiscard]] std::chrono::system_clock::time_point when() const noexcept {
+        return state_->when;
+    }
+    /// What the holder said, for kind declared.
+    [[nodiscard]] std::string_view why() const noexcept { return state_->why; }
+    /// Repairs that have failed since the data was first poisoned.
+    [[nodiscard]] unsigned attempts() const noexcept { return state_->attempts; }
+    /// The cause that a failed repair wanted to mend; empty for a first poisoning.
+    [[nodiscard]] poison_cause previous() const noexcept {
+        return poison_cause(state_->previous);
+    }
+    /// Contagion: the cause inside the poison_error that ended this section; empty if it was
+    /// something else.
+    [[nodiscard]] poison_cause linked() const;
+    /// Follows linked() and previous() to the first cause.
+    [[nodiscard]] poison_cause first() const;
+
+    /// The whole story in one line; "not poisoned" for an empty cause.
+    [[nodiscard]] std::string to_string() const {
+        return state_ ? state_->to_string() : "not poisoned";
+    }
+    friend bool operator==(const poison_cause&, const poison_cause&) = default;
+
+    /// For the library.
+    explicit poison_cause(detail::cause_ref state) noexcept : state_(std::move(state)) {}
+    [[nodiscard]] const detail::cause_ref& state() const noexcept { return state_; }
+
+private:
+    detail::cause_ref state_;
+};
+
+/// Thrown by whoever asks for data that is poisoned. Nothing is held when it is thrown.
+class poison_error : public std::runtime_error {
+public:
+    explicit poison_error(poison_cause cause);
+    [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
+    /// The whole story in one line.
+    [[nodiscard]] const char* what() const noexcept override;
+
+private:
+    poison_cause cause_;
+};
+
+} // namespace toadstone
+
+#endif

@@ -1,0 +1,123 @@
+// The life of a spawned task: launch, requests from anywhere, the end and who is told of it.
+#include <toadstone/runtime/detail/root_task.hpp>
+
+#include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/config.hpp>
+
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <utility>
+
+namespace toadstone::detail {
+
+root_waiter* root_task::ended_mark() noexcept {
+    class mark final : public root_waiter {
+        void root_ended() noexcept override {}
+    };
+    static mark the;
+    return &the;
+}
+
+root_task::~root_task() {
+    if (owned_name_) free_frame(owned_name_, std::strlen(owned_name_) + 1);
+}
+
+// On the thread that spawns; the home worker lists the task and queues its first run.
+void root_task::launch(promise_base& body, std::string_view name,
+                       const cancellation_token& token, root_group* group) {
+    group_ = group;
+    if (!name.empty()) {
+        owned_name_ = static_cast<char*>(allocate_frame(name.size() + 1));
+        std::memcpy(owned_name_, name.data(), name.size());
+        owned_name_[name.size()] = '\0';
+        for (char* each = owned_name_; *each; ++each) {
+            if (static_cast<unsigned char>(*each) < ' ') *each = ' '; // one line in every log
+        }
+    }
+    set_identity(next_task_id(), owned_name_);
+    if (token.can_be_cancelled()) token_ = token.state();
+    adopt(body, body_);
+    home().count_launch();
+    if (home().is_current()) {
+        begin();
+    } else {
+        home().post(*this);
+    }
+}
+
+void root_task::begin() noexcept {
+    home().add_root(*this);
+    home().push(*this);
+    if (token_ && !token_->listen(*this)) request(token_->reason());
+    if (requested()) act_on_request();
+}
+
+void root_task::run_posted() noexcept {
+    begin();
+}
+
+void root_task::request_post::run_posted() noexcept {
+    if (!task_.ended()) task_.act_on_request();
+    task_.drop_reference();
+}
+
+void root_task::request_from_anywhere(cancel_reason reason) noexcept {
+    // finish() waits for this count, so that the worker is still there for the post below.
+    requesters_.fetch_add(1, std::memory_order_seq_cst);
+    if (!ended() && flag_request(reason)) {
+        add_reference();
+        home().post(request_post_);
+    }
+    requesters_.fetch_sub(1, std::memory_order_release);
+}
+
+void root_task::cancelled(cancel_reason reason) noexcept {
+    request_from_anywhere(reason);
+}
+
+void root_task::finish() noexcept {
+    if (token_) token_->leave(*this);
+    home().remove_root(*this);
+    const std::exception_ptr error = unwound() ? nullptr : failure();
+    if (group_) {
+        observed_ = true; // the scope rethrows it
+        group_->child_ended(*this, error);
+    }
+    root_waiter* waiter = waiter_.exchange(ended_mark(), std::memory_order_seq_cst);
+    while (requesters_.load(std::memory_order_seq_cst) != 0) {
+        // A few instructions of another thread; it holds no lock and waits for nothing.
+    }
+    executor& here = home();
+    if (waiter) waiter->root_ended();
+    drop_reference();
+    here.root_gone();
+}
+
+bool root_task::wait(root_waiter& waiter) noexcept {
+    root_waiter* nobody = nullptr;
+    if (waiter_.compare_exchange_strong(nobody, &waiter, std::memory_order_acq_rel)) {
+        return true;
+    }
+    TOADSTONE_ASSERT(nobody == ended_mark(), "a task is joined by one waiter at a time");
+    return false;
+}
+
+bool root_task::stop_waiting(root_waiter& waiter) noexcept {
+    root_waiter* expected = &waiter;
+    return waiter_.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
+}
+
+void root_task::drop_reference() noexcept {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    if (!observed_ && !unwound()) {
+        if (const std::exception_ptr error = failure()) {
+            std::string line = "toadstone: " + describe_task(id(), name()) +
+                               " failed and nobody joined it: " + describe_exception(error);
+            std::fprintf(stderr, "%s\n", line.c_str());
+        }
+    }
+    delete this;
+}
+
+} // namespace toadstone::detail

@@ -1,0 +1,176 @@
+// spawn and join_handle: starting a task of its own, and learning how it ended.
+#ifndef TOADSTONE_RUNTIME_SPAWN_HPP
+#define TOADSTONE_RUNTIME_SPAWN_HPP
+
+#include <toadstone/runtime/cancel.hpp>
+#include <toadstone/runtime/detail/boundary.hpp>
+#include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/detail/root_task.hpp>
+#include <toadstone/runtime/executor.hpp>
+#include <toadstone/runtime/outcome.hpp>
+#include <toadstone/runtime/task.hpp>
+
+#include <coroutine>
+#include <cstdint>
+#include <source_location>
+#include <string_view>
+#include <utility>
+
+namespace toadstone {
+
+struct spawn_options {
+    std::string_view name{};    ///< for logs and causes; copied
+    placement where{};          ///< default: the spawning worker
+    cancellation_token token{}; ///< a request to it is a request to the task
+};
+
+namespace detail {
+
+/// Tells a task that joins another that it has ended.
+class join_leaf : public leaf, root_waiter {
+public:
+    bool cancel(cancel_reason, bool) noexcept override { return root_->stop_waiting(*this); }
+    bool taken() noexcept override { return false; } // the result is there: deliver it
+
+    [[nodiscard]] bool await_ready() noexcept {
+        return may_complete_at_once() && root_->ended();
+    }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (!suspend(frame)) return;
+        if (!root_->wait(*this)) ctx_->home().push(*ctx_);
+    }
+
+protected:
+    join_leaf(root_task& root, context& ctx, std::source_location where) noexcept
+        : root_(&root) {
+        bind(ctx, where);
+    }
+    ~join_leaf() = default;
+
+    root_task* root_;
+
+private:
+    void root_ended() noexcept override { ctx_->home().schedule(*ctx_); }
+};
+
+template <class T, bool AsOutcome>
+class [[nodiscard]] join_awaiter final : public join_leaf {
+public:
+    join_awaiter(typed_root<T>& root, context& ctx, std::source_location where) noexcept
+        : join_leaf(root, ctx, where) {}
+
+    auto await_resume() {
+        auto& root = static_cast<typed_root<T>&>(*root_);
+        root.mark_observed();
+        if constexpr (AsOutcome) {
+            return outcome<T>::from(root.outcome, root.unwound(),
+                                    root.unwound() ? root.reason() : cancel_reason::requested);
+        } else {
+            if (root.unwound()) throw task_cancelled(root.reason());
+            return root.outcome.take();
+        }
+    }
+};
+
+template <class T>
+class [[nodiscard]] outcome_of_join {
+public:
+    explicit outcome_of_join(typed_root<T>& root) noexcept : root_(&root) {}
+    join_awaiter<T, true> make_awaiter(context& ctx, std::source_location where) const {
+        return join_awaiter<T, true>(*root_, ctx, where);
+    }
+
+private:
+    typed_root<T>* root_;
+};
+
+/// The executor for a placement, seen from this thread. Throws std::logic_error outside a task.
+[[nodiscard]] executor& executor_for(placement where);
+
+} // namespace detail
+
+/// Joins a spawned task: `co_await handle` gives its value, rethrows its exception, or throws
+/// task_cancelled. The result can be fetched once. Dropping the handle detaches the task; an
+/// exception that nobody fetched is then printed with the task's name.
+///
+/// Cancellation: co_await is a cancellation point that ends the join, not the other task. A
+///     result that is there is delivered. cancel() asks the other task to stop.
+/// Threads: cancel() from any thread; the handle may be moved to another task or worker. At most
+///     one task awaits it at a time.
+template <class T>
+class [[nodiscard("dropping the handle detaches the task; say so with detach()")]] join_handle {
+public:
+    join_handle() = default;
+    join_handle(join_handle&& other) noexcept : root_(std::exchange(other.root_, nullptr)) {}
+    join_handle& operator=(join_handle&& other) noexcept {
+        join_handle(std::move(other)).swap(*this);
+        return *this;
+    }
+    ~join_handle() { detach(); }
+    void swap(join_handle& other) noexcept { std::swap(root_, other.root_); }
+
+    /// Asks the task to stop. Only sets a flag and posts: nothing is resumed or destroyed here.
+    void cancel(cancel_reason reason = cancel_reason::requested) noexcept {
+        if (root_) root_->request_from_anywhere(reason);
+    }
+    /// It has ended; joining it does not wait.
+    [[nodiscard]] bool done() const noexcept { return root_ && root_->ended(); }
+    [[nodiscard]] bool valid() const noexcept { return root_ != nullptr; }
+    [[nodiscard]] std::uint64_t id() const noexcept { return root_ ? root_->id() : 0; }
+
+    /// Gives the task up: it runs on by itself.
+    void detach() noexcept {
+        if (root_) std::exchange(root_, nullptr)->drop_reference();
+    }
+
+    /// `co_await handle.outcome()` gives the end as a value and never throws.
+    [[nodiscard]] detail::outcome_of_join<T> outcome() noexcept {
+        check();
+        return detail::outcome_of_join<T>(*root_);
+    }
+
+    /// For the library.
+    explicit join_handle(detail::typed_root<T>& root) noexcept : root_(&root) {}
+    detail::join_awaiter<T, false> make_awaiter(detail::context& ctx,
+                                                std::source_location where) {
+        check();
+        return detail::join_awaiter<T, false>(*root_, ctx, where);
+    }
+
+private:
+    void check() const {
+        TOADSTONE_ASSERT(root_ != nullptr, "a join_handle that is empty cannot be joined");
+    }
+
+    detail::typed_root<T>* root_ = nullptr;
+};
+
+namespace detail {
+
+template <class T>
+join_handle<T> spawn_on(executor& home, task<T>&& body, const spawn_options& options,
+                        root_group* group = nullptr) {
+    auto* root = new typed_root<T>(home);
+    join_handle<T> handle(*root);
+    root->launch(body.release(root->outcome), options.name, options.token, group);
+    return handle;
+}
+
+} // namespace detail
+
+/// Starts a task of its own. It runs later, never inside this call.
+///
+/// From inside a task it runs on the same worker unless the options say otherwise.
+/// Errors: std::logic_error outside a task (use runtime::spawn there); std::bad_alloc.
+/// Cancellation: not a cancellation point. The new task does not inherit the caller's requests;
+///     a task_scope's children do.
+template <class A>
+join_handle<detail::await_result_t<A>> spawn(A&& body, spawn_options options = {}) {
+    return detail::spawn_on(detail::executor_for(options.where),
+                            detail::as_task(std::forward<A>(body)), options);
+}
+
+} // namespace toadstone
+
+#endif

@@ -1,0 +1,91 @@
+// A scope's bookkeeping: its children, the first failure, and the end.
+#include <toadstone/runtime/task_scope.hpp>
+
+#include <toadstone/runtime/finally.hpp>
+
+#include <utility>
+
+namespace toadstone {
+
+void task_scope::add(detail::root_task& child) noexcept {
+    const std::lock_guard hold(lock_);
+    TOADSTONE_ASSERT(count_ > 0 || body_running_, "a scope that has ended takes no children");
+    child.group_next = first_;
+    child.group_previous = nullptr;
+    if (first_) first_->group_previous = &child;
+    first_ = &child;
+    ++count_;
+}
+
+// The child may have ended by now, but its handle keeps the record alive.
+void task_scope::after_launch(detail::root_task& child) noexcept {
+    std::optional<cancel_reason> reason;
+    {
+        const std::lock_guard hold(lock_);
+        reason = cancelled_;
+    }
+    if (reason) child.request_from_anywhere(*reason);
+}
+
+void task_scope::cancel(cancel_reason reason) noexcept {
+    bool body = false;
+    {
+        const std::lock_guard hold(lock_);
+        if (cancelled_) return;
+        cancelled_ = reason;
+        for (auto* each = first_; each; each = each->group_next) {
+            each->request_from_anywhere(reason); // flags and posts, nothing else
+        }
+        body = body_running_;
+    }
+    if (body) stop_body(reason);
+}
+
+std::size_t task_scope::size() const noexcept {
+    const std::lock_guard hold(lock_);
+    return count_;
+}
+
+void task_scope::note_failure(detail::context& who,
+                              const std::exception_ptr& failure) noexcept {
+    if (!failure) return;
+    bool first = false;
+    bool same = false;
+    {
+        const std::lock_guard hold(lock_);
+        first = !first_failure_;
+        if (first) first_failure_ = failure;
+        same = first_failure_ == failure; // the body joined the child that failed
+    }
+    if (first) {
+        cancel(cancel_reason::sibling_failed);
+    } else if (!same) {
+        detail::report_lost_failure(who, "another child of the scope", failure);
+    }
+}
+
+void task_scope::child_ended(detail::root_task& child, std::exception_ptr failure) noexcept {
+    note_failure(child, failure);
+    bool last = false;
+    {
+        const std::lock_guard hold(lock_);
+        (child.group_previous ? child.group_previous->group_next : first_) = child.group_next;
+        if (child.group_next) child.group_next->group_previous = child.group_previous;
+        last = --count_ == 0 && !body_running_;
+    }
+    if (last) all_ended();
+}
+
+void task_scope::body_ended(detail::context& body, std::exception_ptr failure) noexcept {
+    note_failure(body, failure);
+    if (body.unwound()) cancel(body.reason());
+    bool last = false;
+    {
+        const std::lock_guard hold(lock_);
+        body_running_ = false;
+        last = count_ == 0;
+    }
+    if (last) all_ended();
+}
+
+} // namespace toadstone

@@ -1,0 +1,183 @@
+// task_scope: tasks that never outlive the block that started them.
+#ifndef TOADSTONE_RUNTIME_TASK_SCOPE_HPP
+#define TOADSTONE_RUNTIME_TASK_SCOPE_HPP
+
+#include <toadstone/runtime/detail/boundary.hpp>
+#include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/spawn.hpp>
+
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+namespace toadstone {
+
+/// A nursery: with_scope() ends only when every task spawned into it has.
+///
+/// Threads: spawn() and cancel() from any task of the scope, on any worker.
+/// Lifetime: the reference that with_scope() hands to its body is good until with_scope() ends.
+class task_scope : detail::root_group {
+public:
+    task_scope(const task_scope&) = delete;
+    task_scope& operator=(const task_scope&) = delete;
+
+    /// Starts a child. It runs later, never inside this call; on this worker unless the options
+    /// say otherwise. If the scope is being cancelled, the child is too. The handle may be
+    /// dropped: the scope waits for the child all the same.
+    template <class A>
+    join_handle<detail::await_result_t<A>> spawn(A&& body, spawn_options options = {}) {
+        using T = detail::await_result_t<A>;
+        task<T> child = detail::as_task(std::forward<A>(body));
+        auto* root = new detail::typed_root<T>(detail::executor_for(options.where));
+        join_handle<T> handle(*root);
+        add(*root);
+        root->launch(child.release(root->outcome), options.name, options.token, this);
+        after_launch(*root);
+        return handle;
+    }
+
+    /// Asks the body and all children to stop, from any thread.
+    void cancel(cancel_reason reason = cancel_reason::requested) noexcept;
+
+    /// Children that have not ended.
+    [[nodiscard]] std::size_t size() const noexcept;
+
+protected:
+    explicit task_scope(detail::executor& home) noexcept : home_(home) {}
+    ~task_scope() = default;
+
+    /// Everything has ended. On the worker of whichever part was last.
+    virtual void all_ended() noexcept = 0;
+    virtual void stop_body(cancel_reason reason) noexcept = 0;
+
+    /// The body has ended, like a child. Home worker only.
+    void body_ended(detail::context& body, std::exception_ptr failure) noexcept;
+    [[nodiscard]] const std::exception_ptr& first_failure() const noexcept {
+        return first_failure_;
+    }
+    detail::executor& home_;
+
+private:
+    void add(detail::root_task& child) noexcept;
+    void after_launch(detail::root_task& child) noexcept;
+    void child_ended(detail::root_task& child, std::exception_ptr failure) noexcept override;
+    void note_failure(detail::context& who, const std::exception_ptr& failure) noexcept;
+
+    mutable std::mutex lock_;
+    detail::root_task* first_ = nullptr;     // guarded by lock_
+    std::size_t count_ = 0;                  // guarded by lock_
+    bool body_running_ = true;               // guarded by lock_
+    std::optional<cancel_reason> cancelled_; // guarded by lock_
+    std::exception_ptr first_failure_;       // written under lock_; read when all has ended
+};
+
+namespace detail {
+
+template <class Fn>
+using scope_task_t = std::invoke_result_t<Fn&, task_scope&>;
+
+template <class Fn, class T>
+class scope_awaiter final : public boundary, task_scope {
+public:
+    scope_awaiter(context& ctx, std::source_location where, Fn&& fn)
+        : boundary(ctx, where), task_scope(ctx.home()), fn_(std::move(fn)), body_(ctx, *this) {}
+    ~scope_awaiter() {
+        while (stop_post_.waiting()) home_.take_inbox();
+    }
+
+    bool cancel(cancel_reason reason, bool force) noexcept override {
+        body_.request(reason, force);
+        task_scope::cancel(reason);
+        return false;
+    }
+    bool taken() noexcept override { return body_.unwound() && !first_failure(); }
+
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) {
+        task<T> body = fn_(static_cast<task_scope&>(*this));
+        suspend_always(frame);
+        if (ctx_->should_stop()) cancel(ctx_->reason(), false);
+        body_.begin(std::move(body));
+    }
+    T await_resume() {
+        check_stopped();
+        if (first_failure()) std::rethrow_exception(first_failure());
+        return body_.outcome.take();
+    }
+
+private:
+    void child_ended(context& body) noexcept override {
+        body_ended(body, body.unwound() ? nullptr : body_.outcome.error());
+    }
+    void all_ended() noexcept override {
+        if (home_.is_current()) {
+            finish_scope();
+        } else {
+            home_.post(end_post_);
+        }
+    }
+    void stop_body(cancel_reason reason) noexcept override {
+        if (home_.is_current()) {
+            body_.request(reason);
+        } else {
+            stop_reason_ = reason;
+            home_.post(stop_post_);
+        }
+    }
+    void finish_scope() noexcept {
+        if (body_.unwound() && !first_failure()) {
+            pass_on(body_.reason());
+        } else {
+            complete();
+        }
+    }
+
+    /// Something to be done on the home worker, asked for by another.
+    class errand final : public posted {
+    public:
+        errand(scope_awaiter& scope, void (scope_awaiter::*what)() noexcept) noexcept
+            : scope_(scope), what_(what) {}
+
+    private:
+        void run_posted() noexcept override { (scope_.*what_)(); }
+        scope_awaiter& scope_;
+        void (scope_awaiter::*what_)() noexcept;
+    };
+    void stop_body_here() noexcept { body_.request(stop_reason_); }
+
+    Fn fn_;
+    child<T> body_;
+    errand end_post_{*this, &scope_awaiter::finish_scope};
+    errand stop_post_{*this, &scope_awaiter::stop_body_here}; // posted at most once
+    cancel_reason stop_reason_ = cancel_reason::requested;
+};
+
+} // namespace detail
+
+/// Runs `fn(scope)`, a coroutine, and waits for it and for every task that it spawned into the
+/// scope.
+///
+/// Returns: what the body returns. Errors: the first failure of the body or of a child. It
+///     cancels the rest with sibling_failed; it is rethrown when all have ended. Later failures
+///     are reported on stderr.
+/// Cancellation: a boundary. A request to the caller reaches the body and all children. The body
+///     being torn down cancels the children.
+template <class Fn>
+[[nodiscard]] auto with_scope(Fn&& fn) {
+    using F = std::remove_cvref_t<Fn>;
+    static_assert(
+        !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
+            std::is_trivially_destructible_v<F>,
+        "g++ 12 destroys the captures of a temporary closure in a co_await expression "
+        "twice: name the lambda first, or capture by reference");
+    using T = typename detail::scope_task_t<F>::value_type;
+    return detail::awaitable<detail::scope_awaiter<F, T>, F>(F(std::forward<Fn>(fn)));
+}
+
+} // namespace toadstone
+
+#endif

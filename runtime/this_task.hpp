@@ -1,0 +1,24 @@
+// this_task: who is running here.
+#ifndef TOADSTONE_RUNTIME_THIS_TASK_HPP
+#define TOADSTONE_RUNTIME_THIS_TASK_HPP
+
+#include <toadstone/runtime/cancel.hpp>
+
+#include <cstdint>
+#include <string_view>
+
+namespace toadstone::this_task {
+
+/// The id of the logical task that runs on this thread; 0 on a plain thread.
+[[nodiscard]] std::uint64_t id() noexcept;
+
+/// Its name; empty if it has none. Valid while the task lives.
+[[nodiscard]] std::string_view name() noexcept;
+
+/// A token that is cancelled when this task is asked to stop (inside a boundary: when the inside
+/// is). For handing the request to code that the runtime does not know. Empty on a plain thread.
+[[nodiscard]] cancellation_token token();
+
+} // namespace toadstone::this_task
+
+#endif

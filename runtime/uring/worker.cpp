@@ -1,0 +1,345 @@
+// The worker's turn, and the life of an operation in its ring.
+#include <toadstone/runtime/uring/worker.hpp>
+
+#include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/loop.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#if TOADSTONE_TSAN
+extern "C" {
+void __tsan_acquire(void* address);
+void __tsan_release(void* address);
+}
+#endif
+
+namespace toadstone::detail {
+namespace {
+
+// user_data: generation above, slot below. Slots of the library's own requests:
+constexpr std::uint32_t wake_up_slot = 0xffffffff;
+constexpr std::uint32_t cancel_slot = 0xfffffffe;
+
+constexpr std::uint64_t tag(std::uint32_t slot, std::uint32_t generation) noexcept {
+    return (std::uint64_t{generation} << 32) | slot;
+}
+
+// The ring orders submission before completion, which ThreadSanitizer cannot see.
+void tell_submitted([[maybe_unused]] void* operation) noexcept {
+#if TOADSTONE_TSAN
+    __tsan_release(operation);
+#endif
+}
+void tell_completed([[maybe_unused]] void* operation) noexcept {
+#if TOADSTONE_TSAN
+    __tsan_acquire(operation);
+#endif
+}
+
+// Turns with ready tasks after which the kernel is entered even if nothing seems to need it.
+constexpr unsigned longest_without_enter = 32;
+
+struct waker_stock {
+    std::mutex lock;
+    std::vector<eventfd_waker*> idle;
+};
+
+waker_stock& stock() {
+    static auto* the = new waker_stock; // never destroyed: threads may outlive statics
+    return *the;
+}
+
+} // namespace
+
+void eventfd_waker::notify() noexcept {
+    const std::lock_guard hold(lock_);
+    if (fd_ < 0) return;
+    const std::uint64_t one = 1;
+    // EAGAIN means that the counter is full: the worker has something to read.
+    [[maybe_unused]] const auto written = ::write(fd_, &one, sizeof one);
+}
+
+void eventfd_waker::open(int fd) noexcept {
+    const std::lock_guard hold(lock_);
+    fd_ = fd;
+}
+
+void eventfd_waker::close() noexcept {
+    const std::lock_guard hold(lock_);
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+}
+
+eventfd_waker& eventfd_waker::take() {
+    auto& all = stock();
+    const std::lock_guard hold(all.lock);
+    if (all.idle.empty()) return *new eventfd_waker;
+    auto* waker = all.idle.back();
+    all.idle.pop_back();
+    return *waker;
+}
+
+void eventfd_waker::release(eventfd_waker& waker) noexcept {
+    waker.close();
+    waker.asleep.store(false, std::memory_order_relaxed);
+    auto& all = stock();
+    const std::lock_guard hold(all.lock);
+    all.idle.push_back(&waker);
+}
+
+worker::worker(kernel& kernel, ring_options options, unsigned max_operations,
+               worker_group* group, unsigned index)
+    : executor(eventfd_waker::take()), kernel_(kernel), ring_(kernel, options), group_(group),
+      index_(index) {
+    // Each operation has one completion at a time and may have one cancel request with another;
+    // a quarter of the queue is kept for these.
+    const std::size_t room = ring_.completion_capacity() - ring_.completion_capacity() / 4;
+    limit_ = std::min<std::size_t>(max_operations, room);
+    event_fd_ = ::eventfd(0, EFD_CLOEXEC);
+    if (event_fd_ < 0) {
+        throw ring_unavailable(
+            ring_unavailable::cause::descriptors, errno,
+            "a worker could not be made: eventfd failed. Raise "
+            "RLIMIT_NOFILE (ulimit -n, LimitNOFILE=): each worker needs two");
+    }
+    static_cast<eventfd_waker*>(waker_)->open(event_fd_);
+}
+
+worker::~worker() {
+    TOADSTONE_ASSERT(in_flight() == 0, "a worker ends when the kernel holds nothing of it");
+    eventfd_waker::release(static_cast<eventfd_waker&>(*waker_));
+}
+
+void worker::attach() {
+    ring_.enable();
+    bind_thread(this);
+}
+
+executor& worker::place(placement where) noexcept {
+    return where.is_here() || !group_ ? *this : group_->place(where, *this);
+}
+
+unsigned worker::peer_count() const noexcept {
+    return group_ ? group_->size() : 1;
+}
+
+void worker::root_gone() noexcept {
+    executor::root_gone();
+    if (group_) group_->root_gone();
+}
+
+unsigned worker::step(bool may_wait) noexcept {
+    executor* const outer = bind_thread(this); // a test thread steps several workers
+    turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    unsigned done = 0;
+    take_inbox();
+    if (!timers_.empty()) done += timers_.advance(now());
+    done += run_ready(ready_count());
+    start_waiting();
+
+    bool sleep = may_wait && !has_ready();
+    if (sleep) {
+        if (!wake_up_armed_) arm_wake_up();
+        waker_->asleep.store(true, std::memory_order_seq_cst);
+        if (!inbox_empty()) sleep = false; // posted before asleep was set: nobody will wake us
+    }
+    if (sleep) {
+        ring_.submit_and_wait(timers_.next());
+        turns_without_enter_ = 0;
+    } else if (ring_.unsubmitted() > 0 || ring_.kernel_has_work() || !has_ready() ||
+               ++turns_without_enter_ >= longest_without_enter) {
+        ring_.submit();
+        turns_without_enter_ = 0;
+    }
+    waker_->asleep.store(false, std::memory_order_relaxed);
+    done += ring_.reap([this](const io_uring_cqe& completion) { complete(completion); });
+    bind_thread(outer);
+    return done;
+}
+
+void worker::run() noexcept {
+    while (!stop_.load(std::memory_order_acquire) || first_root() || has_ready() ||
+           !inbox_empty()) {
+        step(true);
+    }
+}
+
+void worker::stop() noexcept {
+    stop_.store(true, std::memory_order_release);
+    waker_->notify();
+}
+
+void worker::detach() noexcept {
+    executor* const outer = bind_thread(this);
+    take_inbox();
+    detaching_ = true;
+    if (wake_up_armed_) send_cancel(tag(wake_up_slot, 0));
+    while (wake_up_armed_ || pending_cancels_ > 0 || in_flight() > 0) {
+        ring_.submit_and_wait(clock::time_point::max());
+        ring_.reap([this](const io_uring_cqe& completion) { complete(completion); });
+    }
+    bind_thread(outer == this ? nullptr : outer);
+}
+
+void worker::arm_wake_up() noexcept {
+    io_uring_sqe* sqe = entry();
+    if (!sqe) return; // the ring is full, so something will complete; tried again next turn
+    io_uring_prep_read(sqe, event_fd_, &event_count_, sizeof event_count_, 0);
+    sqe->user_data = tag(wake_up_slot, 0);
+    wake_up_armed_ = true;
+}
+
+io_uring_sqe* worker::entry() noexcept {
+    io_uring_sqe* sqe = ring_.next_entry();
+    if (!sqe) {
+        ring_.submit();
+        sqe = ring_.next_entry();
+    }
+    return sqe;
+}
+
+void worker::start(io_op& operation) noexcept {
+    if (!waiting_first_ && in_flight() < limit_) {
+        prepare(operation);
+        if (operation.stage_ == io_op::stage::prepared) return;
+    }
+    operation.stage_ = io_op::stage::waiting;
+    operation.next_ = nullptr;
+    operation.previous_ = waiting_last_;
+    (waiting_last_ ? waiting_last_->next_ : waiting_first_) = &operation;
+    waiting_last_ = &operation;
+}
+
+void worker::unlink_waiting(io_op& operation) noexcept {
+    (operation.previous_ ? operation.previous_->next_ : waiting_first_) = operation.next_;
+    (operation.next_ ? operation.next_->previous_ : waiting_last_) = operation.previous_;
+}
+
+void worker::start_waiting() noexcept {
+    while (waiting_first_ && in_flight() < limit_) {
+        io_op& operation = *waiting_first_;
+        prepare(operation);
+        if (operation.stage_ != io_op::stage::prepared) return; // no entry: next turn
+        unlink_waiting(operation);
+    }
+}
+
+// Gives the operation a slot and an entry; leaves its stage alone when there is no entry.
+void worker::prepare(io_op& operation) noexcept {
+    io_uring_sqe* sqe = entry();
+    if (!sqe) return;
+    if (free_slots_.empty()) {
+        free_slots_.push_back(static_cast<std::uint32_t>(slots_.size()));
+        slots_.emplace_back();
+    }
+    const std::uint32_t index = free_slots_.back();
+    free_slots_.pop_back();
+    slots_[index].operation = &operation;
+    operation.slot_ = index;
+    operation.fill(*sqe);
+    sqe->user_data = tag(index, slots_[index].generation);
+    operation.position_ = ring_.last_position();
+    operation.stage_ = io_op::stage::prepared;
+    operation.cancel_sent_ = false;
+    in_flight_.store(in_flight() + 1, std::memory_order_relaxed);
+    tell_submitted(&operation);
+}
+
+bool worker::withdraw(io_op& operation) noexcept {
+    switch (operation.stage_) {
+    case io_op::stage::waiting:
+        unlink_waiting(operation);
+        operation.stage_ = io_op::stage::completed;
+        return true;
+    case io_op::stage::prepared:
+        if (!ring_.is_submitted(operation.position_)) {
+            if (!operation.cancellable_) return false;
+            // Not submitted yet: a no-op takes its place, and its completion ends the
+            // operation. The kernel never sees the descriptor or the buffer.
+            io_uring_sqe& entry = ring_.entry_at(operation.position_);
+            const std::uint64_t user_data = entry.user_data;
+            entry = io_uring_sqe{};
+            io_uring_prep_nop(&entry);
+            entry.user_data = user_data;
+            operation.cancel_sent_ = true;
+            operation.result_ = -ECANCELED;
+            operation.stage_ = io_op::stage::submitted;
+            return false;
+        }
+        [[fallthrough]];
+    case io_op::stage::submitted:
+        if (operation.cancellable_ && !operation.cancel_sent_) send_cancel(operation);
+        return false;
+    case io_op::stage::idle:
+    case io_op::stage::completed:
+        return false;
+    }
+    return false;
+}
+
+void worker::send_cancel(io_op& operation) noexcept {
+    operation.cancel_sent_ = true;
+    send_cancel(tag(operation.slot_, slots_[operation.slot_].generation));
+}
+
+void worker::send_cancel(std::uint64_t target) noexcept {
+    io_uring_sqe* sqe = entry();
+    while (!sqe) {
+        // EBUSY or EAGAIN: completions make room. They only queue contexts, nothing runs here.
+        ring_.reap([this](const io_uring_cqe& completion) { complete(completion); });
+        sqe = entry();
+    }
+    io_uring_prep_cancel64(sqe, target, 0);
+    sqe->user_data = tag(cancel_slot, 0);
+    ++pending_cancels_;
+}
+
+void worker::complete(const io_uring_cqe& completion) noexcept {
+    const auto index = static_cast<std::uint32_t>(completion.user_data);
+    const auto generation = static_cast<std::uint32_t>(completion.user_data >> 32);
+    if (index == wake_up_slot) {
+        wake_up_armed_ = false;
+        return;
+    }
+    if (index == cancel_slot) {
+        --pending_cancels_; // it decides nothing; the target's own completion does
+        return;
+    }
+    if (index >= slots_.size() || slots_[index].generation != generation ||
+        !slots_[index].operation) {
+        ++strays_; // late or unknown: counted and dropped, nobody is woken
+        return;
+    }
+    io_op& operation = *slots_[index].operation;
+    tell_completed(&operation);
+    slots_[index].operation = nullptr;
+    ++slots_[index].generation;
+    free_slots_.push_back(index);
+    in_flight_.store(in_flight() - 1, std::memory_order_relaxed);
+    // A no-op that stands for a cancelled entry says 0; its operation never ran.
+    const bool never_ran = operation.cancel_sent_ && operation.result_ == -ECANCELED;
+    if (!never_ran) operation.result_ = completion.res;
+    operation.stage_ = io_op::stage::completed;
+    push(*operation.ctx_);
+}
+
+void io_op::begin() noexcept {
+    result_ = 0;
+    cancel_sent_ = false;
+    static_cast<worker&>(ctx_->home()).start(*this);
+}
+
+bool io_op::cancel(cancel_reason, bool) noexcept {
+    return static_cast<worker&>(ctx_->home()).withdraw(*this);
+}
+
+bool io_op::taken() noexcept {
+    return result_ == -ECANCELED || result_ == -EINTR;
+}
+
+} // namespace toadstone::detail

@@ -1,0 +1,132 @@
+// The worker: one thread, one ring, one run queue, one timer wheel.
+#ifndef TOADSTONE_RUNTIME_URING_WORKER_HPP
+#define TOADSTONE_RUNTIME_URING_WORKER_HPP
+
+#include <toadstone/runtime/detail/io_op.hpp>
+#include <toadstone/runtime/executor.hpp>
+#include <toadstone/runtime/uring/ring.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace toadstone::detail {
+
+/// Gets a worker out of io_uring_enter by writing to its eventfd.
+class eventfd_waker final : public waker {
+public:
+    void notify() noexcept override;
+    void open(int fd) noexcept;
+    void close() noexcept;
+
+    /// A waker from the process-wide stock; give it back with release().
+    static eventfd_waker& take();
+    static void release(eventfd_waker& waker) noexcept;
+
+private:
+    std::mutex lock_;
+    int fd_ = -1; // guarded by lock_
+};
+
+/// Whoever has several workers: finds one, and hears when a root is gone.
+class worker_group {
+public:
+    [[nodiscard]] virtual executor& place(placement where, executor& from) noexcept = 0;
+    [[nodiscard]] virtual unsigned size() const noexcept = 0;
+    virtual void root_gone() noexcept = 0;
+
+protected:
+    ~worker_group() = default;
+};
+
+/// The worker is a step(); run() is the loop around it. One test thread can step several.
+class worker final : public executor {
+public:
+    worker(kernel& kernel, ring_options options, unsigned max_operations, worker_group* group,
+           unsigned index);
+    ~worker() override;
+
+    /// Makes this thread the ring's owner. Once, before the first step.
+    void attach();
+
+    /// One turn: inbox, timers, ready contexts, submission, completions. With `may_wait` it
+    /// sleeps in the kernel when nothing is ready. Returns how many contexts ran and completions
+    /// came; 0: there was nothing to do.
+    unsigned step(bool may_wait) noexcept;
+
+    /// Steps until stop() has been called and no root, operation or message is left.
+    void run() noexcept;
+    void stop() noexcept; ///< from any thread
+
+    /// Cancels the wake-up read and waits for it; the last thing on the worker's thread.
+    void detach() noexcept;
+
+    // For io_op.
+    void start(io_op& operation) noexcept;
+    /// True: withdrawn, no completion will come.
+    [[nodiscard]] bool withdraw(io_op& operation) noexcept;
+
+    [[nodiscard]] clock::time_point now() const noexcept override { return kernel_.now(); }
+    [[nodiscard]] executor& place(placement where) noexcept override;
+    [[nodiscard]] unsigned peer_count() const noexcept override;
+    void root_gone() noexcept override;
+
+    [[nodiscard]] unsigned index() const noexcept { return index_; }
+    [[nodiscard]] const ring& queue() const noexcept { return ring_; }
+    /// Operations that the kernel has; the library's own not counted. Any thread.
+    [[nodiscard]] std::size_t in_flight() const noexcept {
+        return in_flight_.load(std::memory_order_relaxed);
+    }
+    /// Completions that belonged to nobody any more. Home thread only.
+    [[nodiscard]] std::uint64_t strays() const noexcept { return strays_; }
+    /// The task that is running, for a report on a worker that does not answer.
+    [[nodiscard]] std::uint64_t turns() const noexcept {
+        return turns_.load(std::memory_order_relaxed);
+    }
+
+    using executor::first_root;
+    [[nodiscard]] clock::time_point next_timer() const noexcept { return timers_.next(); }
+
+private:
+    struct slot {
+        io_op* operation = nullptr;
+        std::uint32_t generation = 1;
+    };
+
+    void run_once_ready(unsigned& done) noexcept;
+    void arm_wake_up() noexcept;
+    [[nodiscard]] io_uring_sqe* entry() noexcept;
+    void prepare(io_op& operation) noexcept;
+    void send_cancel(io_op& operation) noexcept;
+    void send_cancel(std::uint64_t tag) noexcept;
+    void start_waiting() noexcept;
+    void complete(const io_uring_cqe& completion) noexcept;
+    void unlink_waiting(io_op& operation) noexcept;
+
+    kernel& kernel_;
+    ring ring_;
+    worker_group* group_;
+    unsigned index_;
+    std::size_t limit_; // operations in flight at most
+    int event_fd_ = -1;
+    std::uint64_t event_count_ = 0; // the wake-up read writes here
+    bool wake_up_armed_ = false;
+    bool detaching_ = false;
+    unsigned pending_cancels_ = 0; // cancel requests without their completion
+    unsigned turns_without_enter_ = 0;
+
+    std::vector<slot> slots_;
+    std::vector<std::uint32_t> free_slots_;
+    std::atomic<std::size_t> in_flight_{0};
+    io_op* waiting_first_ = nullptr;
+    io_op* waiting_last_ = nullptr;
+    std::uint64_t strays_ = 0;
+    std::atomic<std::uint64_t> turns_{0};
+    std::atomic<bool> stop_{false};
+};
+
+} // namespace toadstone::detail
+
+#endif

@@ -1,0 +1,136 @@
+// when_any: several awaitables at once, until one has ended and the others are gone.
+#ifndef TOADSTONE_RUNTIME_WHEN_ANY_HPP
+#define TOADSTONE_RUNTIME_WHEN_ANY_HPP
+
+#include <toadstone/runtime/detail/group.hpp>
+
+#include <cstddef>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace toadstone {
+
+/// Which branch won, and its result. `value` is a T if all branches give T, std::monostate for
+/// void; a std::variant with one alternative per branch otherwise.
+template <class T>
+struct any_result {
+    any_result(std::size_t which, T&& result) : index(which), value(std::move(result)) {}
+    std::size_t index;
+    T value;
+};
+
+namespace detail {
+
+class any_of : public group_boundary {
+protected:
+    using group_boundary::group_boundary;
+    ~any_of() = default;
+    [[nodiscard]] std::size_t winner() const {
+        check_stopped();
+        return winner_;
+    }
+
+private:
+    void one_ended(context& child, const std::exception_ptr& error) noexcept override;
+
+    bool decided_ = false;
+    std::size_t winner_ = 0;
+};
+
+template <class T, class... Rest>
+inline constexpr bool all_same = (std::is_same_v<T, Rest> && ...);
+template <class... T>
+using any_value =
+    std::conditional_t<all_same<T...>, no_void<std::tuple_element_t<0, std::tuple<T...>>>,
+                       std::variant<no_void<T>...>>;
+
+template <class... T>
+class any_awaiter final : public any_of {
+    using value = any_value<T...>;
+
+public:
+    any_awaiter(context& ctx, std::source_location where, task<T>&&... bodies) noexcept
+        : any_of(ctx, where), children_(group_start(*this, std::move(bodies))...) {}
+
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        suspend_always(frame);
+        std::apply([this](auto&... each) { (add(each), ...); }, children_);
+        std::apply([](auto&... each) { (each.begin(), ...); }, children_);
+        begun();
+    }
+    any_result<value> await_resume() { return take<0>(winner()); }
+
+private:
+    template <std::size_t I>
+    any_result<value> take(std::size_t index) {
+        if constexpr (I + 1 < sizeof...(T)) {
+            if (index != I) return take<I + 1>(index);
+        }
+        if constexpr (all_same<T...>) {
+            return any_result<value>(I, std::get<I>(children_).take());
+        } else {
+            return any_result<value>(
+                I, value(std::in_place_index<I>, std::get<I>(children_).take()));
+        }
+    }
+
+    std::tuple<group_child<T>...> children_;
+};
+
+template <class T>
+class any_vector_awaiter final : public any_of {
+public:
+    any_vector_awaiter(context& ctx, std::source_location where, std::vector<task<T>>&& bodies)
+        : any_of(ctx, where) {
+        for (auto& body : bodies) children_.emplace_back(group_start(*this, std::move(body)));
+    }
+
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        suspend_always(frame);
+        for (auto& each : children_) add(each);
+        for (auto& each : children_) each.begin();
+    }
+    any_result<no_void<T>> await_resume() {
+        const std::size_t index = winner();
+        return any_result<no_void<T>>(index, children_[index].take());
+    }
+
+private:
+    std::deque<group_child<T>> children_;
+};
+
+[[noreturn]] void throw_empty_race();
+
+} // namespace detail
+
+/// Runs all awaitables at the same time, on this worker, until the first has ended.
+///
+/// Returns: any_result with the winner's index and value. Errors: the winner's exception.
+/// Cancellation: the losers are cancelled with lost_race AND joined before this returns, so that
+///     none of them is left holding or waiting for anything: a guard that a loser holds is
+///     poisoned by then, a lock that was handed to it has gone to the next in line. A result of
+///     a loser that finished all the same is destroyed. A request to the caller reaches all.
+template <class... A>
+    requires(sizeof...(A) > 0)
+[[nodiscard]] auto when_any(A&&... awaitables) {
+    return detail::awaitable<detail::any_awaiter<detail::await_result_t<A>...>,
+                             task<detail::await_result_t<A>>...>(
+        detail::as_task(std::forward<A>(awaitables))...);
+}
+
+/// when_any() of a number known at run time. Errors: std::invalid_argument for none.
+template <class T>
+[[nodiscard]] auto when_any(std::vector<task<T>> tasks) {
+    if (tasks.empty()) detail::throw_empty_race();
+    return detail::awaitable<detail::any_vector_awaiter<T>, std::vector<task<T>>>(
+        std::move(tasks));
+}
+
+} // namespace toadstone
+
+#endif

@@ -1,0 +1,28 @@
+// The link between a token, which may be cancelled on any thread, and a context.
+#include <toadstone/runtime/with_token.hpp>
+
+namespace toadstone::detail {
+
+void token_link::listen() noexcept {
+    if (!token_.can_be_cancelled()) return;
+    listening_ = token_.state()->listen(*this);
+    if (!listening_) target_.request(token_.state()->reason());
+}
+
+void token_link::stop() noexcept {
+    if (!listening_) return;
+    listening_ = false;
+    token_.state()->leave(*this);
+    while (waiting()) home_.take_inbox();
+}
+
+void token_link::cancelled(cancel_reason reason) noexcept {
+    reason_ = reason;
+    home_.post(*this);
+}
+
+void token_link::run_posted() noexcept {
+    target_.request(reason_);
+}
+
+} // namespace toadstone::detail

@@ -1,0 +1,145 @@
+// Workers that a test steps by hand, with a clock that the test moves: every schedule is the
+// test's own, and a wait for something that never comes fails instead of hanging.
+#ifndef TOADSTONE_TESTS_SUPPORT_STEPPED_HPP
+#define TOADSTONE_TESTS_SUPPORT_STEPPED_HPP
+
+#include <toadstone/runtime.hpp>
+#include <toadstone/runtime/uring/worker.hpp>
+
+#include <chrono>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace toadstone::tests {
+
+/// The real ring with a clock that stands still until the test moves it.
+class test_kernel final : public detail::kernel {
+public:
+    int setup(unsigned entries, io_uring& ring, io_uring_params& params) noexcept override {
+        return detail::real_kernel().setup(entries, ring, params);
+    }
+    void teardown(io_uring& ring) noexcept override { detail::real_kernel().teardown(ring); }
+    int enter(io_uring& ring, unsigned to_submit, unsigned min_complete, unsigned flags,
+              const __kernel_timespec* wait) noexcept override {
+        ++enters;
+        return detail::real_kernel().enter(ring, to_submit, min_complete, flags, wait);
+    }
+    int enroll(io_uring& ring, unsigned opcode, void* argument,
+               unsigned count) noexcept override {
+        return detail::real_kernel().enroll(ring, opcode, argument, count);
+    }
+    std::chrono::steady_clock::time_point now() noexcept override { return time; }
+    std::uint64_t entropy() noexcept override { return 4; }
+
+    std::chrono::steady_clock::time_point time{std::chrono::hours(1)};
+    unsigned enters = 0;
+};
+
+/// One or more workers on this thread.
+///
+///     stepped w;                       auto h = w.spawn(some_task());
+///     w.step();                        // one turn of every worker
+///     w.settle();                      // turns until nothing is ready any more
+///     w.advance(10ms);                 // moves the clock, then settles
+///     h.cancel(); w.settle(); CHECK(h.done());
+class stepped final : detail::worker_group {
+public:
+    explicit stepped(unsigned workers = 1) {
+        for (unsigned i = 0; i < workers; ++i) {
+            detail::ring_options rings;
+            rings.entries = 64;
+            rings.completions = 1024;
+            detail::worker_group* const group = this;
+            workers_.push_back(std::make_unique<detail::worker>(kernel_, rings, 512, group, i));
+            workers_.back()->attach();
+        }
+    }
+    /// Whatever is left is cancelled and torn down.
+    ~stepped() {
+        for (auto& each : workers_) each->stop_roots(cancel_reason::shutdown, true);
+        for (int turns = 0; turns < 100000 && any_root(); ++turns) step();
+        TOADSTONE_ASSERT(!any_root(), "a test's tasks end when they are cancelled");
+        settle();
+        for (auto& each : workers_) each->detach();
+    }
+
+    /// On worker 0 unless the options say otherwise.
+    template <class A>
+    join_handle<detail::await_result_t<A>> spawn(A&& body, spawn_options options = {}) {
+        return detail::spawn_on(workers_.front()->place(options.where),
+                                detail::as_task(std::forward<A>(body)), options);
+    }
+
+    /// One turn of each worker. Returns how much happened.
+    unsigned step() {
+        unsigned done = 0;
+        for (auto& each : workers_) done += each->step(false);
+        return done;
+    }
+    /// One turn of one worker.
+    unsigned step(unsigned index) { return workers_[index]->step(false); }
+
+    /// Turns until three in a row did nothing.
+    void settle() {
+        for (int idle = 0, turns = 0; idle < 3; ++turns) {
+            idle = step() ? 0 : idle + 1;
+            TOADSTONE_ASSERT(turns < 1000000, "a test settles");
+        }
+    }
+    void advance(std::chrono::nanoseconds by) {
+        kernel_.time += by;
+        settle();
+    }
+    [[nodiscard]] detail::worker& worker(unsigned index = 0) { return *workers_[index]; }
+    [[nodiscard]] test_kernel& kernel() { return kernel_; }
+
+    /// Runs a task to its end, in virtual time.
+    template <class T>
+    T run(task<T> body) {
+        auto handle = spawn(std::move(body));
+        for (int turns = 0; !handle.done(); ++turns) {
+            TOADSTONE_ASSERT(turns < 1000000, "a task that a test runs comes to its end");
+            if (step() == 0) {
+                const auto next = worker().next_timer();
+                if (next != std::chrono::steady_clock::time_point::max()) {
+                    kernel_.time = std::max(kernel_.time, next);
+                }
+            }
+        }
+        // The handle's result, fetched by a task of its own.
+        std::optional<outcome<T>> end;
+        auto fetch = [](join_handle<T>& from, std::optional<outcome<T>>& to) -> task<> {
+            to.emplace(co_await from.outcome());
+        };
+        auto fetched = spawn(fetch(handle, end));
+        while (!fetched.done()) step();
+        return std::move(*end).value();
+    }
+
+private:
+    [[nodiscard]] detail::executor& place(placement where,
+                                          detail::executor& from) noexcept override {
+        if (where.is_here()) return from;
+        const unsigned index = where.is_any() ? turn_++ : where.index();
+        return *workers_[index % workers_.size()];
+    }
+    [[nodiscard]] unsigned size() const noexcept override {
+        return static_cast<unsigned>(workers_.size());
+    }
+    void root_gone() noexcept override {}
+    [[nodiscard]] bool any_root() const {
+        for (const auto& each : workers_) {
+            if (each->first_root()) return true;
+        }
+        return false;
+    }
+
+    test_kernel kernel_;
+    std::vector<std::unique_ptr<detail::worker>> workers_;
+    unsigned turn_ = 0;
+};
+
+} // namespace toadstone::tests
+
+#endif
