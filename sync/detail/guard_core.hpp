@@ -1,0 +1,80 @@
+// The part of a guard that does not depend on the data: what it holds, and the verdict.
+#ifndef TOADSTONE_SYNC_DETAIL_GUARD_CORE_HPP
+#define TOADSTONE_SYNC_DETAIL_GUARD_CORE_HPP
+
+#include <toadstone/runtime/detail/cancel_state.hpp>
+#include <toadstone/runtime/detail/watch.hpp>
+#include <toadstone/sync/detail/mutex_core.hpp>
+#include <toadstone/sync/policy.hpp>
+
+#include <string_view>
+#include <utility>
+
+namespace toadstone::sync::detail {
+
+struct policies {
+    on_cancel cancel = on_cancel::poison;
+    on_exception exception = on_exception::poison;
+};
+
+class guard_core {
+public:
+    guard_core(mutex_core& mutex, toadstone::detail::watch watch, policies policy,
+               toadstone::detail::cancel_ref deferring) noexcept
+        : mutex_(&mutex), watch_(watch), policy_(policy), deferring_(std::move(deferring)) {}
+
+    guard_core(guard_core&& other) noexcept
+        : mutex_(std::exchange(other.mutex_, nullptr)), watch_(other.watch_),
+          policy_(other.policy_), deferring_(std::move(other.deferring_)) {
+        if (mutex_) mutex_->owner_moved();
+    }
+    guard_core& operator=(guard_core&& other) noexcept {
+        if (this != &other) {
+            release(); // by the same rule as the destructor
+            mutex_ = std::exchange(other.mutex_, nullptr);
+            watch_ = other.watch_;
+            policy_ = other.policy_;
+            deferring_ = std::move(other.deferring_);
+            if (mutex_) mutex_->owner_moved();
+        }
+        return *this;
+    }
+    ~guard_core() { release(); }
+
+    /// Ends the section by the rule: poisons if it dies where it should not.
+    void release() noexcept {
+        if (!mutex_) return;
+        if (watch_.interrupted()) {
+            release_interrupted();
+        } else {
+            release_clean();
+        }
+    }
+    /// Ends the section; never poisons.
+    void release_clean() noexcept {
+        mutex_core* const mutex = std::exchange(mutex_, nullptr);
+        if (deferring_) stop_deferring();
+        mutex->release();
+    }
+
+    void declare_poisoned(std::string_view why) noexcept;
+    [[nodiscard]] mutex_core* mutex() const noexcept { return mutex_; }
+    [[nodiscard]] toadstone::detail::watch& watch() noexcept { return watch_; }
+    [[nodiscard]] const toadstone::detail::watch& watch() const noexcept { return watch_; }
+
+    /// For a recovery: releases with the poison kept, and says why in a cause chained to it.
+    void release_unrepaired() noexcept;
+
+private:
+    void release_interrupted() noexcept;
+    void stop_deferring() noexcept;
+
+    mutex_core* mutex_;
+    toadstone::detail::watch watch_;
+    policies policy_;
+    toadstone::detail::cancel_ref deferring_; // the task whose cancellation waits for us
+};
+
+} // namespace toadstone::sync::detail
+
+#endif

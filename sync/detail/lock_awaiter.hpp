@@ -1,0 +1,124 @@
+// Waiting for a mutex in a task and in a plain thread.
+#ifndef TOADSTONE_SYNC_DETAIL_LOCK_AWAITER_HPP
+#define TOADSTONE_SYNC_DETAIL_LOCK_AWAITER_HPP
+
+#include <toadstone/runtime/detail/leaf.hpp>
+#include <toadstone/runtime/detail/time_limit.hpp>
+#include <toadstone/runtime/detail/timer_wheel.hpp>
+#include <toadstone/sync/detail/guard_core.hpp>
+#include <toadstone/sync/detail/mutex_core.hpp>
+
+#include <coroutine>
+#include <source_location>
+#include <string_view>
+#include <system_error>
+
+namespace toadstone::sync::detail {
+
+/// The leaf behind every co_await on a mutex.
+class lock_leaf : public toadstone::detail::leaf, public lock_waiter {
+public:
+    bool cancel(cancel_reason, bool) noexcept override {
+        return mutex_->withdraw(*this, state::withdrawn);
+    }
+    /// A lock that was granted to a task which has to stop goes on, clean, to the next in line:
+    /// the section was never entered.
+    bool taken() noexcept override {
+        if (how() == state::granted) mutex_->release();
+        return true;
+    }
+
+    [[nodiscard]] bool await_ready() {
+        if (policy_.cancel == on_cancel::defer) deferring_ = ctx_->shared_extras();
+        if (!may_complete_at_once() || !mutex_->try_acquire(ctx_)) return false;
+        state_ = state::granted;
+        return true;
+    }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (suspend(frame)) static_cast<void>(queue_up());
+    }
+
+protected:
+    lock_leaf(mutex_core& mutex, wants what, policies policy,
+              std::source_location locked_at) noexcept
+        : lock_waiter(what), mutex_(&mutex), policy_(policy), locked_at_(locked_at) {}
+    lock_leaf(const lock_leaf&) = default;
+    ~lock_leaf() = default;
+
+    /// True: queued.
+    [[nodiscard]] bool queue_up() noexcept;
+    void wake() noexcept override;
+
+    /// Throws unless the lock was granted.
+    void check() const {
+        if (how() != state::granted) [[unlikely]]
+            fail();
+    }
+    [[noreturn]] void fail() const;
+
+    [[nodiscard]] guard_core make_guard() noexcept {
+        mutex_->set_owner(ctx_);
+        if (deferring_) start_deferring();
+        return guard_core(*mutex_, toadstone::detail::watch::begin_awaited(locked_at_), policy_,
+                          std::move(deferring_));
+    }
+
+    mutex_core* mutex_;
+    policies policy_;
+
+private:
+    void start_deferring() noexcept;
+
+    std::source_location locked_at_; // where lock() was called
+    toadstone::detail::cancel_ref deferring_;
+};
+
+/// lock_leaf with a time limit.
+class timed_lock_leaf : public lock_leaf, toadstone::detail::timer_node {
+public:
+    bool cancel(cancel_reason reason, bool force) noexcept override;
+    bool taken() noexcept override;
+
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        // Only this worker ends the suspension, later, so *this is still there.
+        if (suspend(frame) && queue_up()) start_timer();
+    }
+
+protected:
+    timed_lock_leaf(mutex_core& mutex, policies policy, toadstone::detail::time_limit limit,
+                    std::source_location locked_at) noexcept
+        : lock_leaf(mutex, wants::healthy, policy, locked_at), limit_(limit) {}
+    timed_lock_leaf(const timed_lock_leaf& other) noexcept
+        : lock_leaf(other), timer_node(), limit_(other.limit_) {}
+    ~timed_lock_leaf() = default;
+
+    /// False: the time was up first.
+    [[nodiscard]] bool won();
+
+private:
+    void start_timer() noexcept;
+    void stop_timer() noexcept;
+    void expired() noexcept override;
+
+    toadstone::detail::time_limit limit_;
+};
+
+/// Acquires for ordinary code. Blocks the thread when `block` is set; else false: it would wait.
+/// Errors: poison_error, would_deadlock; std::logic_error when a worker's thread would block.
+[[nodiscard]] bool lock_here(mutex_core& mutex, bool block);
+
+} // namespace toadstone::sync::detail
+
+namespace toadstone::sync {
+
+/// Thrown when a task asks for a lock that it holds.
+class would_deadlock : public std::system_error {
+public:
+    explicit would_deadlock(std::string_view mutex_name);
+};
+
+} // namespace toadstone::sync
+
+#endif

@@ -1,0 +1,179 @@
+// The mutex without its data: the lock word, the queue of waiters, and the poison.
+#ifndef TOADSTONE_SYNC_DETAIL_MUTEX_CORE_HPP
+#define TOADSTONE_SYNC_DETAIL_MUTEX_CORE_HPP
+
+#include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/poison_cause.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <source_location>
+#include <string_view>
+
+namespace toadstone::sync::detail {
+
+/// What a waiter wants when the lock is poisoned.
+enum class wants : unsigned char {
+    healthy,  ///< fails at once
+    patience, ///< stays in the queue until the poison is gone
+    anything, ///< becomes the owner all the same
+};
+
+/// Somebody in the queue; lives in the frame, or on the stack, of whoever waits.
+class lock_waiter {
+public:
+    enum class state : unsigned char {
+        idle,
+        queued,
+        granted,  ///< owns the lock
+        poisoned, ///< does not, and never will by this wait
+        deadlock, ///< asked for a lock that it holds
+        timed_out,
+        withdrawn,
+    };
+
+    lock_waiter() = default;
+    lock_waiter(const lock_waiter& other) noexcept : wants_(other.wants_) {}
+    lock_waiter& operator=(const lock_waiter&) = delete;
+
+    /// For whoever waited, once the wait is over.
+    [[nodiscard]] state how() const noexcept { return state_; }
+    /// Why the lock was poisoned, for state::poisoned. The lock itself may be healthy again.
+    [[nodiscard]] poison_cause failure() const noexcept { return poison_cause(cause_); }
+
+protected:
+    explicit lock_waiter(wants what) noexcept : wants_(what) {}
+    ~lock_waiter() = default;
+    /// The wait is over. Called once, with no lock held, by whoever ended it. Resumes nothing.
+    virtual void wake() noexcept = 0;
+
+    friend class mutex_core;
+    lock_waiter* next_ = nullptr;     // guarded by the queue lock
+    lock_waiter* previous_ = nullptr; // guarded by the queue lock
+    state state_ = state::idle;       // guarded by the queue lock until the wait is over
+    wants wants_ = wants::healthy;
+    toadstone::detail::cause_ref cause_; // as state_
+};
+
+/// One word, one queue.
+///
+///     held  waiting  poisoned   meaning
+///      0       0        0       free: the fast path's compare-and-swap starts here
+///      1       0        0       held, nobody waits: the fast path of unlock() ends this
+///      1       1        0       held; unlock() hands over to the first waiter
+///      0       1        0       impossible: a free healthy lock has no waiters
+///      0       0        1       poisoned: lock() fails, recover() and lock_or_poison() acquire
+///      1       0        1       poisoned, and somebody looks at it or repairs it
+///      1       1        1       the same; only waiters that want anything or have patience
+///      0       1        1       poisoned; only waiters with patience
+///
+/// A fourth bit, `queue`, locks the queue, for a few instructions. While it is set nobody else
+/// changes the word: both fast paths expect it to be clear. `held` is set by whoever acquires
+/// (fast path, or under the queue lock) and cleared by the owner; `waiting` and `poisoned`
+/// change under the queue lock only. Poisoning and releasing are one store, so that no next
+/// owner sees the data without the poison.
+///
+/// Orderings: (A) an acquisition pairs with (R) the release before it and so sees the data, the
+/// cause and the queue as the last owner left them.
+class mutex_core {
+public:
+    constexpr explicit mutex_core(std::string_view name) noexcept : name_(name) {}
+    mutex_core(const mutex_core&) = delete;
+    mutex_core& operator=(const mutex_core&) = delete;
+    ~mutex_core() {
+        TOADSTONE_ASSERT(word_.load(std::memory_order_acquire) == 0 ||
+                             word_.load(std::memory_order_acquire) == poisoned,
+                         "a mutex is destroyed only when nobody holds it or waits for it");
+    }
+
+    /// The uncontended acquisition. Fails when the lock is held, waited for or poisoned: the
+    /// poison is a bit of the word that is compared anyway.
+    [[nodiscard]] bool try_acquire(const void* owner) noexcept {
+        std::uint32_t expected = 0;
+        if (!word_.compare_exchange_strong(expected, held, std::memory_order_acquire, // (A)
+                                           std::memory_order_relaxed)) {
+            return false;
+        }
+        owner_.store(owner, std::memory_order_relaxed);
+        return true;
+    }
+
+    /// Acquires or fails, as the waiter's state then says: true. Or queues the waiter: false, and
+    /// its wake-up may come at any time, from any thread. `owner` is asking.
+    [[nodiscard]] bool acquire_or_queue(lock_waiter& waiter, const void* owner) noexcept;
+
+    /// As acquire_or_queue(), but never queues: false when it would.
+    [[nodiscard]] bool acquire_now(lock_waiter& waiter, const void* owner) noexcept;
+
+    /// Takes a waiter out of the queue, in O(1), and gives it a state. False: it is not queued
+    /// any more, and its wake-up has come or is coming.
+    [[nodiscard]] bool withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept;
+
+    /// Releases cleanly; the first waiter becomes the owner. Resumes nothing.
+    void release() noexcept {
+        owner_.store(nullptr, std::memory_order_relaxed);
+        std::uint32_t expected = held;
+        if (!word_.compare_exchange_strong(expected, 0, std::memory_order_release, // (R)
+                                           std::memory_order_relaxed)) {
+            change(nullptr, false);
+        }
+    }
+    /// Poisons and releases, in one step.
+    void release_poisoned(toadstone::detail::cause_ref cause) noexcept;
+
+    /// For the owner: poisons, and goes on holding.
+    void poison_held(toadstone::detail::cause_ref cause) noexcept;
+    void clear_poison() noexcept;
+
+    /// Whoever acquired it has told the lock who he is, or that he is not known any more.
+    void set_owner(const void* owner) noexcept {
+        owner_.store(owner, std::memory_order_relaxed);
+    }
+    /// A guard has moved: it may be another task's now, so a second lock() is no deadlock.
+    void owner_moved() noexcept { owner_.store(nullptr, std::memory_order_relaxed); }
+
+    [[nodiscard]] bool is_poisoned() const noexcept {
+        return (word_.load(std::memory_order_acquire) & poisoned) != 0;
+    }
+    [[nodiscard]] bool is_held() const noexcept {
+        return (word_.load(std::memory_order_relaxed) & held) != 0;
+    }
+    /// Empty when healthy.
+    [[nodiscard]] poison_cause cause() const noexcept;
+    [[nodiscard]] std::string_view name() const noexcept { return name_; }
+
+private:
+    static constexpr std::uint32_t held = 1;
+    static constexpr std::uint32_t waiting = 2;
+    static constexpr std::uint32_t poisoned = 4;
+    static constexpr std::uint32_t queue = 8;
+
+    /// Locks the queue; returns the word without the queue bit.
+    std::uint32_t lock_queue() const noexcept;
+    void unlock_queue(std::uint32_t word) const noexcept {
+        word_.store(word, std::memory_order_release); // (R)
+    }
+    /// Poisons, if there is a cause; releases, unless it is kept; ends the waits that this ends.
+    void change(const toadstone::detail::cause_ref* cause, bool keep) noexcept;
+    void unlink(lock_waiter& waiter) noexcept;
+    /// Decides what the lock's present state means for an arriving waiter.
+    [[nodiscard]] bool settle(std::uint32_t& word, lock_waiter& waiter,
+                              const void* owner) noexcept;
+
+    mutable std::atomic<std::uint32_t> word_{0};
+    std::atomic<const void*> owner_{nullptr}; // a hint: who holds it, or null if unknown
+    lock_waiter* first_ = nullptr;            // guarded by the queue lock
+    lock_waiter* last_ = nullptr;             // guarded by the queue lock
+    toadstone::detail::cause_ref cause_;      // guarded by the queue lock
+    std::string_view name_;
+};
+
+/// Identifies a plain thread as an owner.
+[[nodiscard]] [[gnu::noinline]] const void* this_thread_mark() noexcept;
+/// The task that runs here, or the thread.
+[[nodiscard]] const void* this_owner() noexcept;
+
+} // namespace toadstone::sync::detail
+
+#endif

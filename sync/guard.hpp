@@ -1,0 +1,172 @@
+// guard, lock_result and recovery: holding a mutex, holding a poisoned one, and repairing it.
+#ifndef TOADSTONE_SYNC_GUARD_HPP
+#define TOADSTONE_SYNC_GUARD_HPP
+
+#include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/sync/detail/guard_core.hpp>
+
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace toadstone::sync {
+
+template <class T>
+class recovery;
+
+/// The right to the data of a mutex. Move-only; a guard that was moved from holds nothing.
+///
+/// Poisoning: dying at a higher level than it was born, the guard poisons the mutex, unless
+///     mark_consistent() holds or the policy says otherwise. Moving it, into another task or
+///     another thread, changes nothing about that; nor does move-assigning, which first releases
+///     what was held, by the same rule.
+/// Threads: may be destroyed on another thread than the one that locked.
+/// Lifetime: not longer than the mutex.
+template <class T>
+class [[nodiscard("name it: a temporary guard releases at once")]] guard {
+public:
+    guard(guard&&) noexcept = default;
+    guard& operator=(guard&&) noexcept = default;
+    ~guard() = default;
+
+    [[nodiscard]] T& operator*() const noexcept {
+        check();
+        return *value_;
+    }
+    [[nodiscard]] T* operator->() const noexcept {
+        check();
+        return value_;
+    }
+    /// False after unlock() and after a move.
+    [[nodiscard]] bool held() const noexcept { return core_.mutex() != nullptr; }
+    explicit operator bool() const noexcept { return held(); }
+
+    /// Releases; never poisons, never suspends. Nothing happens if nothing is held.
+    void unlock() noexcept {
+        if (held()) core_.release_clean();
+    }
+
+    /// Says that the data is broken: everybody else gets a poison_error with this reason.
+    void poison(std::string_view why) noexcept { core_.declare_poisoned(why); }
+    /// Says that the data is right again.
+    void clear_poison() noexcept {
+        check();
+        core_.mutex()->clear_poison();
+    }
+    [[nodiscard]] bool is_poisoned() const noexcept {
+        check();
+        return core_.mutex()->is_poisoned();
+    }
+
+    /// From here on, leaving early does no harm: an interruption leaves the lock clean. For a
+    /// section that has to span awaits before it begins to change the data.
+    void mark_consistent() noexcept { core_.watch().consistent = true; }
+    /// Takes mark_consistent() back.
+    void mark_inconsistent() noexcept { core_.watch().consistent = false; }
+
+    /// Narrows the guard to a member, or to whatever `fn(T&)` refers to. This guard is empty
+    /// afterwards; the verdict goes on with the new one.
+    template <class Member>
+        requires std::is_member_object_pointer_v<Member>
+    [[nodiscard]] auto map(Member member) {
+        check();
+        auto& part = value_->*member;
+        return guard<std::remove_reference_t<decltype(part)>>(std::move(core_), part);
+    }
+    template <class Fn>
+        requires std::is_lvalue_reference_v<std::invoke_result_t<Fn&, T&>> &&
+                 (!std::is_member_object_pointer_v<Fn>)
+    [[nodiscard]] auto map(Fn fn) {
+        check();
+        auto& part = fn(*value_);
+        return guard<std::remove_reference_t<decltype(part)>>(std::move(core_), part);
+    }
+
+    /// For the library.
+    guard(detail::guard_core core, T& value) noexcept
+        : core_(std::move(core)), value_(&value) {}
+    void make_strict() noexcept { core_.watch().strict = true; }
+
+private:
+    void check() const noexcept {
+        TOADSTONE_ASSERT(held(), "a guard gives access only while it holds the lock");
+    }
+
+    detail::guard_core core_;
+    T* value_;
+};
+
+/// What lock_or_poison() gives: the lock, and whether the data is healthy. Both arms hold it.
+template <class T>
+class [[nodiscard]] lock_result {
+public:
+    /// The data is healthy.
+    explicit operator bool() const noexcept { return !cause_; }
+    /// The guard, whatever the state of the data.
+    [[nodiscard]] sync::guard<T>& guard() noexcept { return guard_; }
+    /// Empty when healthy.
+    [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
+    /// Takes the guard, whatever the state of the data. The poison stays until clear_poison().
+    [[nodiscard]] sync::guard<T> into_guard() { return std::move(guard_); }
+    /// The same, said louder: access although it is poisoned.
+    [[nodiscard]] sync::guard<T> ignore() { return std::move(guard_); }
+
+    /// For the library.
+    lock_result(sync::guard<T>&& guard, poison_cause cause) noexcept
+        : guard_(std::move(guard)), cause_(std::move(cause)) {}
+
+private:
+    sync::guard<T> guard_;
+    poison_cause cause_;
+};
+
+/// The exclusive right to repair poisoned data. If complete() is not called before it dies, the
+/// mutex stays poisoned, with a new cause chained to the old one, and the next in line may try.
+///
+/// Of a mutex that was healthy, cause() is empty and a recovery behaves like a guard.
+template <class T>
+class [[nodiscard("a recovery that is dropped has repaired nothing")]] recovery {
+public:
+    recovery(recovery&&) noexcept = default;
+    recovery& operator=(recovery&& other) noexcept {
+        if (this != &other) {
+            give_up();
+            core_ = std::move(other.core_);
+            value_ = other.value_;
+            cause_ = std::move(other.cause_);
+        }
+        return *this;
+    }
+    ~recovery() { give_up(); }
+
+    [[nodiscard]] T& operator*() const noexcept { return *value_; }
+    [[nodiscard]] T* operator->() const noexcept { return value_; }
+    /// What is to be repaired; empty when the mutex was healthy, because another task had
+    /// repaired it before.
+    [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
+    [[nodiscard]] bool needed() const noexcept { return static_cast<bool>(cause_); }
+
+    /// The data is right: clears the poison while the lock is still held.
+    guard<T> complete() {
+        TOADSTONE_ASSERT(core_.mutex() != nullptr, "a recovery is completed once");
+        core_.mutex()->clear_poison();
+        return guard<T>(std::move(core_), *value_);
+    }
+
+    /// For the library.
+    recovery(detail::guard_core core, T& value, poison_cause cause) noexcept
+        : core_(std::move(core)), value_(&value), cause_(std::move(cause)) {}
+
+private:
+    void give_up() noexcept {
+        if (cause_) core_.release_unrepaired(); // else by the rule, in ~guard_core
+    }
+
+    detail::guard_core core_;
+    T* value_;
+    poison_cause cause_;
+};
+
+} // namespace toadstone::sync
+
+#endif

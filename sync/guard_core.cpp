@@ -1,0 +1,54 @@
+// How a guard ends: cleanly, poisoning, or giving up a repair.
+#include <toadstone/sync/detail/guard_core.hpp>
+
+namespace toadstone::sync::detail {
+
+namespace {
+
+toadstone::detail::cause_ref cause_for(const mutex_core& mutex,
+                                       const toadstone::detail::watch& watch,
+                                       std::string_view why) noexcept {
+    const poison_cause before = mutex.cause();
+    return toadstone::detail::make_cause({.type = "mutex",
+                                          .name = mutex.name(),
+                                          .locked_at = watch.where,
+                                          .why = why,
+                                          .previous = before.state()});
+}
+
+} // namespace
+
+void guard_core::release_interrupted() noexcept {
+    mutex_core* const mutex = std::exchange(mutex_, nullptr);
+    if (deferring_) stop_deferring();
+    toadstone::detail::cause_ref cause = cause_for(*mutex, watch_, {});
+    const bool by_exception = cause->kind == poison_kind::exception;
+    const bool spared =
+        !watch_.strict && (by_exception ? policy_.exception == on_exception::release
+                                        : policy_.cancel == on_cancel::release);
+    if (spared) {
+        mutex->release();
+    } else {
+        mutex->release_poisoned(std::move(cause));
+    }
+}
+
+void guard_core::release_unrepaired() noexcept {
+    if (!mutex_) return;
+    mutex_core* const mutex = std::exchange(mutex_, nullptr);
+    const bool interrupted = watch_.interrupted();
+    mutex->release_poisoned(
+        cause_for(*mutex, watch_, interrupted ? "" : "the repair was not completed"));
+}
+
+void guard_core::declare_poisoned(std::string_view why) noexcept {
+    TOADSTONE_ASSERT(mutex_ != nullptr, "a guard that holds nothing poisons nothing");
+    mutex_->poison_held(cause_for(*mutex_, watch_, why.empty() ? "no reason given" : why));
+}
+
+void guard_core::stop_deferring() noexcept {
+    deferring_->deferrals.fetch_sub(1, std::memory_order_relaxed);
+    deferring_ = {};
+}
+
+} // namespace toadstone::sync::detail

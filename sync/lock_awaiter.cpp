@@ -1,0 +1,125 @@
+// Waiting for a mutex: queueing, being woken, failing, and blocking a plain thread.
+#include <toadstone/sync/detail/lock_awaiter.hpp>
+
+#include <toadstone/runtime/executor.hpp>
+
+#include <condition_variable>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+
+namespace toadstone::sync {
+
+would_deadlock::would_deadlock(std::string_view mutex_name)
+    : std::system_error(
+          std::make_error_code(std::errc::resource_deadlock_would_occur),
+          "mutex " +
+              (mutex_name.empty() ? std::string() : "'" + std::string(mutex_name) + "' ") +
+              "is held by the task that asks for it") {}
+
+} // namespace toadstone::sync
+
+namespace toadstone::sync::detail {
+
+bool lock_leaf::queue_up() noexcept {
+    toadstone::detail::context& task = *ctx_;
+    if (!mutex_->acquire_or_queue(*this, &task)) return true; // a wake-up may be on its way
+    // Settled at once, but through the ready queue: a task whose budget is used up lets others
+    // run, and the verdict is reached in one place.
+    task.home().push(task);
+    return false;
+}
+
+void lock_leaf::wake() noexcept {
+    ctx_->home().schedule(*ctx_);
+}
+
+void lock_leaf::fail() const {
+    if (how() == state::deadlock) throw would_deadlock(mutex_->name());
+    throw poison_error(failure());
+}
+
+void lock_leaf::start_deferring() noexcept {
+    deferring_->deferrals.fetch_add(1, std::memory_order_relaxed);
+}
+
+bool timed_lock_leaf::cancel(cancel_reason reason, bool force) noexcept {
+    stop_timer();
+    return lock_leaf::cancel(reason, force);
+}
+
+bool timed_lock_leaf::taken() noexcept {
+    stop_timer();
+    return lock_leaf::taken();
+}
+
+void timed_lock_leaf::start_timer() noexcept {
+    auto& home = ctx_->home();
+    home.arm(*this, limit_.from(home.now()));
+}
+
+void timed_lock_leaf::stop_timer() noexcept {
+    ctx_->home().disarm(*this);
+}
+
+// If the hand-over came first, the guard is delivered and the time limit forgotten.
+void timed_lock_leaf::expired() noexcept {
+    if (mutex_->withdraw(*this, state::timed_out)) ctx_->home().push(*ctx_);
+}
+
+bool timed_lock_leaf::won() {
+    stop_timer();
+    if (how() == state::timed_out) return false;
+    check();
+    return true;
+}
+
+namespace {
+
+class thread_waiter final : public lock_waiter {
+public:
+    thread_waiter() = default;
+    void wait() {
+        std::unique_lock hold(lock_);
+        changed_.wait(hold, [this] { return done_; });
+    }
+
+private:
+    void wake() noexcept override {
+        const std::lock_guard hold(lock_); // held while notifying: the waiter owns all this
+        done_ = true;
+        changed_.notify_one();
+    }
+
+    std::mutex lock_;
+    std::condition_variable changed_;
+    bool done_ = false;
+};
+
+} // namespace
+
+bool lock_here(mutex_core& mutex, bool block) {
+    const void* const owner = this_owner();
+    if (mutex.try_acquire(owner)) return true;
+    thread_waiter waiter;
+    if (!mutex.acquire_now(waiter, owner)) {
+        if (!block) return false;
+        if (toadstone::detail::executor::current()) {
+            throw std::logic_error("blocking_lock() would block a worker and every task on it: "
+                                   "co_await lock() instead");
+        }
+        if (!mutex.acquire_or_queue(waiter, owner)) waiter.wait();
+    }
+    switch (waiter.how()) {
+    case lock_waiter::state::granted:
+        mutex.set_owner(owner);
+        return true;
+    case lock_waiter::state::deadlock:
+        if (!block) return false;
+        throw would_deadlock(mutex.name());
+    default:
+        throw poison_error(waiter.failure());
+    }
+}
+
+} // namespace toadstone::sync::detail

@@ -1,0 +1,291 @@
+// mutex<T>: an async mutex that owns its data, and that knows when its holder left in the middle.
+#ifndef TOADSTONE_SYNC_MUTEX_HPP
+#define TOADSTONE_SYNC_MUTEX_HPP
+
+#include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/runtime/task.hpp>
+#include <toadstone/sync/detail/lock_awaiter.hpp>
+#include <toadstone/sync/guard.hpp>
+#include <toadstone/sync/policy.hpp>
+
+#include <chrono>
+#include <optional>
+#include <source_location>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace toadstone::sync {
+namespace detail {
+
+template <class T>
+class lock_awaiter;
+template <class T>
+class lock_or_poison_awaiter;
+template <class T>
+class recover_awaiter;
+template <class T>
+class timed_lock_awaiter;
+
+} // namespace detail
+
+/// Data behind a lock. A section that is left by an exception, or by the task's cancellation at
+/// a co_await inside it, poisons the mutex: whoever comes next gets a poison_error that tells
+/// the cause, until somebody repairs the data with recover().
+///
+/// Poisoning: a guard poisons when it dies at a higher level than it was born (docs/poisoning.md).
+///     Waiting never poisons; unlock() never does; an exception that is caught inside the section
+///     does not. OnCancel and OnException choose other behaviour for this mutex.
+/// Fairness: first come, first served. try_lock() does not overtake a queue; unlock() hands the
+///     lock to the first waiter, which is resumed by its own worker, never inline.
+/// Threads: tasks of any worker and plain threads (blocking_lock) may share it.
+/// Shape: constant-initialised when T is; no allocation per wait (the node is in the frame).
+/// Lifetime: destroying it while it is held or waited for is a contract violation.
+/// Source: the queue and hand-over after parking_lot and nsync; poisoning after std::sync::Mutex
+///     and cancel-safe-futures' RobustMutex (Rust).
+template <class T, on_cancel OnCancel = on_cancel::poison,
+          on_exception OnException = on_exception::poison>
+class mutex {
+    static constexpr detail::policies policy{OnCancel, OnException};
+
+public:
+    using value_type = T;
+    using guard = sync::guard<T>;
+    using recovery = sync::recovery<T>;
+    using here = std::source_location;
+
+    constexpr mutex()
+        requires std::is_default_constructible_v<T>
+    = default;
+    /// `name` appears in causes; it is not copied, so it must outlive the mutex (a literal).
+    constexpr explicit mutex(T value, std::string_view name = {})
+        : core_(name), value_(std::move(value)) {}
+
+    /// Waits for the lock. Returns: a guard.
+    /// Errors: poison_error, holding nothing; would_deadlock when this task holds it already.
+    /// Cancellation: a cancellation point, looked at before anything else. A waiter leaves the
+    ///     queue at once; a lock that was granted meanwhile goes on, clean, to the next.
+    [[nodiscard]] detail::lock_awaiter<T> lock(here where = here::current()) noexcept {
+        return {core_, value_, detail::wants::healthy, policy, where};
+    }
+    /// lock() with its own policy for cancellation in this one section.
+    [[nodiscard]] detail::lock_awaiter<T> lock(on_cancel cancel,
+                                               here where = here::current()) noexcept {
+        return {core_, value_, detail::wants::healthy, {cancel, OnException}, where};
+    }
+    /// lock() that waits out a poisoning until somebody has recovered the data.
+    [[nodiscard]] detail::lock_awaiter<T> lock(wait_recovery_t,
+                                               here where = here::current()) noexcept {
+        return {core_, value_, detail::wants::patience, policy, where};
+    }
+    /// Waits for the lock, poisoned or not. Returns: a lock_result that holds it either way.
+    /// Cancellation: as lock().
+    [[nodiscard]] detail::lock_or_poison_awaiter<T>
+    lock_or_poison(here where = here::current()) noexcept {
+        return {core_, value_, policy, where};
+    }
+    /// Waits for the exclusive right to repair. Returns: a recovery; of a healthy mutex one
+    /// whose cause() is empty. Cancellation: as lock().
+    [[nodiscard]] detail::recover_awaiter<T> recover(here where = here::current()) noexcept {
+        return {core_, value_, policy, where};
+    }
+
+    /// Acquires if nobody holds it or waits for it. Errors: poison_error.
+    [[nodiscard]] std::optional<guard> try_lock(here where = here::current()) {
+        if (!detail::lock_here(core_, false)) return std::nullopt;
+        return make_guard(where);
+    }
+    /// Waits for at most `limit`. Returns: nothing when the time was up first; a hand-over at
+    /// the same moment wins. Errors and cancellation: as lock().
+    template <class Rep, class Period>
+    [[nodiscard]] detail::timed_lock_awaiter<T>
+    try_lock_for(std::chrono::duration<Rep, Period> limit,
+                 here where = here::current()) noexcept {
+        using toadstone::detail::time_limit;
+        return {core_, value_, policy, time_limit(toadstone::detail::to_nanoseconds(limit)),
+                where};
+    }
+    [[nodiscard]] detail::timed_lock_awaiter<T>
+    try_lock_until(std::chrono::steady_clock::time_point limit,
+                   here where = here::current()) noexcept {
+        return {core_, value_, policy, toadstone::detail::time_limit(limit), where};
+    }
+
+    /// Blocks the calling thread, which must not be a worker if it has to wait.
+    /// Errors: poison_error; would_deadlock; std::logic_error on a worker that would block.
+    [[nodiscard]] guard blocking_lock(here where = here::current()) {
+        static_cast<void>(detail::lock_here(core_, true));
+        return make_guard(where);
+    }
+
+    /// Runs `fn(T&)`, which may be a coroutine, under the lock and gives its result. The strict
+    /// form: poisons unless `fn` returned, whatever ended it, and whatever the policy says.
+    template <class Fn>
+    auto with_lock(Fn&& fn, here where = here::current());
+    /// The same on a plain thread; it sees even pthread_exit() and pthread_cancel().
+    template <class Fn>
+    auto blocking_with_lock(Fn&& fn, here where = here::current())
+        -> std::invoke_result_t<Fn, T&>;
+
+    /// A hint, unless the caller holds the lock.
+    [[nodiscard]] bool is_poisoned() const noexcept { return core_.is_poisoned(); }
+    /// Why it is poisoned; empty when healthy.
+    [[nodiscard]] poison_cause cause() const noexcept { return core_.cause(); }
+    [[nodiscard]] std::string_view name() const noexcept { return core_.name(); }
+
+    /// The data, for a sole owner: nobody may hold or wait. Errors: poison_error.
+    [[nodiscard]] T& get_mut() {
+        check_sole_owner();
+        return value_;
+    }
+    [[nodiscard]] T& get_mut(ignore_poison_t) noexcept { return value_; }
+    /// Takes the data out. Errors: poison_error; the data stays.
+    [[nodiscard]] T into_inner() && {
+        check_sole_owner();
+        return std::move(value_);
+    }
+    [[nodiscard]] T into_inner(ignore_poison_t) && { return std::move(value_); }
+
+private:
+    guard make_guard(here where) noexcept {
+        return guard(
+            detail::guard_core(core_, toadstone::detail::watch::begin(where), policy, {}),
+            value_);
+    }
+    void check_sole_owner() const {
+        TOADSTONE_ASSERT(!core_.is_held(), "a sole owner's mutex is not held by anybody");
+        if (core_.is_poisoned()) throw poison_error(core_.cause());
+    }
+
+    detail::mutex_core core_{std::string_view()};
+    T value_{};
+};
+
+namespace detail {
+
+template <class T>
+class [[nodiscard("write co_await")]] lock_awaiter final : public lock_leaf {
+public:
+    lock_awaiter(mutex_core& core, T& value, wants what, policies policy,
+                 std::source_location where) noexcept
+        : lock_leaf(core, what, policy, where), value_(&value) {}
+    guard<T> await_resume() {
+        check();
+        return guard<T>(make_guard(), *value_);
+    }
+
+private:
+    T* value_;
+};
+
+template <class T>
+class [[nodiscard("write co_await")]] lock_or_poison_awaiter final : public lock_leaf {
+public:
+    lock_or_poison_awaiter(mutex_core& core, T& value, policies policy,
+                           std::source_location where) noexcept
+        : lock_leaf(core, wants::anything, policy, where), value_(&value) {}
+    lock_result<T> await_resume() {
+        check();
+        return lock_result<T>(guard<T>(make_guard(), *value_), mutex_->cause());
+    }
+
+private:
+    T* value_;
+};
+
+template <class T>
+class [[nodiscard("write co_await")]] recover_awaiter final : public lock_leaf {
+public:
+    recover_awaiter(mutex_core& core, T& value, policies policy,
+                    std::source_location where) noexcept
+        : lock_leaf(core, wants::anything, policy, where), value_(&value) {}
+    recovery<T> await_resume() {
+        check();
+        return recovery<T>(make_guard(), *value_, mutex_->cause());
+    }
+
+private:
+    T* value_;
+};
+
+template <class T>
+class [[nodiscard("write co_await")]] timed_lock_awaiter final : public timed_lock_leaf {
+public:
+    timed_lock_awaiter(mutex_core& core, T& value, policies policy,
+                       toadstone::detail::time_limit limit, std::source_location where) noexcept
+        : timed_lock_leaf(core, policy, limit, where), value_(&value) {}
+    std::optional<guard<T>> await_resume() {
+        if (!won()) return std::nullopt;
+        return guard<T>(make_guard(), *value_);
+    }
+
+private:
+    T* value_;
+};
+
+template <class R, class Mutex, class Fn>
+task<R> run_locked(Mutex& mutex, Fn fn, std::source_location where) {
+    auto held = co_await mutex.lock(where);
+    held.make_strict();
+    if constexpr (std::is_void_v<R>) {
+        co_await fn(*held);
+        held.unlock();
+    } else {
+        R result = co_await fn(*held);
+        held.unlock();
+        co_return result;
+    }
+}
+
+template <class R, class Mutex, class Fn>
+task<R> run_locked_plain(Mutex& mutex, Fn fn, std::source_location where) {
+    auto held = co_await mutex.lock(where);
+    held.make_strict();
+    if constexpr (std::is_void_v<R>) {
+        fn(*held);
+        held.unlock();
+    } else {
+        R result = fn(*held);
+        held.unlock();
+        co_return result;
+    }
+}
+
+} // namespace detail
+
+template <class T, on_cancel C, on_exception E>
+template <class Fn>
+auto mutex<T, C, E>::with_lock(Fn&& fn, here where) {
+    using F = std::remove_cvref_t<Fn>;
+    static_assert(
+        !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
+            std::is_trivially_destructible_v<F>,
+        "g++ 12 destroys the captures of a temporary closure in a co_await expression "
+        "twice: name the lambda first, or capture by reference");
+    using R = std::invoke_result_t<F&, T&>;
+    if constexpr (toadstone::detail::any_task<R>) {
+        return detail::run_locked<typename R::value_type, mutex, F>(*this, std::forward<Fn>(fn),
+                                                                    where);
+    } else {
+        return detail::run_locked_plain<R, mutex, F>(*this, std::forward<Fn>(fn), where);
+    }
+}
+
+template <class T, on_cancel C, on_exception E>
+template <class Fn>
+auto mutex<T, C, E>::blocking_with_lock(Fn&& fn, here where) -> std::invoke_result_t<Fn, T&> {
+    guard held = blocking_lock(where);
+    held.make_strict();
+    if constexpr (std::is_void_v<std::invoke_result_t<Fn, T&>>) {
+        std::forward<Fn>(fn)(*held);
+        held.unlock();
+    } else {
+        auto result = std::forward<Fn>(fn)(*held);
+        held.unlock();
+        return result;
+    }
+}
+
+} // namespace toadstone::sync
+
+#endif

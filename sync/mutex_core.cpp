@@ -1,0 +1,158 @@
+// The slow paths of the mutex: queueing, handing over, poisoning, withdrawing.
+#include <toadstone/sync/detail/mutex_core.hpp>
+
+#include <toadstone/runtime/detail/level.hpp>
+
+#include <thread>
+#include <utility>
+
+namespace toadstone::sync::detail {
+
+const void* this_thread_mark() noexcept {
+    static thread_local constinit char mark = 0;
+    return &mark;
+}
+
+const void* this_owner() noexcept {
+    const void* task = toadstone::detail::current_context();
+    return task ? task : this_thread_mark();
+}
+
+std::uint32_t mutex_core::lock_queue() const noexcept {
+    for (unsigned tries = 0;; ++tries) {
+        std::uint32_t word = word_.load(std::memory_order_relaxed);
+        if (!(word & queue) &&
+            word_.compare_exchange_weak(word, word | queue, std::memory_order_acquire, // (A)
+                                        std::memory_order_relaxed)) {
+            return word;
+        }
+        // Its holder needs a few instructions, unless the system has taken its processor away.
+        if (tries > 64) std::this_thread::yield();
+    }
+}
+
+bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, const void* owner) noexcept {
+    using state = lock_waiter::state;
+    if ((word & poisoned) && waiter.wants_ == wants::healthy) {
+        waiter.state_ = state::poisoned;
+        waiter.cause_ = cause_;
+        return true;
+    }
+    const bool must_wait = (word & poisoned) && waiter.wants_ == wants::patience;
+    if (!(word & held) && !must_wait) {
+        word |= held;
+        owner_.store(owner, std::memory_order_relaxed);
+        waiter.state_ = state::granted;
+        return true;
+    }
+    if ((word & held) && owner_.load(std::memory_order_relaxed) == owner) {
+        waiter.state_ = state::deadlock;
+        return true;
+    }
+    return false;
+}
+
+bool mutex_core::acquire_or_queue(lock_waiter& waiter, const void* owner) noexcept {
+    std::uint32_t word = lock_queue();
+    const bool settled = settle(word, waiter, owner);
+    if (!settled) {
+        waiter.next_ = nullptr;
+        waiter.previous_ = last_;
+        (last_ ? last_->next_ : first_) = &waiter;
+        last_ = &waiter;
+        waiter.state_ = lock_waiter::state::queued;
+        word |= waiting;
+    }
+    unlock_queue(word); // from here on a queued waiter may be woken and gone
+    return settled;
+}
+
+bool mutex_core::acquire_now(lock_waiter& waiter, const void* owner) noexcept {
+    std::uint32_t word = lock_queue();
+    const bool settled = settle(word, waiter, owner);
+    unlock_queue(word);
+    return settled;
+}
+
+void mutex_core::unlink(lock_waiter& waiter) noexcept {
+    (waiter.previous_ ? waiter.previous_->next_ : first_) = waiter.next_;
+    (waiter.next_ ? waiter.next_->previous_ : last_) = waiter.previous_;
+}
+
+bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept {
+    std::uint32_t word = lock_queue();
+    const bool queued = waiter.state_ == lock_waiter::state::queued;
+    if (queued) {
+        unlink(waiter);
+        waiter.state_ = how;
+        if (!first_) word &= ~waiting;
+    }
+    unlock_queue(word);
+    return queued;
+}
+
+void mutex_core::release_poisoned(toadstone::detail::cause_ref cause) noexcept {
+    owner_.store(nullptr, std::memory_order_relaxed);
+    change(&cause, false);
+}
+
+void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) noexcept {
+    using state = lock_waiter::state;
+    toadstone::detail::cause_ref old; // destroyed after the queue is unlocked
+    lock_waiter* wake_first = nullptr;
+    lock_waiter* wake_last = nullptr;
+    const auto end_wait = [&](lock_waiter& waiter, state how) {
+        unlink(waiter);
+        waiter.state_ = how;
+        waiter.next_ = nullptr;
+        (wake_last ? wake_last->next_ : wake_first) = &waiter;
+        wake_last = &waiter;
+    };
+
+    std::uint32_t word = lock_queue();
+    if (cause) {
+        old = std::exchange(cause_, *cause);
+        word |= poisoned;
+    }
+    if (!keep) word &= ~held;
+    for (lock_waiter* each = first_; each;) {
+        lock_waiter* const next = each->next_;
+        if ((word & poisoned) && each->wants_ == wants::healthy) {
+            each->cause_ = cause_;
+            end_wait(*each, state::poisoned); // all of them at once: no convoy
+        } else if (!(word & held) && (!(word & poisoned) || each->wants_ == wants::anything)) {
+            word |= held; // handed over: nobody can come between
+            end_wait(*each, state::granted);
+            if (!(word & poisoned)) break;
+        }
+        each = next;
+    }
+    if (!first_) word &= ~waiting;
+    unlock_queue(word);
+
+    while (wake_first) {
+        lock_waiter* const waiter = wake_first;
+        wake_first = waiter->next_; // before wake(): the waiter may be gone after it
+        waiter->wake();
+    }
+}
+
+void mutex_core::poison_held(toadstone::detail::cause_ref cause) noexcept {
+    change(&cause, true);
+}
+
+void mutex_core::clear_poison() noexcept {
+    toadstone::detail::cause_ref old;
+    const std::uint32_t word = lock_queue();
+    old = std::exchange(cause_, nullptr);
+    unlock_queue(word & ~poisoned);
+}
+
+poison_cause mutex_core::cause() const noexcept {
+    const std::uint32_t word = lock_queue();
+    poison_cause copy(cause_);
+    unlock_queue(word);
+    return copy;
+}
+
+} // namespace toadstone::sync::detail

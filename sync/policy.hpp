@@ -1,0 +1,34 @@
+// What a lock does when its holder leaves in the middle.
+#ifndef TOADSTONE_SYNC_POLICY_HPP
+#define TOADSTONE_SYNC_POLICY_HPP
+
+namespace toadstone::sync {
+
+/// What happens when the holder is cancelled at a co_await inside the section.
+enum class on_cancel : unsigned char {
+    poison,  ///< the section is torn down and the lock poisoned
+    defer,   ///< the cancellation waits until the guard is released
+    release, ///< the section is torn down and the lock released as if nothing had happened
+};
+
+/// What happens when an exception leaves the section.
+enum class on_exception : unsigned char {
+    poison,
+    release,
+};
+
+/// For lock(): waits out a poisoning instead of failing, until somebody has recovered the data.
+struct wait_recovery_t {
+    explicit wait_recovery_t() = default;
+};
+inline constexpr wait_recovery_t wait_recovery{};
+
+/// For get_mut() and into_inner(): hand the data out although it is poisoned.
+struct ignore_poison_t {
+    explicit ignore_poison_t() = default;
+};
+inline constexpr ignore_poison_t ignore_poison{};
+
+} // namespace toadstone::sync
+
+#endif
