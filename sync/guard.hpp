@@ -83,7 +83,9 @@ public:
     }
 
     /// For the library.
-    guard(detail::guard_core core, T& value) noexcept
+    guard(detail::guard_seed&& seed, T& value) noexcept
+        : core_(std::move(seed)), value_(&value) {}
+    guard(detail::guard_core&& core, T& value) noexcept
         : core_(std::move(core)), value_(&value) {}
     void make_strict() noexcept { core_.watch().strict = true; }
 
@@ -112,8 +114,8 @@ public:
     [[nodiscard]] sync::guard<T> ignore() { return std::move(guard_); }
 
     /// For the library.
-    lock_result(sync::guard<T>&& guard, poison_cause cause) noexcept
-        : guard_(std::move(guard)), cause_(std::move(cause)) {}
+    lock_result(detail::guard_seed&& seed, T& value, poison_cause cause) noexcept
+        : guard_(std::move(seed), value), cause_(std::move(cause)) {}
 
 private:
     sync::guard<T> guard_;
@@ -154,8 +156,8 @@ public:
     }
 
     /// For the library.
-    recovery(detail::guard_core core, T& value, poison_cause cause) noexcept
-        : core_(std::move(core)), value_(&value), cause_(std::move(cause)) {}
+    recovery(detail::guard_seed&& seed, T& value, poison_cause cause) noexcept
+        : core_(std::move(seed)), value_(&value), cause_(std::move(cause)) {}
 
 private:
     void give_up() noexcept {

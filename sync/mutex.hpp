@@ -93,7 +93,7 @@ public:
     /// Acquires if nobody holds it or waits for it. Errors: poison_error.
     [[nodiscard]] std::optional<guard> try_lock(here where = here::current()) {
         if (!detail::lock_here(core_, false)) return std::nullopt;
-        return make_guard(where);
+        return std::optional<guard>(std::in_place, make_guard(where), value_);
     }
     /// Waits for at most `limit`. Returns: nothing when the time was up first; a hand-over at
     /// the same moment wins. Errors and cancellation: as lock().
@@ -115,7 +115,7 @@ public:
     /// Errors: poison_error; would_deadlock; std::logic_error on a worker that would block.
     [[nodiscard]] guard blocking_lock(here where = here::current()) {
         static_cast<void>(detail::lock_here(core_, true));
-        return make_guard(where);
+        return guard(make_guard(where), value_);
     }
 
     /// Runs `fn(T&)`, which may be a coroutine, under the lock and gives its result. The strict
@@ -147,10 +147,8 @@ public:
     [[nodiscard]] T into_inner(ignore_poison_t) && { return std::move(value_); }
 
 private:
-    guard make_guard(here where) noexcept {
-        return guard(
-            detail::guard_core(core_, toadstone::detail::watch::begin(where), policy, {}),
-            value_);
+    detail::guard_seed make_guard(here where) noexcept {
+        return detail::guard_seed(core_, toadstone::detail::watch::begin(where), policy, {});
     }
     void check_sole_owner() const {
         TOADSTONE_ASSERT(!core_.is_held(), "a sole owner's mutex is not held by anybody");
@@ -186,7 +184,7 @@ public:
         : lock_leaf(core, wants::anything, policy, where), value_(&value) {}
     lock_result<T> await_resume() {
         check();
-        return lock_result<T>(guard<T>(make_guard(), *value_), mutex_->cause());
+        return lock_result<T>(make_guard(), *value_, mutex_->cause());
     }
 
 private:
@@ -216,7 +214,7 @@ public:
         : timed_lock_leaf(core, policy, limit, where), value_(&value) {}
     std::optional<guard<T>> await_resume() {
         if (!won()) return std::nullopt;
-        return guard<T>(make_guard(), *value_);
+        return std::optional<guard<T>>(std::in_place, make_guard(), *value_);
     }
 
 private:

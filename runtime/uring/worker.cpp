@@ -94,8 +94,7 @@ void eventfd_waker::release(eventfd_waker& waker) noexcept {
 
 worker::worker(kernel& kernel, ring_options options, unsigned max_operations,
                worker_group* group, unsigned index)
-    : executor(eventfd_waker::take()), kernel_(kernel), ring_(kernel, options), group_(group),
-      index_(index) {
+    : executor(lent_), kernel_(kernel), ring_(kernel, options), group_(group), index_(index) {
     // Each operation has one completion at a time and may have one cancel request with another;
     // a quarter of the queue is kept for these.
     const std::size_t room = ring_.completion_capacity() - ring_.completion_capacity() / 4;
@@ -107,12 +106,11 @@ worker::worker(kernel& kernel, ring_options options, unsigned max_operations,
             "a worker could not be made: eventfd failed. Raise "
             "RLIMIT_NOFILE (ulimit -n, LimitNOFILE=): each worker needs two");
     }
-    static_cast<eventfd_waker*>(waker_)->open(event_fd_);
+    lent_.open(event_fd_);
 }
 
 worker::~worker() {
     TOADSTONE_ASSERT(in_flight() == 0, "a worker ends when the kernel holds nothing of it");
-    eventfd_waker::release(static_cast<eventfd_waker&>(*waker_));
 }
 
 void worker::attach() {

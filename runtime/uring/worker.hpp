@@ -30,6 +30,17 @@ private:
     int fd_ = -1; // guarded by lock_
 };
 
+/// Borrows a waker for as long as the worker lives, also when its construction fails.
+class waker_loan {
+protected:
+    waker_loan() : lent_(eventfd_waker::take()) {}
+    ~waker_loan() { eventfd_waker::release(lent_); }
+    waker_loan(const waker_loan&) = delete;
+    waker_loan& operator=(const waker_loan&) = delete;
+
+    eventfd_waker& lent_;
+};
+
 /// Whoever has several workers: finds one, and hears when a root is gone.
 class worker_group {
 public:
@@ -42,7 +53,7 @@ protected:
 };
 
 /// The worker is a step(); run() is the loop around it. One test thread can step several.
-class worker final : public executor {
+class worker final : waker_loan, public executor {
 public:
     worker(kernel& kernel, ring_options options, unsigned max_operations, worker_group* group,
            unsigned index);

@@ -17,11 +17,23 @@ struct policies {
     on_exception exception = on_exception::poison;
 };
 
+/// What a guard is made of. A guard is built in place from it: a guard that moves counts as given
+/// away, and then a second lock() by the same task is no longer known to be a deadlock.
+struct guard_seed {
+    guard_seed(mutex_core& from, toadstone::detail::watch begun, policies what,
+               toadstone::detail::cancel_ref task) noexcept
+        : mutex(from), watch(begun), policy(what), deferring(std::move(task)) {}
+    mutex_core& mutex;
+    toadstone::detail::watch watch;
+    policies policy;
+    toadstone::detail::cancel_ref deferring;
+};
+
 class guard_core {
 public:
-    guard_core(mutex_core& mutex, toadstone::detail::watch watch, policies policy,
-               toadstone::detail::cancel_ref deferring) noexcept
-        : mutex_(&mutex), watch_(watch), policy_(policy), deferring_(std::move(deferring)) {}
+    explicit guard_core(guard_seed&& seed) noexcept
+        : mutex_(&seed.mutex), watch_(seed.watch), policy_(seed.policy),
+          deferring_(std::move(seed.deferring)) {}
 
     guard_core(guard_core&& other) noexcept
         : mutex_(std::exchange(other.mutex_, nullptr)), watch_(other.watch_),

@@ -57,10 +57,10 @@ protected:
     }
     [[noreturn]] void fail() const;
 
-    [[nodiscard]] guard_core make_guard() noexcept {
+    [[nodiscard]] guard_seed make_guard() noexcept {
         mutex_->set_owner(ctx_);
         if (deferring_) start_deferring();
-        return guard_core(*mutex_, toadstone::detail::watch::begin_awaited(locked_at_), policy_,
+        return guard_seed(*mutex_, toadstone::detail::watch::begin_awaited(locked_at_), policy_,
                           std::move(deferring_));
     }
 
