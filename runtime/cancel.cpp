@@ -5,13 +5,21 @@
 #include <vector>
 
 namespace toadstone::detail {
+namespace {
+
+const void* this_thread() noexcept {
+    static thread_local constinit char mark = 0;
+    return &mark;
+}
+
+} // namespace
 
 bool cancel_state::request(cancel_reason reason) noexcept {
     std::unique_lock hold(lock_);
     if (reason_.load(std::memory_order_relaxed) != 0) return false;
     reason_.store(static_cast<std::uint8_t>(static_cast<unsigned>(reason) + 1),
                   std::memory_order_release);
-    teller_ = std::this_thread::get_id();
+    teller_ = this_thread();
     add_reference(); // a listener may drop the last one
     while (cancel_listener* listener = first_) {
         first_ = listener->next_;
@@ -49,7 +57,7 @@ void cancel_state::leave(cancel_listener& listener) noexcept {
         return;
     }
     const bool being_told = telling_.load(std::memory_order_relaxed) == &listener;
-    if (!being_told || teller_ == std::this_thread::get_id()) return;
+    if (!being_told || teller_ == this_thread()) return;
     hold.unlock();
     while (telling_.load(std::memory_order_acquire) == &listener) {
         telling_.wait(&listener, std::memory_order_acquire);

@@ -39,8 +39,10 @@ void lock_leaf::fail() const {
     throw poison_error(failure());
 }
 
-void lock_leaf::start_deferring() noexcept {
-    deferring_->deferrals.fetch_add(1, std::memory_order_relaxed);
+toadstone::detail::cancel_ref task_that_defers(on_cancel policy) {
+    if (policy != on_cancel::defer) return {};
+    toadstone::detail::context* task = toadstone::detail::current_context();
+    return task ? task->shared_extras() : toadstone::detail::cancel_ref();
 }
 
 bool timed_lock_leaf::cancel(cancel_reason reason, bool force) noexcept {

@@ -92,8 +92,10 @@ public:
 
     /// Acquires if nobody holds it or waits for it. Errors: poison_error.
     [[nodiscard]] std::optional<guard> try_lock(here where = here::current()) {
+        auto deferring = detail::task_that_defers(OnCancel);
         if (!detail::lock_here(core_, false)) return std::nullopt;
-        return std::optional<guard>(std::in_place, make_guard(where), value_);
+        return std::optional<guard>(std::in_place, make_guard(where, std::move(deferring)),
+                                    value_);
     }
     /// Waits for at most `limit`. Returns: nothing when the time was up first; a hand-over at
     /// the same moment wins. Errors and cancellation: as lock().
@@ -114,8 +116,9 @@ public:
     /// Blocks the calling thread, which must not be a worker if it has to wait.
     /// Errors: poison_error; would_deadlock; std::logic_error on a worker that would block.
     [[nodiscard]] guard blocking_lock(here where = here::current()) {
+        auto deferring = detail::task_that_defers(OnCancel);
         static_cast<void>(detail::lock_here(core_, true));
-        return guard(make_guard(where), value_);
+        return guard(make_guard(where, std::move(deferring)), value_);
     }
 
     /// Runs `fn(T&)`, which may be a coroutine, under the lock and gives its result. The strict
@@ -147,8 +150,11 @@ public:
     [[nodiscard]] T into_inner(ignore_poison_t) && { return std::move(value_); }
 
 private:
-    detail::guard_seed make_guard(here where) noexcept {
-        return detail::guard_seed(core_, toadstone::detail::watch::begin(where), policy, {});
+    detail::guard_seed make_guard(here where,
+                                  toadstone::detail::cancel_ref deferring) noexcept {
+        if (deferring) detail::start_deferring(*deferring);
+        return detail::guard_seed(core_, toadstone::detail::watch::begin(where), policy,
+                                  std::move(deferring));
     }
     void check_sole_owner() const {
         TOADSTONE_ASSERT(!core_.is_held(), "a sole owner's mutex is not held by anybody");

@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <utility>
 
 namespace toadstone::detail {
@@ -78,7 +77,7 @@ private:
     std::mutex lock_;
     cancel_listener* first_ = nullptr;               // guarded by lock_
     std::atomic<cancel_listener*> telling_{nullptr}; // set under lock_
-    std::thread::id teller_;                         // guarded by lock_
+    const void* teller_ = nullptr;                   // guarded by lock_
     std::shared_ptr<void> kept_;                     // guarded by lock_
 };
 

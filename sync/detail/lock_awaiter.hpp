@@ -59,7 +59,7 @@ protected:
 
     [[nodiscard]] guard_seed make_guard() noexcept {
         mutex_->set_owner(ctx_);
-        if (deferring_) start_deferring();
+        if (deferring_) deferring_->deferrals.fetch_add(1, std::memory_order_relaxed);
         return guard_seed(*mutex_, toadstone::detail::watch::begin_awaited(locked_at_), policy_,
                           std::move(deferring_));
     }
@@ -68,8 +68,6 @@ protected:
     policies policy_;
 
 private:
-    void start_deferring() noexcept;
-
     std::source_location locked_at_; // where lock() was called
     toadstone::detail::cancel_ref deferring_;
 };
@@ -104,6 +102,13 @@ private:
 
     toadstone::detail::time_limit limit_;
 };
+
+/// The state through which a guard of this policy defers the running task's cancellation; empty
+/// for other policies and on a plain thread. Errors: std::bad_alloc.
+[[nodiscard]] toadstone::detail::cancel_ref task_that_defers(on_cancel policy);
+inline void start_deferring(toadstone::detail::cancel_state& task) noexcept {
+    task.deferrals.fetch_add(1, std::memory_order_relaxed);
+}
 
 /// Acquires for ordinary code. Blocks the thread when `block` is set; else false: it would wait.
 /// Errors: poison_error, would_deadlock; std::logic_error when a worker's thread would block.
