@@ -8,13 +8,6 @@
 #include <utility>
 
 namespace toadstone::detail {
-namespace {
-
-// Leaves that a task may pass without suspending before its neighbours get their turn.
-constexpr int leaves_per_turn = 128;
-
-} // namespace
-
 std::uint64_t next_task_id() noexcept {
     static std::atomic<std::uint64_t> last{0};
     return last.fetch_add(1, std::memory_order_relaxed) + 1;
@@ -40,7 +33,10 @@ void context::start(promise_base& body, frame_owner& owner) noexcept {
 }
 
 void context::run() noexcept {
-    budget_ = leaves_per_turn;
+    budget_ = home_->turn_budget();
+    run_observer* const observer = home_->observer();
+    if (observer) [[unlikely]]
+        observer->before_run(*this);
     const slice_scope slice(this);
     if (pending_) {
         leaf* ended = std::exchange(pending_, nullptr);
@@ -49,6 +45,8 @@ void context::run() noexcept {
     if (unwinding_) {
         tear_down();
     } else {
+        if (observer) [[unlikely]]
+            observer->resuming(*this);
         resume_chain();
     }
 }
@@ -79,7 +77,11 @@ void context::resume_chain() noexcept {
         } else if (next_) {
             frame = std::exchange(next_, nullptr);
         } else {
-            if (unwinding_) tear_down();
+            if (unwinding_) {
+                tear_down();
+            } else if (run_observer* const observer = home_->observer()) [[unlikely]] {
+                observer->suspended(*this);
+            }
             return;
         }
     }

@@ -78,6 +78,17 @@ protected:
     ~waker() = default;
 };
 
+/// Watches the contexts of an executor, for simulations and tests. Home thread; resumes nothing.
+class run_observer {
+public:
+    virtual void before_run(context& ctx) noexcept = 0; ///< its verdict is still open
+    virtual void resuming(context& ctx) noexcept = 0;   ///< it goes on
+    virtual void suspended(context& ctx) noexcept = 0;  ///< it has suspended at a leaf
+
+protected:
+    ~run_observer() = default;
+};
+
 /// A home for contexts: a queue of those that are ready, an inbox for other threads, timers.
 /// The worker of runtime/loop.* is the only implementation that production uses; tests have
 /// one that they step by hand.
@@ -141,6 +152,13 @@ public:
     /// Every root, now and later, is asked to stop. Home thread only.
     void stop_roots(cancel_reason reason, bool force) noexcept;
 
+    void observe(run_observer* by) noexcept { observer_ = by; }
+    [[nodiscard]] run_observer* observer() const noexcept { return observer_; }
+    /// Leaves that a task may pass without suspending before its neighbours get their turn.
+    [[nodiscard]] int turn_budget() const noexcept { return turn_budget_; }
+    /// 1: every leaf goes through the ready queue.
+    void set_turn_budget(int leaves) noexcept { turn_budget_ = leaves; }
+
     /// Calls `fn(context)` for every root that has not ended. Home thread only.
     template <class Fn>
     void for_each_root(Fn&& fn) const;
@@ -170,6 +188,8 @@ protected:
     [[nodiscard]] root_task* first_root() const noexcept { return roots_; }
 
 private:
+    run_observer* observer_ = nullptr;
+    int turn_budget_ = 128;
     root_task* roots_ = nullptr;
     bool stopping_ = false;
     bool stopping_by_force_ = false;

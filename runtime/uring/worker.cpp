@@ -131,13 +131,13 @@ void worker::root_gone() noexcept {
     if (group_) group_->root_gone();
 }
 
-unsigned worker::step(bool may_wait) noexcept {
+unsigned worker::step(bool may_wait, unsigned most) noexcept {
     executor* const outer = bind_thread(this); // a test thread steps several workers
     turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     unsigned done = 0;
     take_inbox();
     if (!timers_.empty()) done += timers_.advance(now());
-    done += run_ready(ready_count());
+    done += run_ready(std::min(most, ready_count()));
     start_waiting();
 
     bool sleep = may_wait && !has_ready();

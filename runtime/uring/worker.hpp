@@ -65,7 +65,13 @@ public:
     /// One turn: inbox, timers, ready contexts, submission, completions. With `may_wait` it
     /// sleeps in the kernel when nothing is ready. Returns how many contexts ran and completions
     /// came; 0: there was nothing to do.
-    unsigned step(bool may_wait) noexcept;
+    /// At most `most` contexts run.
+    unsigned step(bool may_wait, unsigned most = ~0U) noexcept;
+    /// A step would do something at once.
+    [[nodiscard]] bool has_work() const noexcept {
+        return has_ready() || !inbox_empty() || ring_.has_completion() ||
+               ring_.unsubmitted() > 0;
+    }
 
     /// Steps until stop() has been called and no root, operation or message is left.
     void run() noexcept;
@@ -106,7 +112,6 @@ private:
         std::uint32_t generation = 1;
     };
 
-    void run_once_ready(unsigned& done) noexcept;
     void arm_wake_up() noexcept;
     [[nodiscard]] io_uring_sqe* entry() noexcept;
     void prepare(io_op& operation) noexcept;
