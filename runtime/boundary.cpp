@@ -24,7 +24,7 @@ void boundary::check_stopped() const {
 }
 
 void boundary::inherit_request(context& child) noexcept {
-    if (ctx_->should_stop()) child.request(ctx_->reason());
+    if (ctx_->should_stop()) child.request(ctx_->reason(), ctx_->forced());
 }
 
 } // namespace toadstone::detail

@@ -17,9 +17,33 @@ namespace {
 // runtime asks the flag first: it is read at the end of every slice.
 thread_local constinit bool some_unexplained = false;
 
-std::vector<std::shared_ptr<cause_state>>& unexplained() {
-    thread_local std::vector<std::shared_ptr<cause_state>> list;
+// Weak, and few: where no slice ends, on a plain thread, they may wait for long.
+constexpr std::size_t most_unexplained = 16;
+
+std::vector<std::weak_ptr<cause_state>>& unexplained() {
+    thread_local std::vector<std::weak_ptr<cause_state>> list;
     return list;
+}
+
+// A chain of causes longer than this is cut: its first and its latest links stay.
+constexpr unsigned longest_chain = 8;
+
+// An error that has `cause` in its own story cannot be what explains it.
+bool leads_to(const std::exception_ptr& error, const cause_state* cause) {
+    poison_cause each;
+    try {
+        std::rethrow_exception(error);
+    } catch (const poison_error& inner) {
+        each = inner.cause();
+    } catch (...) {
+        return false;
+    }
+    for (unsigned depth = 0; each && depth < 4 * longest_chain; ++depth) {
+        if (each.state().get() == cause) return true;
+        poison_cause deeper = each.previous();
+        each = deeper ? deeper : each.linked();
+    }
+    return false;
 }
 
 cause_ref cause_without_memory() noexcept {
@@ -180,10 +204,13 @@ cause_ref make_cause(const poisoning& what) noexcept {
         }
         if (what.previous) {
             cause->attempts = what.previous->attempts + 1;
-            cause->previous = what.previous;
+            const bool long_enough = what.previous->attempts + 1 >= longest_chain;
+            cause->previous = long_enough ? what.previous->previous : what.previous;
         }
         if (in_flight) {
-            unexplained().push_back(cause);
+            auto& list = unexplained();
+            if (list.size() >= most_unexplained) list.erase(list.begin());
+            list.push_back(cause);
             some_unexplained = true;
         }
         return cause;
@@ -194,8 +221,20 @@ cause_ref make_cause(const poisoning& what) noexcept {
 
 void explain_causes(const std::exception_ptr& error) noexcept {
     if (!some_unexplained) return;
-    for (const auto& cause : unexplained()) cause->explain(error);
+    for (const auto& each : unexplained()) {
+        const auto cause = each.lock();
+        if (cause && !leads_to(error, cause.get())) cause->explain(error);
+    }
     forget_unexplained_causes();
+}
+
+void settle_unexplained_causes() noexcept {
+    if (!some_unexplained) return;
+    if (const std::exception_ptr handled = std::current_exception()) {
+        explain_causes(handled);
+    } else {
+        forget_unexplained_causes();
+    }
 }
 
 void forget_unexplained_causes() noexcept {

@@ -16,7 +16,19 @@ std::uint64_t next_task_id() noexcept {
 context::context(context& parent) noexcept
     : home_(parent.home_), parent_(&parent), id_(parent.id_), name_(parent.name_) {}
 
+std::uint64_t next_serial() noexcept {
+    constexpr std::uint64_t batch = 4096;
+    static std::atomic<std::uint64_t> last{1};
+    static thread_local constinit std::uint64_t next = 0;
+    if (next % batch == 0) next = last.fetch_add(1, std::memory_order_relaxed) * batch;
+    return next++;
+}
+
 context::~context() {
+    if (extras_) extras_->set_owner(nullptr);
+    if (adopted_) {
+        for (auto& each : *adopted_) each->set_owner(nullptr);
+    }
     TOADSTONE_ASSERT(!request_queued_, "a context outlives the requests made to it");
 }
 
@@ -88,6 +100,7 @@ void context::resume_chain() noexcept {
 }
 
 void context::tear_down() noexcept {
+    if (extras_) extras_->request(reason()); // it may not have been told yet
     teardown_record record;
     record.what = teardown_record::kind::cancelled;
     record.reason = reason();
@@ -123,7 +136,7 @@ void frame_owner::abandon() noexcept {
 bool context::flag_request(cancel_reason reason) noexcept {
     std::uint8_t none = 0;
     const auto mark = static_cast<std::uint8_t>(static_cast<unsigned>(reason) + 1);
-    return request_.compare_exchange_strong(none, mark, std::memory_order_relaxed);
+    return request_.compare_exchange_strong(none, mark, std::memory_order_seq_cst);
 }
 
 void context::request(cancel_reason reason, bool force) noexcept {
@@ -161,9 +174,79 @@ void context::stop_and_schedule(cancel_reason reason) noexcept {
 cancel_state& context::extras() {
     if (!extras_) {
         extras_ = cancel_ref(new cancel_state);
+        extras_->set_owner(this);
         if (requested()) extras_->request(reason());
     }
     return *extras_;
+}
+
+bool context::adopted_deferred() const noexcept {
+    for (const auto& each : *adopted_) {
+        if (each->deferrals.load(std::memory_order_seq_cst) != 0) return true;
+    }
+    return false;
+}
+
+void context::adopt_deferral_of(context& ended) {
+    const auto take = [this](const cancel_ref& from) {
+        if (from->deferrals.load(std::memory_order_seq_cst) == 0) return;
+        extras();
+        if (!adopted_) adopted_ = std::make_unique<std::vector<cancel_ref>>();
+        std::erase_if(*adopted_, [](const cancel_ref& each) {
+            return each->deferrals.load(std::memory_order_seq_cst) == 0;
+        });
+        adopted_->push_back(from);
+        from->set_owner(this);
+    };
+    if (ended.extras_) take(ended.extras_);
+    if (ended.adopted_) {
+        for (const auto& each : *ended.adopted_) take(each);
+        ended.adopted_.reset();
+    }
+    ended.extras_ = {};
+}
+
+/// Carries the end of a deferral to the home worker; holds a reference to the state.
+class cancel_state::errand final : public posted, public pooled {
+public:
+    explicit errand(cancel_state& state) noexcept : state_(state) {}
+
+private:
+    void run_posted() noexcept override {
+        context* owner = nullptr;
+        {
+            const std::lock_guard hold(state_.lock_);
+            state_.errand_out_ = false;
+            owner = state_.owner_; // this is its home worker, so it stays while we use it
+        }
+        if (owner && owner->home().is_current()) owner->act_on_request();
+        cancel_state& state = state_;
+        delete this;
+        state.drop_reference();
+    }
+    cancel_state& state_;
+};
+
+void cancel_state::deferral_ended() noexcept {
+    context* here = nullptr;
+    {
+        const std::lock_guard hold(lock_);
+        if (!owner_ || !owner_->requested_by_anybody()) return;
+        if (owner_->home().is_current()) {
+            here = owner_;
+        } else if (!errand_out_) {
+            // While the lock is held the owner is there, and so is its worker.
+            errand_out_ = true;
+            add_reference();
+            owner_->home().post(*new errand(*this));
+        }
+    }
+    if (here) here->act_on_request();
+}
+
+void cancel_state::set_owner(context* owner) noexcept {
+    const std::lock_guard hold(lock_);
+    owner_ = owner;
 }
 
 cancel_ref context::shared_extras() {

@@ -124,7 +124,7 @@ void executor::count_launch() noexcept {
 }
 
 void executor::root_gone() noexcept {
-    ended_.store(ended_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+    ended_.store(ended_.load(std::memory_order_relaxed) + 1, std::memory_order_seq_cst);
 }
 
 void executor::stop_roots(cancel_reason reason, bool force) noexcept {

@@ -131,7 +131,7 @@ public:
                launched_elsewhere_.load(std::memory_order_acquire);
     }
     [[nodiscard]] std::uint64_t roots_ended() const noexcept {
-        return ended_.load(std::memory_order_acquire);
+        return ended_.load(std::memory_order_seq_cst);
     }
     /// A root is on its way here. The thread that spawns.
     void count_launch() noexcept;

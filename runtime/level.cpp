@@ -52,12 +52,21 @@ void leave_slice(const slice_state& outer) noexcept {
 
 unsigned level() noexcept {
     auto& slice = this_slice;
+    // Nothing is in flight any more: a cause that still waits for its exception would get a
+    // wrong one.
+    if (globals_of(slice)->uncaught == slice.now.base) settle_unexplained_causes();
     return globals_of(slice)->uncaught - slice.now.base + slice.now.depth;
 }
 
 unsigned exceptions_in_slice() noexcept {
     auto& slice = this_slice;
     return globals_of(slice)->uncaught - slice.now.base;
+}
+
+bool interrupted_by_exception() noexcept {
+    const slice_state& now = this_slice.now;
+    if (exceptions_in_slice() > 0) return true;
+    return now.record && now.record->what == teardown_record::kind::exception;
 }
 
 slice_state current_slice() noexcept {

@@ -41,7 +41,7 @@ public:
     shutdown_report shutdown(std::chrono::milliseconds grace);
     [[nodiscard]] bool on_own_worker() const noexcept;
     [[nodiscard]] bool stopping() const noexcept {
-        return stopping_.load(std::memory_order_acquire);
+        return stopping_.load(std::memory_order_seq_cst);
     }
     [[nodiscard]] std::size_t live() const noexcept;
     [[nodiscard]] std::vector<std::unique_ptr<worker>>& workers() noexcept { return workers_; }
@@ -245,7 +245,7 @@ shutdown_report runtime_core::ask_for_leftovers() {
 }
 
 shutdown_report runtime_core::shutdown(std::chrono::milliseconds grace) {
-    stopping_.store(true, std::memory_order_release);
+    stopping_.store(true, std::memory_order_seq_cst); // before live() is looked at
     stop_all(false);
     if (wait_until_empty(grace)) return {};
     return ask_for_leftovers();
@@ -290,6 +290,11 @@ runtime::runtime(runtime_options options)
 runtime::~runtime() = default;
 
 shutdown_report runtime::shutdown(std::chrono::milliseconds grace) {
+    if (core_->on_own_worker()) {
+        throw std::logic_error(
+            "shutdown() was called by a task of the same runtime, which would "
+            "wait for itself; end the main task instead");
+    }
     return core_->shutdown(grace);
 }
 

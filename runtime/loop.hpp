@@ -108,10 +108,11 @@ public:
         using T = detail::await_result_t<A>;
         check_block_on();
         task<T> root_body = detail::as_task(std::forward<A>(body));
-        auto* root = new detail::typed_root<T>(choose({}));
+        detail::thread_joiner joiner; // before the launch: nothing may fail after it
+        auto* root = new detail::typed_root<T>(choose({}), "block_on");
         const join_handle<T> keep(*root);
-        root->launch(root_body.release(root->outcome), "block_on", {}, nullptr);
-        detail::thread_joiner().wait(*root);
+        root->launch(root_body.release(root->outcome), {}, nullptr);
+        joiner.wait(*root);
         root->mark_observed();
         if (root->unwound()) throw task_cancelled(root->reason());
         return root->outcome.take();

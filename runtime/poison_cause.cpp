@@ -26,7 +26,7 @@ poison_cause poison_cause::linked() const {
 
 poison_cause poison_cause::first() const {
     poison_cause each = *this;
-    while (each) {
+    for (unsigned depth = 0; each && depth < 64; ++depth) {
         poison_cause deeper = each.previous();
         if (!deeper) deeper = each.linked();
         if (!deeper) break;

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <utility>
 
 namespace toadstone::detail {
@@ -24,9 +25,20 @@ root_task::~root_task() {
 }
 
 // On the thread that spawns; the home worker lists the task and queues its first run.
-void root_task::launch(promise_base& body, std::string_view name,
-                       const cancellation_token& token, root_group* group) {
+void root_task::launch(promise_base& body, const cancellation_token& token,
+                       root_group* group) noexcept {
     group_ = group;
+    if (token.can_be_cancelled()) token_ = token.state();
+    adopt(body, body_);
+    home().count_launch();
+    if (home().is_current()) {
+        begin();
+    } else {
+        home().post(*this);
+    }
+}
+
+root_task::root_task(executor& home, std::string_view name) : context(home) {
     if (!name.empty()) {
         owned_name_ = static_cast<char*>(allocate_frame(name.size() + 1));
         std::memcpy(owned_name_, name.data(), name.size());
@@ -36,14 +48,6 @@ void root_task::launch(promise_base& body, std::string_view name,
         }
     }
     set_identity(next_task_id(), owned_name_);
-    if (token.can_be_cancelled()) token_ = token.state();
-    adopt(body, body_);
-    home().count_launch();
-    if (home().is_current()) {
-        begin();
-    } else {
-        home().post(*this);
-    }
 }
 
 void root_task::begin() noexcept {
@@ -79,14 +83,16 @@ void root_task::cancelled(cancel_reason reason) noexcept {
 void root_task::finish() noexcept {
     if (token_) token_->leave(*this);
     home().remove_root(*this);
+    tell_token(); // a request that came too late for a cancellation point
     const std::exception_ptr error = unwound() ? nullptr : failure();
     if (group_) {
         observed_ = true; // the scope rethrows it
-        group_->child_ended(*this, error);
+        group_->root_ended(*this, error);
     }
     root_waiter* waiter = waiter_.exchange(ended_mark(), std::memory_order_seq_cst);
     while (requesters_.load(std::memory_order_seq_cst) != 0) {
-        // A few instructions of another thread; it holds no lock and waits for nothing.
+        // A few instructions of another thread, unless its processor was taken away.
+        std::this_thread::yield();
     }
     executor& here = home();
     if (waiter) waiter->root_ended();
@@ -112,9 +118,14 @@ void root_task::drop_reference() noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     if (!observed_ && !unwound()) {
         if (const std::exception_ptr error = failure()) {
-            std::string line = "toadstone: " + describe_task(id(), name()) +
-                               " failed and nobody joined it: " + describe_exception(error);
-            std::fprintf(stderr, "%s\n", line.c_str());
+            try {
+                const std::string line =
+                    "toadstone: " + describe_task(id(), name()) +
+                    " failed and nobody joined it: " + describe_exception(error);
+                std::fprintf(stderr, "%s\n", line.c_str());
+            } catch (...) {
+                std::fputs("toadstone: a task failed and nobody joined it\n", stderr);
+            }
         }
     }
     delete this;

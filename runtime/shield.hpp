@@ -23,7 +23,8 @@ public:
 
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        this->prepare(frame);
+        auto& inside = this->prepare(frame);
+        if (this->ctx_->forced()) inside.request(this->ctx_->reason(), true);
         this->begin();
     }
     T await_resume() { return this->take(); }

@@ -18,10 +18,29 @@
 
 namespace toadstone {
 
+/// A cancellation_token by reference. Trivially destructible, because g++ 12 destroys members of
+/// aggregates in co_await expressions twice: `co_await spawn(f(), {.token = t})` stays legal.
+class token_view {
+public:
+    constexpr token_view() noexcept = default;
+    token_view(
+        const cancellation_token& token) noexcept // implicit: for designated initialisers
+        : state_(token.state() ? &*token.state() : nullptr) {}
+    [[nodiscard]] cancellation_token token() const noexcept {
+        if (!state_) return {};
+        state_->add_reference();
+        return cancellation_token(detail::cancel_ref(state_));
+    }
+
+private:
+    detail::cancel_state* state_ = nullptr;
+};
+
 struct spawn_options {
-    std::string_view name{};    ///< for logs and causes; copied
-    placement where{};          ///< default: the spawning worker
-    cancellation_token token{}; ///< a request to it is a request to the task
+    std::string_view name{}; ///< for logs and causes; copied
+    placement where{};       ///< default: the spawning worker
+    /// A request to it is a request to the task. The token has to live until spawn() returns.
+    token_view token{};
 };
 
 namespace detail {
@@ -38,6 +57,9 @@ public:
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         if (!suspend(frame)) return;
+        // Whoever owns the handle may drop it meanwhile.
+        root_->add_reference();
+        referenced_ = true;
         if (!root_->wait(*this)) ctx_->home().push(*ctx_);
     }
 
@@ -46,12 +68,18 @@ protected:
         : root_(&root) {
         bind(ctx, where);
     }
-    ~join_leaf() = default;
+    ~join_leaf() {
+        if (referenced_) root_->drop_reference();
+    }
+    join_leaf(const join_leaf&) = delete;
+    join_leaf& operator=(const join_leaf&) = delete;
 
     root_task* root_;
 
 private:
     void root_ended() noexcept override { ctx_->home().schedule(*ctx_); }
+
+    bool referenced_ = false;
 };
 
 template <class T, bool AsOutcome>
@@ -63,6 +91,7 @@ public:
     auto await_resume() {
         auto& root = static_cast<typed_root<T>&>(*root_);
         root.mark_observed();
+        ctx_->adopt_deferral_of(root);
         if constexpr (AsOutcome) {
             return outcome<T>::from(root.outcome, root.unwound(),
                                     root.unwound() ? root.reason() : cancel_reason::requested);
@@ -151,9 +180,9 @@ namespace detail {
 template <class T>
 join_handle<T> spawn_on(executor& home, task<T>&& body, const spawn_options& options,
                         root_group* group = nullptr) {
-    auto* root = new typed_root<T>(home);
+    auto* root = new typed_root<T>(home, options.name);
     join_handle<T> handle(*root);
-    root->launch(body.release(root->outcome), options.name, options.token, group);
+    root->launch(body.release(root->outcome), options.token.token(), group);
     return handle;
 }
 

@@ -158,6 +158,7 @@ public:
 
     /// For the library: gives the frame away, with the place of its result.
     [[nodiscard]] detail::promise_base& release(detail::result<T>& out) noexcept {
+        TOADSTONE_ASSERT(promise_ != nullptr, "a task is awaited or spawned once");
         promise_->out = &out;
         return *std::exchange(promise_, nullptr);
     }

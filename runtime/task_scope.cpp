@@ -64,7 +64,7 @@ void task_scope::note_failure(detail::context& who,
     }
 }
 
-void task_scope::child_ended(detail::root_task& child, std::exception_ptr failure) noexcept {
+void task_scope::root_ended(detail::root_task& child, std::exception_ptr failure) noexcept {
     note_failure(child, failure);
     bool last = false;
     {

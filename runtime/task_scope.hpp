@@ -32,10 +32,11 @@ public:
     join_handle<detail::await_result_t<A>> spawn(A&& body, spawn_options options = {}) {
         using T = detail::await_result_t<A>;
         task<T> child = detail::as_task(std::forward<A>(body));
-        auto* root = new detail::typed_root<T>(detail::executor_for(options.where));
+        auto* root =
+            new detail::typed_root<T>(detail::executor_for(options.where), options.name);
         join_handle<T> handle(*root);
         add(*root);
-        root->launch(child.release(root->outcome), options.name, options.token, this);
+        root->launch(child.release(root->outcome), options.token.token(), this);
         after_launch(*root);
         return handle;
     }
@@ -64,7 +65,7 @@ protected:
 private:
     void add(detail::root_task& child) noexcept;
     void after_launch(detail::root_task& child) noexcept;
-    void child_ended(detail::root_task& child, std::exception_ptr failure) noexcept override;
+    void root_ended(detail::root_task& child, std::exception_ptr failure) noexcept override;
     void note_failure(detail::context& who, const std::exception_ptr& failure) noexcept;
 
     mutable std::mutex lock_;
@@ -106,6 +107,7 @@ public:
     T await_resume() {
         check_stopped();
         if (first_failure()) std::rethrow_exception(first_failure());
+        ctx_->adopt_deferral_of(body_);
         return body_.outcome.take();
     }
 

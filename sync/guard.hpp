@@ -92,6 +92,7 @@ public:
 private:
     void check() const noexcept {
         TOADSTONE_ASSERT(held(), "a guard gives access only while it holds the lock");
+        core_.check_place();
     }
 
     detail::guard_core core_;
@@ -141,8 +142,14 @@ public:
     }
     ~recovery() { give_up(); }
 
-    [[nodiscard]] T& operator*() const noexcept { return *value_; }
-    [[nodiscard]] T* operator->() const noexcept { return value_; }
+    [[nodiscard]] T& operator*() const noexcept {
+        check();
+        return *value_;
+    }
+    [[nodiscard]] T* operator->() const noexcept {
+        check();
+        return value_;
+    }
     /// What is to be repaired; empty when the mutex was healthy, because another task had
     /// repaired it before.
     [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
@@ -160,6 +167,10 @@ public:
         : core_(std::move(seed)), value_(&value), cause_(std::move(cause)) {}
 
 private:
+    void check() const noexcept {
+        TOADSTONE_ASSERT(core_.mutex() != nullptr, "a recovery gives access until completed");
+        core_.check_place();
+    }
     void give_up() noexcept {
         if (cause_) core_.release_unrepaired(); // else by the rule, in ~guard_core
     }

@@ -21,15 +21,14 @@ toadstone::detail::cause_ref cause_for(const mutex_core& mutex,
 void guard_core::release_interrupted() noexcept {
     mutex_core* const mutex = std::exchange(mutex_, nullptr);
     if (deferring_) stop_deferring();
-    toadstone::detail::cause_ref cause = cause_for(*mutex, watch_, {});
-    const bool by_exception = cause->kind == poison_kind::exception;
+    const bool by_exception = toadstone::detail::interrupted_by_exception();
     const bool spared =
         !watch_.strict && (by_exception ? policy_.exception == on_exception::release
                                         : policy_.cancel == on_cancel::release);
     if (spared) {
         mutex->release();
     } else {
-        mutex->release_poisoned(std::move(cause));
+        mutex->release_poisoned(cause_for(*mutex, watch_, {}));
     }
 }
 
@@ -37,6 +36,7 @@ void guard_core::release_unrepaired() noexcept {
     if (!mutex_) return;
     mutex_core* const mutex = std::exchange(mutex_, nullptr);
     const bool interrupted = watch_.interrupted();
+    if (deferring_) stop_deferring();
     mutex->release_poisoned(
         cause_for(*mutex, watch_, interrupted ? "" : "the repair was not completed"));
 }
@@ -47,8 +47,8 @@ void guard_core::declare_poisoned(std::string_view why) noexcept {
 }
 
 void guard_core::stop_deferring() noexcept {
-    deferring_->deferrals.fetch_sub(1, std::memory_order_relaxed);
-    deferring_ = {};
+    const toadstone::detail::cancel_ref task = std::move(deferring_);
+    if (task->deferrals.fetch_sub(1, std::memory_order_seq_cst) == 1) task->deferral_ended();
 }
 
 } // namespace toadstone::sync::detail

@@ -23,7 +23,8 @@ namespace toadstone::sync::detail {
 
 bool lock_leaf::queue_up() noexcept {
     toadstone::detail::context& task = *ctx_;
-    if (!mutex_->acquire_or_queue(*this, &task)) return true; // a wake-up may be on its way
+    if (!mutex_->acquire_or_queue(*this, task.serial()))
+        return true; // a wake-up may be on its way
     // Settled at once, but through the ready queue: a task whose budget is used up lets others
     // run, and the verdict is reached in one place.
     task.home().push(task);
@@ -101,7 +102,7 @@ private:
 } // namespace
 
 bool lock_here(mutex_core& mutex, bool block) {
-    const void* const owner = this_owner();
+    const std::uint64_t owner = this_owner();
     if (mutex.try_acquire(owner)) return true;
     thread_waiter waiter;
     if (!mutex.acquire_now(waiter, owner)) {

@@ -1,6 +1,7 @@
 // The slow paths of the mutex: queueing, handing over, poisoning, withdrawing.
 #include <toadstone/sync/detail/mutex_core.hpp>
 
+#include <toadstone/runtime/detail/context.hpp>
 #include <toadstone/runtime/detail/level.hpp>
 
 #include <thread>
@@ -8,14 +9,11 @@
 
 namespace toadstone::sync::detail {
 
-const void* this_thread_mark() noexcept {
-    static thread_local constinit char mark = 0;
-    return &mark;
-}
-
-const void* this_owner() noexcept {
-    const void* task = toadstone::detail::current_context();
-    return task ? task : this_thread_mark();
+std::uint64_t this_owner() noexcept {
+    const toadstone::detail::context* task = toadstone::detail::current_context();
+    if (task) return task->serial();
+    static thread_local const std::uint64_t thread = toadstone::detail::next_serial();
+    return thread;
 }
 
 std::uint32_t mutex_core::lock_queue() const noexcept {
@@ -31,7 +29,8 @@ std::uint32_t mutex_core::lock_queue() const noexcept {
     }
 }
 
-bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, const void* owner) noexcept {
+bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter,
+                        std::uint64_t owner) noexcept {
     using state = lock_waiter::state;
     if ((word & poisoned) && waiter.wants_ == wants::healthy) {
         waiter.state_ = state::poisoned;
@@ -52,7 +51,7 @@ bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, const void* ow
     return false;
 }
 
-bool mutex_core::acquire_or_queue(lock_waiter& waiter, const void* owner) noexcept {
+bool mutex_core::acquire_or_queue(lock_waiter& waiter, std::uint64_t owner) noexcept {
     std::uint32_t word = lock_queue();
     const bool settled = settle(word, waiter, owner);
     if (!settled) {
@@ -67,7 +66,7 @@ bool mutex_core::acquire_or_queue(lock_waiter& waiter, const void* owner) noexce
     return settled;
 }
 
-bool mutex_core::acquire_now(lock_waiter& waiter, const void* owner) noexcept {
+bool mutex_core::acquire_now(lock_waiter& waiter, std::uint64_t owner) noexcept {
     std::uint32_t word = lock_queue();
     const bool settled = settle(word, waiter, owner);
     unlock_queue(word);
@@ -92,7 +91,7 @@ bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept 
 }
 
 void mutex_core::release_poisoned(toadstone::detail::cause_ref cause) noexcept {
-    owner_.store(nullptr, std::memory_order_relaxed);
+    owner_.store(0, std::memory_order_relaxed);
     change(&cause, false);
 }
 

@@ -141,6 +141,9 @@ private:
 template <class T>
 class single_boundary : public boundary {
 public:
+    single_boundary(context& ctx, std::source_location where, task<T>&& body) noexcept
+        : boundary(ctx, where), body_(std::move(body)) {}
+
     bool cancel(cancel_reason reason, bool force) noexcept override {
         inside_->request(reason, force);
         return false;
@@ -148,8 +151,6 @@ public:
     bool taken() noexcept override { return inside_->unwound(); }
 
 protected:
-    single_boundary(context& ctx, std::source_location where, task<T>&& body) noexcept
-        : boundary(ctx, where), body_(std::move(body)) {}
     ~single_boundary() {
         if (started_) std::destroy_at(&inside());
     }
@@ -167,9 +168,11 @@ protected:
 
     T take() {
         check_stopped();
+        ctx_->adopt_deferral_of(*inside_);
         return inside_->outcome.take();
     }
     outcome<T> take_outcome() {
+        ctx_->adopt_deferral_of(*inside_);
         return outcome<T>::from(inside_->outcome, inside_->unwound(),
                                 inside_->unwound() ? inside_->reason()
                                                    : cancel_reason::requested);

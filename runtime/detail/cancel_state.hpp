@@ -14,6 +14,7 @@
 namespace toadstone::detail {
 
 class cancel_state;
+class context;
 
 /// Somebody to be told of a request, once. Told on the thread that requests.
 class cancel_listener {
@@ -65,13 +66,23 @@ public:
         if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
     }
 
-    /// Guards with on_cancel::defer that the task holds. A hint to other threads; decided on
-    /// the home worker.
+    /// Guards with on_cancel::defer that the task holds. Whoever takes the last one away calls
+    /// deferral_ended(); it and the flag of a request are sequentially consistent, so that one
+    /// of the two sides sees the other.
     std::atomic<unsigned> deferrals{0};
+    /// A request that waited for the guard is carried out. Any thread; resumes nothing.
+    void deferral_ended() noexcept;
+
+    /// The context whose cancellation is deferred; null when it is gone. Its home worker.
+    void set_owner(context* owner) noexcept;
 
 private:
+    class errand;
+
     ~cancel_state() = default;
 
+    context* owner_ = nullptr; // guarded by lock_
+    bool errand_out_ = false;  // guarded by lock_
     std::atomic<std::uint32_t> references_{1};
     std::atomic<std::uint8_t> reason_{0}; // 0, or reason + 1; set under lock_
     std::mutex lock_;

@@ -74,6 +74,9 @@ struct poisoning {
 
 /// Drops the causes of this thread that still wait for their exception.
 void forget_unexplained_causes() noexcept;
+/// For when no exception is in flight: inside a handler, that handler's exception is the one;
+/// elsewhere it was swallowed unseen, and they are dropped.
+void settle_unexplained_causes() noexcept;
 
 /// "task 17 'conn 127.0.0.1:50412'", or "a plain thread" for id 0.
 [[nodiscard]] std::string describe_task(std::uint64_t id, std::string_view name);

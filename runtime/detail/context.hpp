@@ -11,8 +11,10 @@
 #include <coroutine>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <source_location>
 #include <string_view>
+#include <vector>
 
 namespace toadstone::detail {
 
@@ -46,6 +48,9 @@ struct promise_base {
         return std::coroutine_handle<promise_base>::from_promise(*this);
     }
 };
+
+/// A number that nobody else in the process has or will have.
+[[nodiscard]] [[gnu::noinline]] std::uint64_t next_serial() noexcept;
 
 /// A node in a queue of contexts. `state` is home worker only.
 struct run_link {
@@ -89,6 +94,9 @@ public:
     [[nodiscard]] bool requested() const noexcept {
         return request_.load(std::memory_order_relaxed) != 0;
     }
+    [[nodiscard]] bool requested_by_anybody() const noexcept {
+        return request_.load(std::memory_order_seq_cst) != 0;
+    }
     [[nodiscard]] cancel_reason reason() const noexcept {
         return static_cast<cancel_reason>(request_.load(std::memory_order_relaxed) - 1);
     }
@@ -97,8 +105,13 @@ public:
         return requested() && (forced_ || !deferred());
     }
     [[nodiscard]] bool deferred() const noexcept {
-        return extras_ && extras_->deferrals.load(std::memory_order_relaxed) != 0;
+        return extras_ && (extras_->deferrals.load(std::memory_order_seq_cst) != 0 ||
+                           (adopted_ && adopted_deferred()));
     }
+    [[nodiscard]] bool forced() const noexcept { return forced_; }
+    /// A context that has ended has handed its guards to this one: what they defer is this one's
+    /// cancellation now.
+    void adopt_deferral_of(context& ended);
 
     /// One unit of the cooperative budget. False when it is used up: the leaf has to go through
     /// the ready queue although it could go on at once.
@@ -124,6 +137,8 @@ public:
 
     [[nodiscard]] executor& home() const noexcept { return *home_; }
     [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+    /// Unlike its address, never used again; 0 is nobody's.
+    [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
     [[nodiscard]] std::string_view name() const noexcept {
         return name_ ? std::string_view(name_) : std::string_view();
     }
@@ -153,10 +168,16 @@ protected:
         id_ = id;
         name_ = name;
     }
-    void set_home(executor& home) noexcept { home_ = &home; }
+    /// For the end of a root: tells its token of a request that no cancellation point has taken.
+    void tell_token() noexcept {
+        if (!extras_) return;
+        if (requested()) extras_->request(reason());
+        extras_->set_owner(nullptr);
+    }
 
 private:
     friend class executor;
+    [[nodiscard]] bool adopted_deferred() const noexcept;
     void deliver_request() noexcept;
     void resume_chain() noexcept;
     void tear_down() noexcept;
@@ -168,8 +189,10 @@ private:
     leaf* pending_ = nullptr;
     context* parent_ = nullptr;
     cancel_ref extras_;
+    std::unique_ptr<std::vector<cancel_ref>> adopted_; // rarely there
     std::source_location where_;
     std::uint64_t id_ = 0;
+    std::uint64_t serial_ = next_serial();
     const char* name_ = nullptr;
     int budget_ = 0;
     std::atomic<std::uint8_t> request_{0}; // 0, or reason + 1

@@ -83,6 +83,7 @@ public:
 
     void begin() noexcept { start(body_.release(outcome_), frame_); }
     no_void<T> take() {
+        owner_.owner().adopt_deferral_of(*this);
         if constexpr (std::is_void_v<T>) {
             outcome_.take();
             return {};

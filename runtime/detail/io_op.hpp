@@ -56,12 +56,15 @@ private:
     friend class worker;
     enum class stage : unsigned char { idle, waiting, prepared, submitted, completed };
 
-    io_op* next_ = nullptr; // in the worker's list while waiting for a slot
+    // In the worker's list of those that wait for a slot, or whose cancel request waits for an
+    // entry.
+    io_op* next_ = nullptr;
     io_op* previous_ = nullptr;
     std::uint32_t slot_ = 0;
     int result_ = 0;
     stage stage_ = stage::idle;
     bool cancel_sent_ = false;
+    bool cancel_waits_ = false;
     unsigned position_ = 0; // of its entry in the submission queue, while prepared
 };
 

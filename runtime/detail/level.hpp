@@ -46,6 +46,9 @@ struct slice_state {
 /// Exceptions thrown in this slice and not yet caught.
 [[gnu::noinline]] unsigned exceptions_in_slice() noexcept;
 
+/// What ends a section now: an exception, in flight or in the record of a teardown.
+[[gnu::noinline]] bool interrupted_by_exception() noexcept;
+
 /// The slice that is active on this thread.
 [[gnu::noinline]] slice_state current_slice() noexcept;
 [[gnu::noinline]] context* current_context() noexcept;

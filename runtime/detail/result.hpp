@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_RUNTIME_DETAIL_RESULT_HPP
 #define TOADSTONE_RUNTIME_DETAIL_RESULT_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <exception>
 #include <memory>
 #include <type_traits>
@@ -41,6 +43,8 @@ public:
     /// The value, moved out, or the exception, rethrown. One of them must be there.
     T take() {
         if (error_) std::rethrow_exception(std::move(error_));
+        TOADSTONE_ASSERT(has_value_ && !taken_, "a task's result is fetched once");
+        taken_ = true;
         if constexpr (std::is_reference_v<T>) {
             return static_cast<T>(*value_);
         } else {
@@ -54,6 +58,7 @@ private:
     };
     std::exception_ptr error_;
     bool has_value_ = false;
+    bool taken_ = false;
 };
 
 template <>
@@ -69,6 +74,7 @@ public:
     [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
     void take() {
         if (error_) std::rethrow_exception(std::move(error_));
+        TOADSTONE_ASSERT(has_value_, "a task's result is fetched once");
     }
 
 private:

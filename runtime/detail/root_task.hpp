@@ -33,7 +33,7 @@ private:
 class root_group {
 public:
     /// On the root's home worker, before its waiter is told.
-    virtual void child_ended(root_task& child, std::exception_ptr failure) noexcept = 0;
+    virtual void root_ended(root_task& child, std::exception_ptr failure) noexcept = 0;
 
 protected:
     ~root_group() = default;
@@ -44,8 +44,8 @@ protected:
 class root_task : public context, public pooled, private posted, private cancel_listener {
 public:
     /// Begins the run. The task has one reference for the run and one for the handle.
-    void launch(promise_base& body, std::string_view name, const cancellation_token& token,
-                root_group* group);
+    void launch(promise_base& body, const cancellation_token& token,
+                root_group* group) noexcept;
 
     /// Asks the task to stop, from any thread.
     void request_from_anywhere(cancel_reason reason) noexcept;
@@ -56,7 +56,7 @@ public:
     [[nodiscard]] bool stop_waiting(root_waiter& waiter) noexcept;
 
     [[nodiscard]] bool ended() const noexcept {
-        return waiter_.load(std::memory_order_acquire) == ended_mark();
+        return waiter_.load(std::memory_order_seq_cst) == ended_mark();
     }
     void mark_observed() noexcept { observed_ = true; }
 
@@ -67,7 +67,8 @@ public:
     root_task* group_previous = nullptr;
 
 protected:
-    explicit root_task(executor& home) noexcept : context(home) {}
+    /// Errors: std::bad_alloc, before anything has happened.
+    root_task(executor& home, std::string_view name);
     virtual ~root_task();
     [[nodiscard]] virtual std::exception_ptr failure() const noexcept = 0;
 
@@ -112,7 +113,7 @@ void executor::for_each_root(Fn&& fn) const {
 template <class T>
 class typed_root final : public root_task {
 public:
-    explicit typed_root(executor& home) noexcept : root_task(home) {}
+    explicit typed_root(executor& home, std::string_view name = {}) : root_task(home, name) {}
     result<T> outcome;
 
 private:

@@ -99,6 +99,12 @@ worker::worker(kernel& kernel, ring_options options, unsigned max_operations,
     // a quarter of the queue is kept for these.
     const std::size_t room = ring_.completion_capacity() - ring_.completion_capacity() / 4;
     limit_ = std::min<std::size_t>(max_operations, room);
+    // All at once: what happens at a suspension or a completion must not need memory.
+    slots_.resize(limit_);
+    free_slots_.resize(limit_);
+    for (std::size_t i = 0; i < limit_; ++i) {
+        free_slots_[i] = static_cast<std::uint32_t>(limit_ - 1 - i);
+    }
     event_fd_ = ::eventfd(0, EFD_CLOEXEC);
     if (event_fd_ < 0) {
         throw ring_unavailable(
@@ -138,11 +144,20 @@ unsigned worker::step(bool may_wait, unsigned most) noexcept {
     take_inbox();
     if (!timers_.empty()) done += timers_.advance(now());
     done += run_ready(std::min(most, ready_count()));
+    send_waiting_cancels();
     start_waiting();
 
-    bool sleep = may_wait && !has_ready();
+    // Nobody notifies again once stop() has: with nothing left, the loop has to look.
+    const bool ending = stop_.load(std::memory_order_acquire) && !first_root();
+    bool sleep = may_wait && !has_ready() && !ending;
     if (sleep) {
         if (!wake_up_armed_) arm_wake_up();
+        // The ring refused the read, or operations that should run: another turn.
+        if (!wake_up_armed_ || cancels_first_ || (waiting_first_ && in_flight() < limit_)) {
+            sleep = false;
+        }
+    }
+    if (sleep) {
         waker_->asleep.store(true, std::memory_order_seq_cst);
         if (!inbox_empty()) sleep = false; // posted before asleep was set: nobody will wake us
     }
@@ -176,8 +191,9 @@ void worker::detach() noexcept {
     executor* const outer = bind_thread(this);
     take_inbox();
     detaching_ = true;
-    if (wake_up_armed_) send_cancel(tag(wake_up_slot, 0));
+    bool told = !wake_up_armed_;
     while (wake_up_armed_ || pending_cancels_ > 0 || in_flight() > 0) {
+        if (!told) told = send_cancel(tag(wake_up_slot, 0));
         ring_.submit_and_wait(clock::time_point::max());
         ring_.reap([this](const io_uring_cqe& completion) { complete(completion); });
     }
@@ -229,12 +245,9 @@ void worker::start_waiting() noexcept {
 
 // Gives the operation a slot and an entry; leaves its stage alone when there is no entry.
 void worker::prepare(io_op& operation) noexcept {
+    if (free_slots_.empty()) return; // never: in_flight_ is below limit_
     io_uring_sqe* sqe = entry();
     if (!sqe) return;
-    if (free_slots_.empty()) {
-        free_slots_.push_back(static_cast<std::uint32_t>(slots_.size()));
-        slots_.emplace_back();
-    }
     const std::uint32_t index = free_slots_.back();
     free_slots_.pop_back();
     slots_[index].operation = &operation;
@@ -282,19 +295,36 @@ bool worker::withdraw(io_op& operation) noexcept {
 
 void worker::send_cancel(io_op& operation) noexcept {
     operation.cancel_sent_ = true;
-    send_cancel(tag(operation.slot_, slots_[operation.slot_].generation));
+    if (send_cancel(tag(operation.slot_, slots_[operation.slot_].generation))) return;
+    // The ring is full and the kernel takes nothing just now: at the next turn.
+    operation.cancel_waits_ = true;
+    operation.next_ = nullptr;
+    operation.previous_ = cancels_last_;
+    (cancels_last_ ? cancels_last_->next_ : cancels_first_) = &operation;
+    cancels_last_ = &operation;
 }
 
-void worker::send_cancel(std::uint64_t target) noexcept {
-    io_uring_sqe* sqe = entry();
-    while (!sqe) {
-        // EBUSY or EAGAIN: completions make room. They only queue contexts, nothing runs here.
-        ring_.reap([this](const io_uring_cqe& completion) { complete(completion); });
-        sqe = entry();
+void worker::unlink_cancel(io_op& operation) noexcept {
+    (operation.previous_ ? operation.previous_->next_ : cancels_first_) = operation.next_;
+    (operation.next_ ? operation.next_->previous_ : cancels_last_) = operation.previous_;
+    operation.cancel_waits_ = false;
+}
+
+void worker::send_waiting_cancels() noexcept {
+    while (cancels_first_) {
+        io_op& operation = *cancels_first_;
+        if (!send_cancel(tag(operation.slot_, slots_[operation.slot_].generation))) return;
+        unlink_cancel(operation);
     }
+}
+
+bool worker::send_cancel(std::uint64_t target) noexcept {
+    io_uring_sqe* sqe = entry();
+    if (!sqe) return false;
     io_uring_prep_cancel64(sqe, target, 0);
     sqe->user_data = tag(cancel_slot, 0);
     ++pending_cancels_;
+    return true;
 }
 
 void worker::complete(const io_uring_cqe& completion) noexcept {
@@ -315,6 +345,7 @@ void worker::complete(const io_uring_cqe& completion) noexcept {
     }
     io_op& operation = *slots_[index].operation;
     tell_completed(&operation);
+    if (operation.cancel_waits_) unlink_cancel(operation);
     slots_[index].operation = nullptr;
     ++slots_[index].generation;
     free_slots_.push_back(index);

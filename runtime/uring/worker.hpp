@@ -116,7 +116,9 @@ private:
     [[nodiscard]] io_uring_sqe* entry() noexcept;
     void prepare(io_op& operation) noexcept;
     void send_cancel(io_op& operation) noexcept;
-    void send_cancel(std::uint64_t tag) noexcept;
+    [[nodiscard]] bool send_cancel(std::uint64_t target) noexcept;
+    void send_waiting_cancels() noexcept;
+    void unlink_cancel(io_op& operation) noexcept;
     void start_waiting() noexcept;
     void complete(const io_uring_cqe& completion) noexcept;
     void unlink_waiting(io_op& operation) noexcept;
@@ -138,6 +140,8 @@ private:
     std::atomic<std::size_t> in_flight_{0};
     io_op* waiting_first_ = nullptr;
     io_op* waiting_last_ = nullptr;
+    io_op* cancels_first_ = nullptr; // submitted, their cancellation not yet
+    io_op* cancels_last_ = nullptr;
     std::uint64_t strays_ = 0;
     std::atomic<std::uint64_t> turns_{0};
     std::atomic<bool> stop_{false};

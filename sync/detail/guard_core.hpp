@@ -32,18 +32,18 @@ struct guard_seed {
 class guard_core {
 public:
     explicit guard_core(guard_seed&& seed) noexcept
-        : mutex_(&seed.mutex), watch_(seed.watch), policy_(seed.policy),
+        : mutex_(&seed.mutex), self_(this), watch_(seed.watch), policy_(seed.policy),
           deferring_(std::move(seed.deferring)) {}
 
     guard_core(guard_core&& other) noexcept
-        : mutex_(std::exchange(other.mutex_, nullptr)), watch_(other.watch_),
-          policy_(other.policy_), deferring_(std::move(other.deferring_)) {
+        : mutex_(other.take_mutex()), self_(this), watch_(other.watch_), policy_(other.policy_),
+          deferring_(std::move(other.deferring_)) {
         if (mutex_) mutex_->owner_moved();
     }
     guard_core& operator=(guard_core&& other) noexcept {
         if (this != &other) {
             release(); // by the same rule as the destructor
-            mutex_ = std::exchange(other.mutex_, nullptr);
+            mutex_ = other.take_mutex();
             watch_ = other.watch_;
             policy_ = other.policy_;
             deferring_ = std::move(other.deferring_);
@@ -56,6 +56,7 @@ public:
     /// Ends the section by the rule: poisons if it dies where it should not.
     void release() noexcept {
         if (!mutex_) return;
+        check_place();
         if (watch_.interrupted()) {
             release_interrupted();
         } else {
@@ -77,11 +78,24 @@ public:
     /// For a recovery: releases with the poison kept, and says why in a cause chained to it.
     void release_unrepaired() noexcept;
 
+    /// g++ 12 copies the result of a co_await bit by bit in some expressions, such as
+    /// `new guard(co_await m.lock())`, and destroys the original: the lock would be free without
+    /// anybody noticing.
+    void check_place() const noexcept {
+        TOADSTONE_ASSERT(self_ == this, "a guard is not copied behind its back: with g++ 12, "
+                                        "name the result of co_await lock() first");
+    }
+
 private:
+    mutex_core* take_mutex() noexcept {
+        if (mutex_) check_place();
+        return std::exchange(mutex_, nullptr);
+    }
     void release_interrupted() noexcept;
     void stop_deferring() noexcept;
 
     mutex_core* mutex_;
+    const guard_core* self_;
     toadstone::detail::watch watch_;
     policies policy_;
     toadstone::detail::cancel_ref deferring_; // the task whose cancellation waits for us

@@ -30,7 +30,7 @@ public:
 
     [[nodiscard]] bool await_ready() {
         if (policy_.cancel == on_cancel::defer) deferring_ = ctx_->shared_extras();
-        if (!may_complete_at_once() || !mutex_->try_acquire(ctx_)) return false;
+        if (!may_complete_at_once() || !mutex_->try_acquire(ctx_->serial())) return false;
         state_ = state::granted;
         return true;
     }
@@ -58,7 +58,7 @@ protected:
     [[noreturn]] void fail() const;
 
     [[nodiscard]] guard_seed make_guard() noexcept {
-        mutex_->set_owner(ctx_);
+        mutex_->set_owner(ctx_->serial());
         if (deferring_) deferring_->deferrals.fetch_add(1, std::memory_order_relaxed);
         return guard_seed(*mutex_, toadstone::detail::watch::begin_awaited(locked_at_), policy_,
                           std::move(deferring_));

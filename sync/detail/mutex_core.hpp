@@ -89,7 +89,7 @@ public:
 
     /// The uncontended acquisition. Fails when the lock is held, waited for or poisoned: the
     /// poison is a bit of the word that is compared anyway.
-    [[nodiscard]] bool try_acquire(const void* owner) noexcept {
+    [[nodiscard]] bool try_acquire(std::uint64_t owner) noexcept {
         std::uint32_t expected = 0;
         if (!word_.compare_exchange_strong(expected, held, std::memory_order_acquire, // (A)
                                            std::memory_order_relaxed)) {
@@ -101,10 +101,10 @@ public:
 
     /// Acquires or fails, as the waiter's state then says: true. Or queues the waiter: false, and
     /// its wake-up may come at any time, from any thread. `owner` is asking.
-    [[nodiscard]] bool acquire_or_queue(lock_waiter& waiter, const void* owner) noexcept;
+    [[nodiscard]] bool acquire_or_queue(lock_waiter& waiter, std::uint64_t owner) noexcept;
 
     /// As acquire_or_queue(), but never queues: false when it would.
-    [[nodiscard]] bool acquire_now(lock_waiter& waiter, const void* owner) noexcept;
+    [[nodiscard]] bool acquire_now(lock_waiter& waiter, std::uint64_t owner) noexcept;
 
     /// Takes a waiter out of the queue, in O(1), and gives it a state. False: it is not queued
     /// any more, and its wake-up has come or is coming.
@@ -112,7 +112,7 @@ public:
 
     /// Releases cleanly; the first waiter becomes the owner. Resumes nothing.
     void release() noexcept {
-        owner_.store(nullptr, std::memory_order_relaxed);
+        owner_.store(0, std::memory_order_relaxed);
         std::uint32_t expected = held;
         if (!word_.compare_exchange_strong(expected, 0, std::memory_order_release, // (R)
                                            std::memory_order_relaxed)) {
@@ -127,11 +127,11 @@ public:
     void clear_poison() noexcept;
 
     /// Whoever acquired it has told the lock who he is, or that he is not known any more.
-    void set_owner(const void* owner) noexcept {
+    void set_owner(std::uint64_t owner) noexcept {
         owner_.store(owner, std::memory_order_relaxed);
     }
     /// A guard has moved: it may be another task's now, so a second lock() is no deadlock.
-    void owner_moved() noexcept { owner_.store(nullptr, std::memory_order_relaxed); }
+    void owner_moved() noexcept { owner_.store(0, std::memory_order_relaxed); }
 
     [[nodiscard]] bool is_poisoned() const noexcept {
         return (word_.load(std::memory_order_acquire) & poisoned) != 0;
@@ -159,20 +159,18 @@ private:
     void unlink(lock_waiter& waiter) noexcept;
     /// Decides what the lock's present state means for an arriving waiter.
     [[nodiscard]] bool settle(std::uint32_t& word, lock_waiter& waiter,
-                              const void* owner) noexcept;
+                              std::uint64_t owner) noexcept;
 
     mutable std::atomic<std::uint32_t> word_{0};
-    std::atomic<const void*> owner_{nullptr}; // a hint: who holds it, or null if unknown
-    lock_waiter* first_ = nullptr;            // guarded by the queue lock
-    lock_waiter* last_ = nullptr;             // guarded by the queue lock
-    toadstone::detail::cause_ref cause_;      // guarded by the queue lock
+    std::atomic<std::uint64_t> owner_{0}; // a hint: whose it is; 0 if unknown
+    lock_waiter* first_ = nullptr;        // guarded by the queue lock
+    lock_waiter* last_ = nullptr;         // guarded by the queue lock
+    toadstone::detail::cause_ref cause_;  // guarded by the queue lock
     std::string_view name_;
 };
 
-/// Identifies a plain thread as an owner.
-[[nodiscard]] [[gnu::noinline]] const void* this_thread_mark() noexcept;
-/// The task that runs here, or the thread.
-[[nodiscard]] const void* this_owner() noexcept;
+/// The task that runs here, or the thread, by a number that is never used again.
+[[nodiscard]] [[gnu::noinline]] std::uint64_t this_owner() noexcept;
 
 } // namespace toadstone::sync::detail
 

@@ -1,0 +1,36 @@
+// The operating system's own table, and the thread's choice.
+#include <toadstone/runtime/uring/system_calls.hpp>
+
+#include <utility>
+
+#include <unistd.h>
+
+namespace toadstone::detail {
+namespace {
+
+constexpr system_calls operating_system = {
+    .socket = ::socket,
+    .bind = [](int fd, const sockaddr* address,
+               socklen_t length) { return ::bind(fd, address, length); },
+    .listen = ::listen,
+    .setsockopt = ::setsockopt,
+    .getsockname = [](int fd, sockaddr* address,
+                      socklen_t* length) { return ::getsockname(fd, address, length); },
+    .shutdown = ::shutdown,
+    .close = ::close,
+    .fstat = [](int fd, struct stat* about) { return ::fstat(fd, about); },
+};
+
+thread_local constinit const system_calls* replaced = nullptr;
+
+} // namespace
+
+const system_calls& system() noexcept {
+    return replaced ? *replaced : operating_system;
+}
+
+const system_calls* replace_system(const system_calls* by) noexcept {
+    return std::exchange(replaced, by);
+}
+
+} // namespace toadstone::detail

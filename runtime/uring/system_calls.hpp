@@ -1,0 +1,30 @@
+// The system calls beside the ring: the slow path of sockets and files, replaceable as a table.
+#ifndef TOADSTONE_RUNTIME_URING_SYSTEM_CALLS_HPP
+#define TOADSTONE_RUNTIME_URING_SYSTEM_CALLS_HPP
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+namespace toadstone::detail {
+
+/// Each entry behaves like the call that it is named after: -1, with errno, on failure.
+struct system_calls {
+    int (*socket)(int domain, int type, int protocol);
+    int (*bind)(int fd, const sockaddr* address, socklen_t length);
+    int (*listen)(int fd, int backlog);
+    int (*setsockopt)(int fd, int level, int name, const void* value, socklen_t length);
+    int (*getsockname)(int fd, sockaddr* address, socklen_t* length);
+    int (*shutdown)(int fd, int how);
+    int (*close)(int fd);
+    int (*fstat)(int fd, struct stat* about);
+};
+
+/// The table of this thread: the operating system's, unless a simulation runs here.
+[[gnu::noinline]] const system_calls& system() noexcept;
+
+/// Replaces this thread's table; null brings the operating system's back. Returns the one before.
+[[gnu::noinline]] const system_calls* replace_system(const system_calls* by) noexcept;
+
+} // namespace toadstone::detail
+
+#endif
