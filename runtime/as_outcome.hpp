@@ -31,8 +31,8 @@ private:
 /// Runs `awaitable` and gives its outcome: value, exception or cancelled(reason).
 ///
 /// Errors: none; exceptions are in the outcome.
-/// Cancellation: a boundary. What cancels only the inside (a token of with_token) ends here as a
-///     value. A request to the caller itself tears down the inside and then the caller.
+/// Cancellation: a boundary. What cancels only the inside (a token of with_token) ends here as
+///     a value. A request to the caller itself tears down the inside and then the caller.
 template <class A>
 [[nodiscard]] auto as_outcome(A&& awaitable) {
     using T = detail::await_result_t<A>;

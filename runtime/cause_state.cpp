@@ -20,8 +20,14 @@ thread_local constinit bool some_unexplained = false;
 // Weak, and few: where no slice ends, on a plain thread, they may wait for long.
 constexpr std::size_t most_unexplained = 16;
 
-std::vector<std::weak_ptr<cause_state>>& unexplained() {
-    thread_local std::vector<std::weak_ptr<cause_state>> list;
+struct unexplained_cause {
+    std::weak_ptr<cause_state> cause;
+    unsigned slice;             // in which it happened
+    std::exception_ptr handled; // was being handled already, so it is not the one
+};
+
+std::vector<unexplained_cause>& unexplained() {
+    thread_local std::vector<unexplained_cause> list;
     return list;
 }
 
@@ -210,7 +216,7 @@ cause_ref make_cause(const poisoning& what) noexcept {
         if (in_flight) {
             auto& list = unexplained();
             if (list.size() >= most_unexplained) list.erase(list.begin());
-            list.push_back(cause);
+            list.push_back({cause, slice.serial, std::current_exception()});
             some_unexplained = true;
         }
         return cause;
@@ -221,9 +227,11 @@ cause_ref make_cause(const poisoning& what) noexcept {
 
 void explain_causes(const std::exception_ptr& error) noexcept {
     if (!some_unexplained) return;
+    const unsigned here = current_slice().serial;
     for (const auto& each : unexplained()) {
-        const auto cause = each.lock();
-        if (cause && !leads_to(error, cause.get())) cause->explain(error);
+        const auto cause = each.cause.lock();
+        if (!cause || each.slice != here || each.handled == error) continue;
+        if (!leads_to(error, cause.get())) cause->explain(error);
     }
     forget_unexplained_causes();
 }

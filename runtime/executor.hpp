@@ -60,8 +60,8 @@ private:
 
 class root_task;
 
-/// How another thread gets a worker out of its sleep. Never freed, only used again: whoever made
-/// a task ready may come to the wake-up when the task, and its worker, are gone already.
+/// How another thread gets a worker out of its sleep. Never freed, only used again: whoever
+/// made a task ready may come to the wake-up when the task, and its worker, are gone already.
 class waker {
 public:
     waker() = default;
@@ -78,7 +78,8 @@ protected:
     ~waker() = default;
 };
 
-/// Watches the contexts of an executor, for simulations and tests. Home thread; resumes nothing.
+/// Watches the contexts of an executor, for simulations and tests. Home thread; resumes
+/// nothing.
 class run_observer {
 public:
     virtual void before_run(context& ctx) noexcept = 0; ///< its verdict is still open

@@ -55,6 +55,7 @@ private:
         if (body_lost && cleaning_->outcome.error()) {
             report_lost_failure(child, "its cleanup", cleaning_->outcome.error());
         }
+        if (cleaning_->unwound() || cleaning_->outcome.error()) this->inside().outcome.drop();
         if (this->inside().unwound()) {
             this->pass_on(this->inside().reason());
         } else if (cleaning_->unwound()) {

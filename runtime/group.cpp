@@ -45,6 +45,9 @@ void group_boundary::child_ended(context& child) noexcept {
     member.ended_ = true;
     one_ended(child, child.unwound() ? nullptr : member.failure());
     if (--running_ > 0) return;
+    for (group_member* each = first_; each; each = each->next_) {
+        if (!delivers(*each)) each->drop_result();
+    }
     if (nothing_to_deliver_) {
         pass_on(stop_reason_);
     } else {
@@ -66,6 +69,14 @@ void all_of::one_ended(context& child, const std::exception_ptr& error) noexcept
         stop_reason_ = child.reason();
         request_others(&child, cancel_reason::sibling_failed);
     }
+}
+
+bool all_of::delivers(const context&) const noexcept {
+    return !first_failure_ && !nothing_to_deliver_;
+}
+
+bool any_of::delivers(const context& member) const noexcept {
+    return decided_ && !nothing_to_deliver_ && index_of(member) == winner_;
 }
 
 void all_of::check() const {

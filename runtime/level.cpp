@@ -21,6 +21,7 @@ struct exception_globals {
 struct thread_slice {
     exception_globals* globals = nullptr;
     slice_state now;
+    unsigned last_serial = 0;
 };
 
 thread_local constinit thread_slice this_slice;
@@ -41,6 +42,7 @@ slice_state enter_slice(context* task, const teardown_record* record) noexcept {
     slice.now.depth = record ? 1 : 0;
     slice.now.record = record;
     slice.now.task = task;
+    slice.now.serial = ++slice.last_serial;
     return outer;
 }
 

@@ -125,9 +125,9 @@ public:
                                 options);
     }
 
-    /// Cancels every task with cancel_reason::shutdown and waits for their end, at most `grace`.
-    /// Says which tasks are left, and where each of them is suspended. May be called again.
-    /// From its start on, spawn() from outside is refused.
+    /// Cancels every task with cancel_reason::shutdown and waits for their end, at most
+    /// `grace`. Says which tasks are left, and where each of them is suspended. May be called
+    /// again. From its start on, spawn() from outside is refused.
     shutdown_report shutdown(std::chrono::milliseconds grace);
 
     [[nodiscard]] unsigned workers() const noexcept;
@@ -139,8 +139,8 @@ public:
     /// Tasks that have been spawned and have not ended. Exact when nothing is running.
     [[nodiscard]] std::size_t live_tasks() const noexcept;
 
-    /// Operations that the kernel has and has not completed, over all workers, the library's own
-    /// not counted. Exact when nothing is running.
+    /// Operations that the kernel has and has not completed, over all workers, the library's
+    /// own not counted. Exact when nothing is running.
     [[nodiscard]] std::size_t operations_in_flight() const noexcept;
 
 private:

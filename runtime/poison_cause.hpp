@@ -29,8 +29,8 @@ public:
     [[nodiscard]] poison_kind kind() const noexcept { return state_->kind; }
     /// For kinds cancelled and abandoned.
     [[nodiscard]] cancel_reason reason() const noexcept { return state_->reason; }
-    /// For kind exception. Null when the exception was caught, outside the section, by a handler
-    /// of the user before the runtime could see it.
+    /// For kind exception. Null when the exception was caught, outside the section, by a
+    /// handler of the user before the runtime could see it.
     [[nodiscard]] std::exception_ptr exception() const { return state_->error(); }
     /// An exception ended the section while a cancellation was pending as well.
     [[nodiscard]] bool cancel_pending() const noexcept { return state_->cancel_pending; }

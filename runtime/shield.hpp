@@ -45,8 +45,9 @@ private:
 ///
 /// Returns: its result. Errors: what it throws.
 /// Cancellation: no cancellation point. A request that is pending or arrives meanwhile is not
-///     seen inside; the result is delivered, and the next cancellation point ends the task. Only
-///     the destruction of a runtime, after the grace of its shutdown, reaches through a shield.
+///     seen inside; the result is delivered, and the next cancellation point ends the task.
+///     Only the destruction of a runtime, after the grace of its shutdown, reaches through a
+///     shield.
 template <class A>
 [[nodiscard]] auto shield(A&& awaitable) {
     using T = detail::await_result_t<A>;

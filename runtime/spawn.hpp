@@ -18,8 +18,9 @@
 
 namespace toadstone {
 
-/// A cancellation_token by reference. Trivially destructible, because g++ 12 destroys members of
-/// aggregates in co_await expressions twice: `co_await spawn(f(), {.token = t})` stays legal.
+/// A cancellation_token by reference. Trivially destructible, because g++ 12 destroys members
+/// of aggregates in co_await expressions twice: `co_await spawn(f(), {.token = t})` stays
+/// legal.
 class token_view {
 public:
     constexpr token_view() noexcept = default;
@@ -125,8 +126,8 @@ private:
 ///
 /// Cancellation: co_await is a cancellation point that ends the join, not the other task. A
 ///     result that is there is delivered. cancel() asks the other task to stop.
-/// Threads: cancel() from any thread; the handle may be moved to another task or worker. At most
-///     one task awaits it at a time.
+/// Threads: cancel() from any thread; the handle may be moved to another task or worker. At
+///     most one task awaits it at a time.
 template <class T>
 class [[nodiscard("dropping the handle detaches the task; say so with detach()")]] join_handle {
 public:

@@ -136,8 +136,9 @@ public:
 /// rethrows its exception; spawn() and the combinators take it over. A task that is dropped
 /// without being started destroys its parameters and does nothing else.
 ///
-/// Cancellation: awaiting a task is no cancellation point by itself; the leaves inside are. When
-///     the logical task is cancelled, this frame is destroyed after the frames that it awaits.
+/// Cancellation: awaiting a task is no cancellation point by itself; the leaves inside are.
+///     When the logical task is cancelled, this frame is destroyed after the frames that it
+///     awaits.
 /// Shape: one pointer. The frame comes from a pool per thread.
 template <class T>
 class [[nodiscard("a task does nothing until it is awaited or spawned")]] task {

@@ -131,6 +131,7 @@ private:
         }
     }
     void finish_scope() noexcept {
+        if (first_failure()) body_.outcome.drop();
         if (body_.unwound() && !first_failure()) {
             pass_on(body_.reason());
         } else {
@@ -166,8 +167,8 @@ private:
 /// Returns: what the body returns. Errors: the first failure of the body or of a child. It
 ///     cancels the rest with sibling_failed; it is rethrown when all have ended. Later failures
 ///     are reported on stderr.
-/// Cancellation: a boundary. A request to the caller reaches the body and all children. The body
-///     being torn down cancels the children.
+/// Cancellation: a boundary. A request to the caller reaches the body and all children. The
+///     body being torn down cancels the children.
 template <class Fn>
 [[nodiscard]] auto with_scope(Fn&& fn) {
     using F = std::remove_cvref_t<Fn>;

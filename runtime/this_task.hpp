@@ -15,8 +15,9 @@ namespace toadstone::this_task {
 /// Its name; empty if it has none. Valid while the task lives.
 [[nodiscard]] std::string_view name() noexcept;
 
-/// A token that is cancelled when this task is asked to stop (inside a boundary: when the inside
-/// is). For handing the request to code that the runtime does not know. Empty on a plain thread.
+/// A token that is cancelled when this task is asked to stop (inside a boundary: when the
+/// inside is). For handing the request to code that the runtime does not know. Empty on a plain
+/// thread.
 [[nodiscard]] cancellation_token token();
 
 } // namespace toadstone::this_task

@@ -22,6 +22,7 @@ protected:
 
 private:
     void one_ended(context& child, const std::exception_ptr& error) noexcept override;
+    [[nodiscard]] bool delivers(const context& member) const noexcept override;
 
     std::exception_ptr first_failure_;
 };

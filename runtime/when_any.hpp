@@ -35,6 +35,7 @@ protected:
 
 private:
     void one_ended(context& child, const std::exception_ptr& error) noexcept override;
+    [[nodiscard]] bool delivers(const context& member) const noexcept override;
 
     bool decided_ = false;
     std::size_t winner_ = 0;
@@ -111,8 +112,8 @@ private:
 /// Runs all awaitables at the same time, on this worker, until the first has ended.
 ///
 /// Returns: any_result with the winner's index and value. Errors: the winner's exception.
-/// Cancellation: the losers are cancelled with lost_race AND joined before this returns, so that
-///     none of them is left holding or waiting for anything: a guard that a loser holds is
+/// Cancellation: the losers are cancelled with lost_race AND joined before this returns, so
+///     that none of them is left holding or waiting for anything: a guard that a loser holds is
 ///     poisoned by then, a lock that was handed to it has gone to the next in line. A result of
 ///     a loser that finished all the same is destroyed. A request to the caller reaches all.
 template <class... A>

@@ -66,8 +66,8 @@ template <bool AsOutcome, class A>
 
 /// Runs `awaitable` for at most `limit`.
 ///
-/// Returns: its result. Errors: what it throws; timeout_error when the time was up first and the
-///     inside has been torn down.
+/// Returns: its result. Errors: what it throws; timeout_error when the time was up first and
+///     the inside has been torn down.
 /// Cancellation: a boundary. When the time is up the inside is cancelled with
 ///     cancel_reason::timeout and torn down; the caller goes on, and guards that it holds stay
 ///     clean. If the inside finishes although its cancellation was asked for, its result is

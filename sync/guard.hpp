@@ -18,8 +18,8 @@ class recovery;
 ///
 /// Poisoning: dying at a higher level than it was born, the guard poisons the mutex, unless
 ///     mark_consistent() holds or the policy says otherwise. Moving it, into another task or
-///     another thread, changes nothing about that; nor does move-assigning, which first releases
-///     what was held, by the same rule.
+///     another thread, changes nothing about that; nor does move-assigning, which first
+///     releases what was held, by the same rule.
 /// Threads: may be destroyed on another thread than the one that locked.
 /// Lifetime: not longer than the mutex.
 template <class T>

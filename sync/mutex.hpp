@@ -1,4 +1,5 @@
-// mutex<T>: an async mutex that owns its data, and that knows when its holder left in the middle.
+// mutex<T>: an async mutex that owns its data, and that knows when its holder left in the
+// middle.
 #ifndef TOADSTONE_SYNC_MUTEX_HPP
 #define TOADSTONE_SYNC_MUTEX_HPP
 
@@ -33,16 +34,17 @@ class timed_lock_awaiter;
 /// a co_await inside it, poisons the mutex: whoever comes next gets a poison_error that tells
 /// the cause, until somebody repairs the data with recover().
 ///
-/// Poisoning: a guard poisons when it dies at a higher level than it was born (docs/poisoning.md).
-///     Waiting never poisons; unlock() never does; an exception that is caught inside the section
-///     does not. OnCancel and OnException choose other behaviour for this mutex.
+/// Poisoning: a guard poisons when it dies at a higher level than it was born
+///     (docs/poisoning.md). Waiting never poisons; unlock() never does; an exception that is
+///     caught inside the section does not. OnCancel and OnException choose other behaviour for
+///     this mutex.
 /// Fairness: first come, first served. try_lock() does not overtake a queue; unlock() hands the
 ///     lock to the first waiter, which is resumed by its own worker, never inline.
 /// Threads: tasks of any worker and plain threads (blocking_lock) may share it.
 /// Shape: constant-initialised when T is; no allocation per wait (the node is in the frame).
 /// Lifetime: destroying it while it is held or waited for is a contract violation.
-/// Source: the queue and hand-over after parking_lot and nsync; poisoning after std::sync::Mutex
-///     and cancel-safe-futures' RobustMutex (Rust).
+/// Source: the queue and hand-over after parking_lot and nsync; poisoning after
+///     std::sync::Mutex and cancel-safe-futures' RobustMutex (Rust).
 template <class T, on_cancel OnCancel = on_cancel::poison,
           on_exception OnException = on_exception::poison>
 class mutex {

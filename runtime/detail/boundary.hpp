@@ -122,7 +122,8 @@ task<await_result_t<A>> as_task(A&& awaitable) {
     }
 }
 
-/// An awaitable that can still be moved: it makes its awaiter, which cannot, when it is awaited.
+/// An awaitable that can still be moved: it makes its awaiter, which cannot, when it is
+/// awaited.
 template <class Awaiter, class... Parts>
 class [[nodiscard("an awaitable does nothing until it is awaited")]] awaitable {
 public:

@@ -1,4 +1,5 @@
-// Switches that depend on the compiler or on a sanitizer, and the assertion that reports misuse.
+// Switches that depend on the compiler or on a sanitizer, and the assertion that reports
+// misuse.
 #ifndef TOADSTONE_RUNTIME_DETAIL_CONFIG_HPP
 #define TOADSTONE_RUNTIME_DETAIL_CONFIG_HPP
 
@@ -24,7 +25,8 @@
 #define TOADSTONE_TSAN 0
 #endif
 
-// g++ before 13 destroys some temporaries of a co_await expression twice (docs/cancellation.md).
+// g++ before 13 destroys some temporaries of a co_await expression twice
+// (docs/cancellation.md).
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
 #define TOADSTONE_OLD_GCC 1
 #else

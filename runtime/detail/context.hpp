@@ -82,11 +82,12 @@ public:
     [[nodiscard]] promise_base* innermost() const noexcept { return frame_; }
 
     /// Asks the context to stop. Home worker only; other threads post (see executor).
-    /// Resumes nothing and destroys nothing: at most a leaf is withdrawn and the context queued.
+    /// Resumes nothing and destroys nothing: at most a leaf is withdrawn and the context
+    /// queued.
     void request(cancel_reason reason, bool force = false) noexcept;
 
-    /// Sets the flag from any thread. True for the first request: the caller must see to it that
-    /// the home worker runs act_on_request().
+    /// Sets the flag from any thread. True for the first request: the caller must see to it
+    /// that the home worker runs act_on_request().
     bool flag_request(cancel_reason reason) noexcept;
     /// Carries the flagged request to whatever the context waits for. Home worker only.
     void act_on_request() noexcept;
@@ -109,8 +110,8 @@ public:
                            (adopted_ && adopted_deferred()));
     }
     [[nodiscard]] bool forced() const noexcept { return forced_; }
-    /// A context that has ended has handed its guards to this one: what they defer is this one's
-    /// cancellation now.
+    /// A context that has ended has handed its guards to this one: what they defer is this
+    /// one's cancellation now.
     void adopt_deferral_of(context& ended);
 
     /// One unit of the cooperative budget. False when it is used up: the leaf has to go through
@@ -168,7 +169,8 @@ protected:
         id_ = id;
         name_ = name;
     }
-    /// For the end of a root: tells its token of a request that no cancellation point has taken.
+    /// For the end of a root: tells its token of a request that no cancellation point has
+    /// taken.
     void tell_token() noexcept {
         if (!extras_) return;
         if (requested()) extras_->request(reason());

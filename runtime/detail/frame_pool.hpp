@@ -11,7 +11,8 @@ namespace toadstone::detail {
 /// Shape: classes up to 2 KiB are kept on a list per thread; larger blocks go to the system.
 [[nodiscard]] void* allocate_frame(std::size_t size);
 
-/// Takes back what allocate_frame(size) returned, on whichever thread; it stays with that thread.
+/// Takes back what allocate_frame(size) returned, on whichever thread; it stays with that
+/// thread.
 void free_frame(void* frame, std::size_t size) noexcept;
 
 /// Blocks handed out and not returned, over all threads. Exact when no task is running.

@@ -23,6 +23,7 @@ using no_void = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
 class group_member : public context {
 public:
     [[nodiscard]] virtual std::exception_ptr failure() const noexcept = 0;
+    virtual void drop_result() noexcept = 0;
 
 protected:
     explicit group_member(context& parent) noexcept : context(parent) {}
@@ -56,6 +57,11 @@ protected:
     /// One has ended; the others may have to be told.
     virtual void one_ended(context& child, const std::exception_ptr& error) noexcept = 0;
 
+    /// All have ended. Will this one's result be delivered? The others' are destroyed at once,
+    /// in normal control flow, so that a guard among them, whose section nobody has entered, is
+    /// released clean.
+    [[nodiscard]] virtual bool delivers(const context& member) const noexcept = 0;
+
     bool nothing_to_deliver_ = false; ///< no value and no exception: the end was a cancellation
     cancel_reason stop_reason_ = cancel_reason::requested;
 
@@ -78,7 +84,8 @@ struct group_start {
 template <class T>
 class group_child final : public group_member {
 public:
-    group_child(group_start<T>&& from) noexcept // NOLINT: implicit, for the tuple
+    /// Implicit, so that a tuple of children can be made of a tuple of starts.
+    group_child(group_start<T>&& from) noexcept
         : group_member(from.owner.owner()), owner_(from.owner), body_(std::move(from.body)) {}
 
     void begin() noexcept { start(body_.release(outcome_), frame_); }
@@ -94,6 +101,7 @@ public:
     [[nodiscard]] std::exception_ptr failure() const noexcept override {
         return outcome_.error();
     }
+    void drop_result() noexcept override { outcome_.drop(); }
 
 private:
     void finish() noexcept override { owner_.child_ended(*this); }

@@ -21,8 +21,8 @@ class worker;
 ///
 /// Cancellation: waiting: taken at once. Prepared: the entry becomes a no-op, whose completion
 ///     ends the operation. Submitted: the kernel is asked, once; only the operation's own
-///     completion decides. It was taken if the kernel says -ECANCELED, or -EINTR, with a request
-///     pending; every other result is delivered.
+///     completion decides. It was taken if the kernel says -ECANCELED, or -EINTR, with a
+///     request pending; every other result is delivered.
 class io_op : public leaf {
 public:
     bool cancel(cancel_reason reason, bool force) noexcept override;

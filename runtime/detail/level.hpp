@@ -32,6 +32,7 @@ struct slice_state {
     unsigned depth = 0; ///< 1 in a teardown slice
     const teardown_record* record = nullptr;
     context* task = nullptr; ///< the logical task that runs, if any
+    unsigned serial = 0;     ///< tells the slices of a thread apart
 };
 
 /// Starts a slice and returns the one that it interrupts.

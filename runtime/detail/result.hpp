@@ -37,6 +37,12 @@ public:
     }
     void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
 
+    /// Destroys a value that nobody takes.
+    void drop() noexcept {
+        if (has_value_) std::destroy_at(&value_);
+        has_value_ = false;
+    }
+
     [[nodiscard]] bool has_value() const noexcept { return has_value_; }
     [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
 
@@ -70,6 +76,7 @@ public:
 
     void set_value() noexcept { has_value_ = true; }
     void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
+    void drop() noexcept { has_value_ = false; }
     [[nodiscard]] bool has_value() const noexcept { return has_value_; }
     [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
     void take() {

@@ -45,8 +45,8 @@ public:
     /// Fires everything that is due. Returns how many fired.
     unsigned advance(time_point now) noexcept;
 
-    /// A time at which advance() has to be called again: never later than the next deadline, and
-    /// possibly earlier, when a coarse slot must be spread. time_point::max() when empty.
+    /// A time at which advance() has to be called again: never later than the next deadline,
+    /// and possibly earlier, when a coarse slot must be spread. time_point::max() when empty.
     [[nodiscard]] time_point next() const noexcept;
     [[nodiscard]] bool empty() const noexcept { return armed_ == 0; }
     [[nodiscard]] unsigned armed() const noexcept { return armed_; }

@@ -29,6 +29,14 @@ struct watch {
         return made;
     }
 
+    /// A guard that a destructor acquired during unwinding, and that outlived that, goes on in
+    /// calmer control flow. The level only ever falls: nothing is laundered.
+    void rebase() noexcept {
+        if (born == 0) return;
+        const unsigned now = level();
+        if (now < born) born = now;
+    }
+
     /// It dies where it should not.
     [[nodiscard]] bool interrupted() const noexcept {
         return !consistent && (strict || level() > born);

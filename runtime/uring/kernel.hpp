@@ -11,9 +11,9 @@
 
 namespace toadstone::detail {
 
-/// What the loop asks of the operating system. A simulated kernel replaces it: it reads the same
-/// submission memory and writes the same completions. Production pays one indirect call per
-/// batch of submissions.
+/// What the loop asks of the operating system. A simulated kernel replaces it: it reads the
+/// same submission memory and writes the same completions. Production pays one indirect call
+/// per batch of submissions.
 ///
 /// Results are those of the system calls: -errno on failure.
 class kernel {

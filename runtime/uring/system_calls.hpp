@@ -22,7 +22,8 @@ struct system_calls {
 /// The table of this thread: the operating system's, unless a simulation runs here.
 [[gnu::noinline]] const system_calls& system() noexcept;
 
-/// Replaces this thread's table; null brings the operating system's back. Returns the one before.
+/// Replaces this thread's table; null brings the operating system's back. Returns the one
+/// before.
 [[gnu::noinline]] const system_calls* replace_system(const system_calls* by) noexcept;
 
 } // namespace toadstone::detail

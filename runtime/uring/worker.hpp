@@ -63,8 +63,8 @@ public:
     void attach();
 
     /// One turn: inbox, timers, ready contexts, submission, completions. With `may_wait` it
-    /// sleeps in the kernel when nothing is ready. Returns how many contexts ran and completions
-    /// came; 0: there was nothing to do.
+    /// sleeps in the kernel when nothing is ready. Returns how many contexts ran and
+    /// completions came; 0: there was nothing to do.
     /// At most `most` contexts run.
     unsigned step(bool may_wait, unsigned most = ~0U) noexcept;
     /// A step would do something at once.

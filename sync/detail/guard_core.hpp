@@ -17,8 +17,8 @@ struct policies {
     on_exception exception = on_exception::poison;
 };
 
-/// What a guard is made of. A guard is built in place from it: a guard that moves counts as given
-/// away, and then a second lock() by the same task is no longer known to be a deadlock.
+/// What a guard is made of. A guard is built in place from it: a guard that moves counts as
+/// given away, and then a second lock() by the same task is no longer known to be a deadlock.
 struct guard_seed {
     guard_seed(mutex_core& from, toadstone::detail::watch begun, policies what,
                toadstone::detail::cancel_ref task) noexcept
@@ -38,6 +38,7 @@ public:
     guard_core(guard_core&& other) noexcept
         : mutex_(other.take_mutex()), self_(this), watch_(other.watch_), policy_(other.policy_),
           deferring_(std::move(other.deferring_)) {
+        watch_.rebase();
         if (mutex_) mutex_->owner_moved();
     }
     guard_core& operator=(guard_core&& other) noexcept {
@@ -47,6 +48,7 @@ public:
             watch_ = other.watch_;
             policy_ = other.policy_;
             deferring_ = std::move(other.deferring_);
+            watch_.rebase();
             if (mutex_) mutex_->owner_moved();
         }
         return *this;
@@ -79,8 +81,8 @@ public:
     void release_unrepaired() noexcept;
 
     /// g++ 12 copies the result of a co_await bit by bit in some expressions, such as
-    /// `new guard(co_await m.lock())`, and destroys the original: the lock would be free without
-    /// anybody noticing.
+    /// `new guard(co_await m.lock())`, and destroys the original: the lock would be free
+    /// without anybody noticing.
     void check_place() const noexcept {
         TOADSTONE_ASSERT(self_ == this, "a guard is not copied behind its back: with g++ 12, "
                                         "name the result of co_await lock() first");

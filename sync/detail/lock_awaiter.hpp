@@ -110,7 +110,8 @@ inline void start_deferring(toadstone::detail::cancel_state& task) noexcept {
     task.deferrals.fetch_add(1, std::memory_order_relaxed);
 }
 
-/// Acquires for ordinary code. Blocks the thread when `block` is set; else false: it would wait.
+/// Acquires for ordinary code. Blocks the thread when `block` is set; else false: it would
+/// wait.
 /// Errors: poison_error, would_deadlock; std::logic_error when a worker's thread would block.
 [[nodiscard]] bool lock_here(mutex_core& mutex, bool block);
 

@@ -99,8 +99,8 @@ public:
         return true;
     }
 
-    /// Acquires or fails, as the waiter's state then says: true. Or queues the waiter: false, and
-    /// its wake-up may come at any time, from any thread. `owner` is asking.
+    /// Acquires or fails, as the waiter's state then says: true. Or queues the waiter: false,
+    /// and its wake-up may come at any time, from any thread. `owner` is asking.
     [[nodiscard]] bool acquire_or_queue(lock_waiter& waiter, std::uint64_t owner) noexcept;
 
     /// As acquire_or_queue(), but never queues: false when it would.
@@ -154,7 +154,8 @@ private:
     void unlock_queue(std::uint32_t word) const noexcept {
         word_.store(word, std::memory_order_release); // (R)
     }
-    /// Poisons, if there is a cause; releases, unless it is kept; ends the waits that this ends.
+    /// Poisons, if there is a cause; releases, unless it is kept; ends the waits that this
+    /// ends.
     void change(const toadstone::detail::cause_ref* cause, bool keep) noexcept;
     void unlink(lock_waiter& waiter) noexcept;
     /// Decides what the lock's present state means for an arriving waiter.
