@@ -2,4 +2,16 @@
 #ifndef TOADSTONE_IO_HPP
 #define TOADSTONE_IO_HPP
 
+// Addresses and connections.
+#include <toadstone/io/endpoint.hpp>
+#include <toadstone/io/tcp_listener.hpp>
+#include <toadstone/io/tcp_stream.hpp>
+
+// A whole server.
+#include <toadstone/io/serve.hpp>
+
+// Files and signals.
+#include <toadstone/io/file.hpp>
+#include <toadstone/io/signal_set.hpp>
+
 #endif // TOADSTONE_IO_HPP

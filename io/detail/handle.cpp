@@ -1,0 +1,44 @@
+// Closing through the ring.
+#include <toadstone/io/detail/handle.hpp>
+
+#include <toadstone/runtime/checkpoint.hpp>
+
+#include <liburing.h>
+#include <sys/socket.h>
+
+namespace toadstone::io::detail {
+namespace {
+
+/// The descriptor is the kernel's as soon as the entry is filled. Until then, in a task that is
+/// stopped before that, it stays with its owner.
+class [[nodiscard]] close_op final : public toadstone::detail::io_op {
+public:
+    explicit close_op(descriptor& what) noexcept : what_(&what) {
+        cancellable_ = false; // most cancelled closes leave the descriptor open
+    }
+    [[nodiscard]] int await_resume() const noexcept { return result(); }
+
+private:
+    void fill(io_uring_sqe& entry) noexcept override {
+        io_uring_prep_close(&entry, what_->release());
+    }
+    descriptor* what_;
+};
+
+} // namespace
+
+toadstone::task<int> close_handle(handle& what, before_close first) {
+    if (!what.fd) {
+        co_await toadstone::checkpoint();
+        co_return 0;
+    }
+    const closing_mark mark(what.use);
+    if (first == before_close::shut_down && !what.use.idle()) {
+        ::shutdown(what.fd.get(), SHUT_RDWR);
+    }
+    co_await idle_awaiter(what.use);
+    const int result = co_await close_op(what.fd);
+    co_return result;
+}
+
+} // namespace toadstone::io::detail

@@ -1,0 +1,77 @@
+// handle: a descriptor, who uses it, and the operations on it that streams and files share.
+#ifndef TOADSTONE_IO_DETAIL_HANDLE_HPP
+#define TOADSTONE_IO_DETAIL_HANDLE_HPP
+
+#include <toadstone/io/detail/descriptor.hpp>
+#include <toadstone/io/detail/in_use.hpp>
+#include <toadstone/runtime/detail/io_op.hpp>
+#include <toadstone/runtime/task.hpp>
+
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+
+namespace toadstone::io::detail {
+
+/// Moves only while nothing is in flight on it, and is destroyed only then.
+struct handle {
+    handle() noexcept = default;
+    explicit handle(descriptor&& owned) noexcept : fd(std::move(owned)) {}
+
+    descriptor fd;
+    in_use use; // destroyed first, so that it speaks up before the descriptor is closed
+};
+
+/// An operation on a handle: in use while it is in flight. Derived classes fill the entry, with
+/// fd(), and begin await_resume() with finish().
+class handle_op : public toadstone::detail::io_op {
+public:
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (!suspend(frame)) return;
+        claim_.take(on_->use, what_);
+        begin();
+    }
+
+protected:
+    handle_op(handle& on, std::uint32_t what) noexcept : on_(&on), what_(what) {}
+    handle_op(const handle_op&) = default;
+    ~handle_op() = default;
+
+    /// -1 once close() has begun: the kernel then answers EBADF.
+    [[nodiscard]] int fd() const noexcept {
+        return on_->use.being_closed() ? -1 : on_->fd.get();
+    }
+    /// The operation has ended: gives its result.
+    [[nodiscard]] int finish() noexcept {
+        claim_.drop();
+        return result();
+    }
+
+private:
+    handle* on_;
+    std::uint32_t what_;
+    claim claim_;
+};
+
+/// What the kernel transfers at most in one operation.
+[[nodiscard]] constexpr unsigned one_transfer(std::size_t size) noexcept {
+    return static_cast<unsigned>(size < 0x7ffff000 ? size : 0x7ffff000);
+}
+
+/// What to do before waiting for the operations that are in flight on what is being closed.
+enum class before_close : unsigned char {
+    wait,      ///< they end by themselves
+    shut_down, ///< a socket: shutdown(2) ends them
+};
+
+/// Waits for the operations in flight, then closes. Gives 0 or -errno; nothing to do when it is
+/// closed already.
+///
+/// Cancellation: a cancellation point; a request that is there before the kernel was asked to
+///     close leaves the descriptor to its owner. A close that has begun is never cancelled.
+[[nodiscard]] toadstone::task<int> close_handle(handle& what, before_close first);
+
+} // namespace toadstone::io::detail
+
+#endif

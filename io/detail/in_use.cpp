@@ -1,0 +1,55 @@
+// Entering, leaving, and waiting for the last to leave.
+#include <toadstone/io/detail/in_use.hpp>
+
+#include <toadstone/runtime/executor.hpp>
+
+namespace toadstone::io::detail {
+namespace {
+
+// Set by a closer that waits; whoever leaves last takes it out and wakes the closer.
+constexpr std::uint32_t waiting = 0x80000000;
+
+} // namespace
+
+void in_use::enter(std::uint32_t what) noexcept {
+    const std::uint32_t before = word_.fetch_add(what, std::memory_order_relaxed);
+    TOADSTONE_ASSERT(!(before & what & reading), "one task at a time reads a stream");
+    TOADSTONE_ASSERT(!(before & what & writing), "one task at a time writes to a stream");
+}
+
+void in_use::leave(std::uint32_t what) noexcept {
+    std::uint32_t before = word_.load(std::memory_order_relaxed);
+    std::uint32_t after = 0;
+    do {
+        after = before - what;
+        if (after == (waiting | closing)) after = closing;
+    } while (!word_.compare_exchange_weak(before, after, std::memory_order_acq_rel, // (R), (A)
+                                          std::memory_order_relaxed));
+    // Whoever takes `waiting` out wakes the closer. Neither the closer nor *this can be gone:
+    // close() waits for exactly this call.
+    if ((before & waiting) && !(after & waiting)) closer_->home().schedule(*closer_);
+}
+
+closing_mark::closing_mark(in_use& of) noexcept : of_(of) {
+    const std::uint32_t before = of.word_.fetch_or(in_use::closing, std::memory_order_relaxed);
+    TOADSTONE_ASSERT(!(before & in_use::closing), "one task at a time closes");
+}
+
+closing_mark::~closing_mark() {
+    of_.word_.fetch_and(~in_use::closing, std::memory_order_relaxed);
+}
+
+void idle_awaiter::wait() noexcept {
+    of_->closer_ = ctx_;
+    std::uint32_t before = of_->word_.load(std::memory_order_acquire); // (A) the others' doings
+    while (before != in_use::closing) {
+        if (of_->word_.compare_exchange_weak(before, before | waiting,
+                                             std::memory_order_acq_rel, // (R) closer_
+                                             std::memory_order_acquire)) {
+            return;
+        }
+    }
+    ctx_->home().push(*ctx_);
+}
+
+} // namespace toadstone::io::detail

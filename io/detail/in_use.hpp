@@ -1,0 +1,135 @@
+// Which operations are under way on a descriptor, so that it is neither used twice at the same
+// time nor closed under one of them.
+#ifndef TOADSTONE_IO_DETAIL_IN_USE_HPP
+#define TOADSTONE_IO_DETAIL_IN_USE_HPP
+
+#include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/detail/leaf.hpp>
+
+#include <atomic>
+#include <coroutine>
+#include <cstdint>
+#include <utility>
+
+namespace toadstone::io::detail {
+
+/// One word per stream or file:
+///
+///     bit 0    somebody reads            set and cleared by its claim
+///     bit 1    somebody writes           set and cleared by its claim
+///     bit 2    close() is under way      set and cleared by its closing_mark
+///     3..30    a count of other operations: polls, positional reads and writes, syncs
+///     bit 31   close() is suspended      set by it; cleared by the last to leave, who wakes it
+///
+/// Bit 31 implies bit 2. Who enters while bit 2 is set gets no descriptor and so fails with
+/// EBADF at once: close() waits for that, too.
+///
+/// Tasks on several workers may use one stream (one reads, another
+/// writes), therefore the word is atomic: a claim's leaving releases (R) what it did to whoever
+/// waits in close(), which acquires (A) by seeing the others gone.
+class in_use {
+public:
+    static constexpr std::uint32_t reading = 1;
+    static constexpr std::uint32_t writing = 2;
+    static constexpr std::uint32_t closing = 4;
+    static constexpr std::uint32_t one_more = 8;
+
+    in_use() noexcept = default;
+    /// Its object moves: only while it is idle, because operations point to it.
+    in_use(in_use&& other) noexcept { other.check_idle(); }
+    in_use& operator=(in_use&& other) noexcept {
+        check_idle();
+        other.check_idle();
+        return *this;
+    }
+    ~in_use() { check_idle(); }
+
+    [[nodiscard]] bool idle() const noexcept {
+        return (word_.load(std::memory_order_relaxed) & ~closing) == 0;
+    }
+    /// close() has begun: operations that start now must not use the descriptor any more.
+    [[nodiscard]] bool being_closed() const noexcept {
+        return (word_.load(std::memory_order_relaxed) & closing) != 0;
+    }
+
+private:
+    friend class claim;
+    friend class idle_awaiter;
+    friend class closing_mark;
+
+    void check_idle() const noexcept {
+        TOADSTONE_ASSERT(word_.load(std::memory_order_acquire) == 0, // (A) others are done
+                         "a stream or file stays where it is while an operation uses it");
+    }
+    void enter(std::uint32_t what) noexcept;
+    void leave(std::uint32_t what) noexcept;
+
+    std::atomic<std::uint32_t> word_{0};
+    toadstone::detail::context* closer_ = nullptr; ///< set before `closing` waits; see leave()
+};
+
+/// One operation's entry in an in_use. Part of an awaiter, so copyable while it is empty.
+class claim {
+public:
+    claim() noexcept = default;
+    claim(in_use& of, std::uint32_t what) noexcept { take(of, what); }
+    claim(const claim& other) noexcept { TOADSTONE_ASSERT(!other.of_, "a claim stays put"); }
+    claim& operator=(const claim&) = delete;
+    ~claim() { drop(); }
+
+    void take(in_use& of, std::uint32_t what) noexcept {
+        of.enter(what);
+        of_ = &of;
+        what_ = what;
+    }
+    void drop() noexcept {
+        if (of_) std::exchange(of_, nullptr)->leave(what_);
+    }
+
+private:
+    in_use* of_ = nullptr;
+    std::uint32_t what_ = 0;
+};
+
+/// close() is under way. Dropped when close() is torn down before it closed.
+class closing_mark {
+public:
+    explicit closing_mark(in_use& of) noexcept;
+    closing_mark(const closing_mark&) = delete;
+    closing_mark& operator=(const closing_mark&) = delete;
+    ~closing_mark();
+
+private:
+    in_use& of_;
+};
+
+/// Waits until no operation is left, under a closing_mark.
+///
+/// Cancellation: not a cancellation point. Whoever awaits has seen to it that the operations
+///     end.
+class [[nodiscard]] idle_awaiter final : public toadstone::detail::leaf {
+public:
+    explicit idle_awaiter(in_use& of) noexcept : of_(&of) {}
+
+    bool cancel(toadstone::cancel_reason, bool) noexcept override { return false; }
+    bool taken() noexcept override { return false; }
+
+    [[nodiscard]] bool await_ready() const noexcept {
+        return of_->word_.load(std::memory_order_acquire) == in_use::closing; // (A)
+    }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        suspend_always(frame);
+        wait();
+    }
+    void await_resume() const noexcept {}
+
+private:
+    void wait() noexcept;
+
+    in_use* of_;
+};
+
+} // namespace toadstone::io::detail
+
+#endif

@@ -1,0 +1,128 @@
+// places: a bounded number of connections, counted across workers.
+#ifndef TOADSTONE_IO_DETAIL_PLACES_HPP
+#define TOADSTONE_IO_DETAIL_PLACES_HPP
+
+#include <toadstone/runtime/detail/leaf.hpp>
+#include <toadstone/runtime/executor.hpp>
+
+#include <coroutine>
+#include <cstddef>
+#include <mutex>
+#include <utility>
+
+namespace toadstone::io::detail {
+
+class place;
+class place_awaiter;
+class empty_awaiter;
+
+/// Threads: all workers of a server. Everything is guarded by lock_.
+/// Fairness: first come, first served.
+class places {
+public:
+    explicit places(std::size_t most) noexcept : most_(most) {}
+    places(const places&) = delete;
+    places& operator=(const places&) = delete;
+    ~places();
+
+    /// Waits for a place and takes it. Gives a `place`.
+    ///
+    /// Cancellation: a cancellation point. A place that was granted to a cancelled waiter goes
+    ///     to the next in line.
+    [[nodiscard]] place_awaiter enter() noexcept;
+
+    /// Waits until no place is taken. One task at a time, and when nobody enters any more.
+    ///
+    /// Cancellation: a cancellation point; nothing is undone.
+    [[nodiscard]] empty_awaiter emptied() noexcept;
+
+    /// Places that were taken at the same time, at most.
+    [[nodiscard]] std::size_t peak() const noexcept;
+
+private:
+    friend class place;
+    friend class place_awaiter;
+    friend class empty_awaiter;
+
+    void leave() noexcept;
+
+    mutable std::mutex lock_;
+    const std::size_t most_;
+    std::size_t taken_ = 0;
+    std::size_t peak_ = 0;
+    place_awaiter* first_ = nullptr;
+    place_awaiter* last_ = nullptr;
+    toadstone::detail::context* waits_for_none_ = nullptr;
+};
+
+/// A place; its destructor gives it back.
+class place {
+public:
+    explicit place(places& of) noexcept : of_(&of) {}
+    place(place&& other) noexcept : of_(std::exchange(other.of_, nullptr)) {}
+    place& operator=(place&&) = delete;
+    ~place() {
+        if (of_) of_->leave();
+    }
+
+private:
+    places* of_;
+};
+
+class [[nodiscard]] place_awaiter final : public toadstone::detail::leaf {
+public:
+    explicit place_awaiter(places& of) noexcept : of_(&of) {}
+
+    bool cancel(toadstone::cancel_reason, bool) noexcept override;
+    bool taken() noexcept override {
+        of_->leave();
+        return true;
+    }
+
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (suspend(frame)) wait();
+    }
+    [[nodiscard]] place await_resume() const noexcept { return place(*of_); }
+
+private:
+    friend class places;
+    void wait() noexcept;
+
+    places* of_;
+    bool queued_ = false; // this and the links: guarded by the lock of *of_
+    place_awaiter* next_ = nullptr;
+    place_awaiter* previous_ = nullptr;
+};
+
+class [[nodiscard]] empty_awaiter final : public toadstone::detail::leaf {
+public:
+    explicit empty_awaiter(places& of) noexcept : of_(&of) {}
+
+    bool cancel(toadstone::cancel_reason, bool) noexcept override;
+    bool taken() noexcept override { return true; }
+
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (suspend(frame)) wait();
+    }
+    void await_resume() const noexcept {}
+
+private:
+    void wait() noexcept;
+
+    places* of_;
+};
+
+inline place_awaiter places::enter() noexcept {
+    return place_awaiter(*this);
+}
+inline empty_awaiter places::emptied() noexcept {
+    return empty_awaiter(*this);
+}
+
+} // namespace toadstone::io::detail
+
+#endif

@@ -1,0 +1,73 @@
+// endpoint: an IPv4 or IPv6 address with a port, as a value.
+#ifndef TOADSTONE_IO_ENDPOINT_HPP
+#define TOADSTONE_IO_ENDPOINT_HPP
+
+#include <array>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace toadstone::io {
+
+/// Where a socket listens, or whom it talks to.
+///
+/// Names are not resolved; the one exception is "localhost", which means 127.0.0.1. A default
+/// endpoint is empty: family::none, "unspecified".
+///
+/// Shape: 24 bytes, trivially copyable, no allocation. Ordered by family, address, scope, port.
+class endpoint {
+public:
+    enum class family : std::uint8_t { none, v4, v6 };
+
+    endpoint() noexcept = default;
+
+    /// From text: "127.0.0.1:8080", "[::1]:80", "localhost:0".
+    ///
+    /// Errors: std::invalid_argument, whose text says what is wrong and what to write.
+    [[nodiscard]] static endpoint parse(std::string_view text);
+
+    /// From a host ("0.0.0.0", "::1", "[::1]", "localhost") and a port.
+    ///
+    /// Errors: as parse().
+    [[nodiscard]] static endpoint of(std::string_view host, std::uint16_t port);
+
+    /// 127.0.0.1. Port 0 lets the kernel choose one when listening.
+    [[nodiscard]] static endpoint loopback(std::uint16_t port) noexcept;
+    /// 0.0.0.0: every IPv4 address of this machine.
+    [[nodiscard]] static endpoint any(std::uint16_t port) noexcept;
+
+    /// For the library: from bytes in network order, 4 or 16 of them used. `scope` is the
+    /// interface of a link-local IPv6 address, 0 for all others.
+    endpoint(family kind, const std::array<std::uint8_t, 16>& address, std::uint32_t scope,
+             std::uint16_t port) noexcept
+        : kind_(kind), address_(address), scope_(scope), port_(port) {}
+
+    [[nodiscard]] family kind() const noexcept { return kind_; }
+    /// The address without port and brackets: "127.0.0.1", "::1", "fe80::1%2".
+    [[nodiscard]] std::string host() const;
+    [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+    [[nodiscard]] endpoint with_port(std::uint16_t port) const noexcept {
+        return endpoint(kind_, address_, scope_, port);
+    }
+    /// As parse() reads it: "127.0.0.1:8080", "[::1]:80"; "unspecified" when empty.
+    [[nodiscard]] std::string to_string() const;
+
+    [[nodiscard]] const std::array<std::uint8_t, 16>& address() const noexcept {
+        return address_;
+    }
+    [[nodiscard]] std::uint32_t scope() const noexcept { return scope_; }
+
+    friend auto operator<=>(const endpoint&, const endpoint&) noexcept = default;
+
+private:
+    family kind_ = family::none;
+    std::array<std::uint8_t, 16> address_{};
+    std::uint32_t scope_ = 0;
+    std::uint16_t port_ = 0;
+};
+
+} // namespace toadstone::io
+
+#endif

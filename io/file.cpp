@@ -1,0 +1,181 @@
+// The operations behind file, and the loops over short writes.
+#include <toadstone/io/file.hpp>
+
+#include <toadstone/io/detail/error.hpp>
+#include <toadstone/runtime/checkpoint.hpp>
+
+#include <cerrno>
+#include <stdexcept>
+
+#include <fcntl.h>
+#include <liburing.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace toadstone::io {
+namespace {
+
+class [[nodiscard]] open_op final : public toadstone::detail::io_op {
+public:
+    open_op(const char* path, int flags, unsigned mode) noexcept
+        : path_(path), flags_(flags), mode_(mode) {}
+    [[nodiscard]] int await_resume() const noexcept { return result(); }
+
+private:
+    void fill(io_uring_sqe& entry) noexcept override {
+        io_uring_prep_openat(&entry, AT_FDCWD, path_, flags_, mode_);
+    }
+    const char* path_;
+    int flags_;
+    unsigned mode_;
+};
+
+/// Returns what write(2) would: a count or -errno.
+class [[nodiscard]] write_op final : public detail::handle_op {
+public:
+    write_op(detail::handle& to, std::span<const std::byte> data, std::uint64_t offset) noexcept
+        : handle_op(to, detail::in_use::one_more), data_(data), offset_(offset) {}
+    [[nodiscard]] int await_resume() noexcept { return finish(); }
+
+private:
+    void fill(io_uring_sqe& entry) noexcept override {
+        io_uring_prep_write(&entry, fd(), data_.data(), detail::one_transfer(data_.size()),
+                            offset_);
+    }
+    std::span<const std::byte> data_;
+    std::uint64_t offset_;
+};
+
+int flags_of(const open_options& options, std::string_view path) {
+    const bool write = options.write || options.append;
+    const auto refuse = [path](const char* why) {
+        throw std::invalid_argument("open " + std::string(path) + ": " + why);
+    };
+    if (!options.read && !write) refuse("ask for read, write or append");
+    if (options.create && !write) refuse("a file is only created for writing");
+    if (options.truncate && !write) refuse("a file is only emptied for writing");
+    if (options.exclusive && !options.create) refuse("exclusive goes with create");
+    int flags = O_CLOEXEC | O_NOCTTY;
+    flags |= options.read ? (write ? O_RDWR : O_RDONLY) : O_WRONLY;
+    if (options.create) flags |= O_CREAT;
+    if (options.exclusive) flags |= O_EXCL;
+    if (options.truncate) flags |= O_TRUNC;
+    if (options.append) flags |= O_APPEND;
+    return flags;
+}
+
+// A write that takes nothing and reports nothing would be repeated for ever.
+int error_of_write(int result) noexcept {
+    return result == 0 ? EIO : -result;
+}
+
+} // namespace
+
+namespace detail {
+
+file_read::file_read(file& from, std::span<std::byte> into, std::uint64_t offset) noexcept
+    : handle_op(from.handle_, in_use::one_more), from_(&from), into_(into), offset_(offset) {}
+
+void file_read::fill(io_uring_sqe& entry) noexcept {
+    io_uring_prep_read(&entry, fd(), into_.data(), one_transfer(into_.size()), offset_);
+}
+
+std::size_t file_read::await_resume() {
+    const int count = finish();
+    if (count < 0) throw_io_error("read from", from_->path_, -count);
+    return static_cast<std::size_t>(count);
+}
+
+file_sync::file_sync(file& which, bool data_only) noexcept
+    : handle_op(which.handle_, in_use::one_more), which_(&which), data_only_(data_only) {}
+
+void file_sync::fill(io_uring_sqe& entry) noexcept {
+    io_uring_prep_fsync(&entry, fd(), data_only_ ? IORING_FSYNC_DATASYNC : 0);
+}
+
+bool file_sync::await_ready() const noexcept {
+    return which_->sync_error_ != 0 && !ctx_->should_stop();
+}
+
+void file_sync::await_resume() {
+    const int error = -finish();
+    which_->check_synced("sync");
+    if (error <= 0) return;
+    // ECANCELED and EINTR: the kernel did not get to it. EBADF: the file was closed. None of
+    // them says that data was lost.
+    if (error != ECANCELED && error != EINTR && error != EBADF) which_->sync_error_ = error;
+    throw_io_error("sync", which_->path_, error);
+}
+
+} // namespace detail
+
+toadstone::task<file> file::open(std::string_view path, open_options options) {
+    const int flags = flags_of(options, path);
+    return open_path(std::string(path), flags, options.mode);
+}
+
+toadstone::task<file> file::open_path(std::string path, int flags, unsigned mode) {
+    if (path.find('\0') != std::string::npos) detail::throw_io_error("open", path, EINVAL);
+    const int result = co_await open_op(path.c_str(), flags, mode);
+    if (result < 0) detail::throw_io_error("open", path, -result);
+    const bool appends = (flags & O_APPEND) != 0;
+    co_return file(detail::descriptor(result), std::move(path), appends);
+}
+
+void file::check_synced(const char* operation) const {
+    if (sync_error_ == 0) return;
+    const std::string object =
+        path_ + " (a sync of it has failed before, so what is on the disk is unknown)";
+    detail::throw_io_error(operation, object, sync_error_);
+}
+
+toadstone::task<> file::write_all_at(std::span<const std::byte> data, std::uint64_t offset) {
+    if (data.empty() || sync_error_ != 0) co_await toadstone::checkpoint();
+    check_synced("write to");
+    while (!data.empty()) {
+        const int count = co_await write_op(handle_, data, offset);
+        if (count <= 0) detail::throw_io_error("write to", path_, error_of_write(count));
+        const auto bytes = static_cast<std::size_t>(count);
+        data = data.subspan(bytes);
+        offset += bytes;
+    }
+}
+
+toadstone::task<> file::append(std::span<const std::byte> data, std::source_location where) {
+    if (data.empty() || sync_error_ != 0 || poison_.set()) co_await toadstone::checkpoint();
+    if (!appends_) {
+        throw std::logic_error("append to " + path_ + ": open it with append = true");
+    }
+    poison_.check();
+    check_synced("append to");
+    const detail::claim alone(handle_.use, detail::in_use::writing);
+    const auto name = [this] { return path_; };
+    detail::tear_watch watch(poison_, "file", name, data.size(), where);
+    while (watch.left() > 0) {
+        const int count = co_await write_op(handle_, data.last(watch.left()), own_position);
+        if (count <= 0) detail::throw_io_error("append to", path_, error_of_write(count));
+        watch.wrote(static_cast<std::size_t>(count));
+    }
+}
+
+std::uint64_t file::size() const {
+    struct stat about = {};
+    if (::fstat(handle_.fd.get(), &about) != 0) {
+        detail::throw_io_error("find the size of", path_, errno);
+    }
+    return static_cast<std::uint64_t>(about.st_size);
+}
+
+void file::truncate(std::uint64_t size) {
+    if (::ftruncate(handle_.fd.get(), static_cast<off_t>(size)) != 0) {
+        detail::throw_io_error("truncate", path_, errno);
+    }
+    poison_.clear();
+}
+
+toadstone::task<> file::close() {
+    const int result = co_await detail::close_handle(handle_, detail::before_close::wait);
+    if (result < 0) detail::throw_io_error("close", path_, -result);
+}
+
+} // namespace toadstone::io

@@ -1,0 +1,183 @@
+// file: reading, writing and syncing files through the ring.
+#ifndef TOADSTONE_IO_FILE_HPP
+#define TOADSTONE_IO_FILE_HPP
+
+#include <toadstone/io/detail/handle.hpp>
+#include <toadstone/io/detail/tear_watch.hpp>
+#include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/runtime/task.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <source_location>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace toadstone::io {
+
+struct open_options {
+    bool read = true;
+    bool write = false;
+    bool create = false;    ///< make it if it is not there; needs write or append
+    bool exclusive = false; ///< with create: fail with EEXIST if it is there
+    bool truncate = false;  ///< empty it; needs write
+    bool append = false;    ///< every write goes to the end; implies write
+    unsigned mode = 0666;   ///< permissions of a new file, less the umask
+};
+
+class file;
+
+namespace detail {
+
+class [[nodiscard]] file_read final : public handle_op {
+public:
+    file_read(file& from, std::span<std::byte> into, std::uint64_t offset) noexcept;
+    std::size_t await_resume();
+
+private:
+    void fill(io_uring_sqe& entry) noexcept override;
+    file* from_;
+    std::span<std::byte> into_;
+    std::uint64_t offset_;
+};
+
+class [[nodiscard]] file_sync final : public handle_op {
+public:
+    file_sync(file& which, bool data_only) noexcept;
+    /// True: an earlier one has failed, and is not tried again.
+    [[nodiscard]] bool await_ready() const noexcept;
+    void await_resume();
+
+private:
+    void fill(io_uring_sqe& entry) noexcept override;
+    file* which_;
+    bool data_only_;
+};
+
+} // namespace detail
+
+/// An open file.
+///
+/// Errors: std::system_error whose text names operation, path and errno.
+/// Poisoning: an append() that is cut after some of its bytes were written leaves half a record
+///     at the end. It poisons the file: later appends throw poison_error with the cause, until
+///     truncate() has cut the half away. Positional writes do not poison, they can be repeated.
+/// Fairness: a failed sync is final. The kernel has dropped what it could not write and would
+///     report success the next time, so every later sync and write throws the first error.
+/// Threads: any worker; reads and positional writes may overlap, appends must not.
+/// Lifetime: stays where it is while an operation is in flight. The destructor closes with
+///     close(2), without looking at errors; close() reports them.
+class file {
+public:
+    /// Opens a file. Errors also: std::invalid_argument for options that contradict each other.
+    ///
+    /// Cancellation: a cancellation point. If the kernel opened the file all the same, it is
+    ///     delivered, or closed when nobody takes it. A file that it created stays.
+    [[nodiscard]] static toadstone::task<file> open(std::string_view path,
+                                                    open_options options = {});
+
+    file(file&&) noexcept = default;
+    file& operator=(file&&) noexcept = default;
+
+    /// Reads at `offset`. Returns: bytes read, 0 at the end of the file.
+    ///
+    /// Cancellation: a cancellation point; bytes that were read are delivered. The buffer is
+    ///     the kernel's until this returns or the frame is torn down.
+    [[nodiscard]] detail::file_read read_at(std::span<std::byte> into,
+                                            std::uint64_t offset) noexcept {
+        return detail::file_read(*this, into, offset);
+    }
+    [[nodiscard]] detail::file_read read_at(std::span<char> into,
+                                            std::uint64_t offset) noexcept {
+        return detail::file_read(*this, std::as_writable_bytes(into), offset);
+    }
+    /// Reads at the file's own position, which it moves. Works on what has no positions, too.
+    ///
+    /// Cancellation: as read_at.
+    [[nodiscard]] detail::file_read read_some(std::span<std::byte> into) noexcept {
+        return detail::file_read(*this, into, own_position);
+    }
+    [[nodiscard]] detail::file_read read_some(std::span<char> into) noexcept {
+        return detail::file_read(*this, std::as_writable_bytes(into), own_position);
+    }
+
+    /// Writes all of `data` at `offset`, over as many writes as it takes.
+    ///
+    /// Cancellation: a cancellation point before each of them; what is written stays written.
+    [[nodiscard]] toadstone::task<> write_all_at(std::span<const std::byte> data,
+                                                 std::uint64_t offset);
+    [[nodiscard]] toadstone::task<> write_all_at(std::string_view text, std::uint64_t offset) {
+        return write_all_at(std::as_bytes(std::span(text)), offset);
+    }
+
+    /// Appends all of `data` to a file that was opened for it.
+    ///
+    /// Errors also: poison_error; std::logic_error for a file opened without append.
+    /// Cancellation: a cancellation point. Cancelled before the first byte, nothing has
+    ///     happened. A write that finished is delivered.
+    /// Poisoning: see the class.
+    [[nodiscard]] toadstone::task<>
+    append(std::span<const std::byte> data,
+           std::source_location where = std::source_location::current());
+    [[nodiscard]] toadstone::task<>
+    append(std::string_view text,
+           std::source_location where = std::source_location::current()) {
+        return append(std::as_bytes(std::span(text)), where);
+    }
+
+    /// Waits until the data is on the disk (fdatasync). See the class for what a failure means.
+    ///
+    /// Cancellation: a cancellation point. A sync that finished is delivered; one that was
+    ///     cancelled says nothing about the data.
+    [[nodiscard]] detail::file_sync sync_data() noexcept {
+        return detail::file_sync(*this, true);
+    }
+    /// As sync_data(), with everything that stat(2) shows (fsync).
+    ///
+    /// Cancellation: as sync_data.
+    [[nodiscard]] detail::file_sync sync_all() noexcept {
+        return detail::file_sync(*this, false);
+    }
+
+    /// Bytes in the file now.
+    [[nodiscard]] std::uint64_t size() const;
+    /// Cuts or extends the file, without suspending. Mends a file that a cut append poisoned:
+    /// whoever calls this knows where the last whole record ends.
+    void truncate(std::uint64_t size);
+
+    [[nodiscard]] bool poisoned() const noexcept { return poison_.set(); }
+    /// Empty unless poisoned.
+    [[nodiscard]] toadstone::poison_cause cause() const noexcept { return poison_.cause(); }
+
+    /// Waits for the operations in flight and closes. Does nothing on a closed file.
+    ///
+    /// Cancellation: a cancellation point; once the kernel was asked, it is not cancelled.
+    [[nodiscard]] toadstone::task<> close();
+
+    [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(handle_.fd); }
+    [[nodiscard]] int native_handle() const noexcept { return handle_.fd.get(); }
+    [[nodiscard]] const std::string& path() const noexcept { return path_; }
+
+private:
+    friend class detail::file_read;
+    friend class detail::file_sync;
+
+    static constexpr std::uint64_t own_position = ~std::uint64_t{0};
+
+    file(detail::descriptor&& fd, std::string&& path, bool appends) noexcept
+        : handle_(std::move(fd)), path_(std::move(path)), appends_(appends) {}
+    static toadstone::task<file> open_path(std::string path, int flags, unsigned mode);
+    void check_synced(const char* operation) const;
+
+    detail::handle handle_;
+    std::string path_;
+    detail::poison_mark poison_;
+    bool appends_ = false;
+    int sync_error_ = 0; ///< the first, which is final
+};
+
+} // namespace toadstone::io
+
+#endif

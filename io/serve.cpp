@@ -1,0 +1,155 @@
+// The server behind serve(): listeners, accept loops, connections, and their end.
+#include <toadstone/io/serve.hpp>
+
+#include <toadstone/io/detail/places.hpp>
+#include <toadstone/io/tcp_listener.hpp>
+#include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/executor.hpp>
+#include <toadstone/runtime/task_scope.hpp>
+#include <toadstone/runtime/with_timeout.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace toadstone::io {
+
+void log_to_stderr::operator()(const endpoint& peer,
+                               const std::exception_ptr& error) const noexcept {
+    try {
+        const std::string what = toadstone::detail::describe_exception(error);
+        std::fprintf(stderr, "toadstone: the connection from %s failed with %s\n",
+                     peer.to_string().c_str(), what.c_str());
+    } catch (...) {
+        std::fputs("toadstone: a connection failed, and there is no memory to say why\n",
+                   stderr);
+    }
+}
+
+namespace detail {
+namespace {
+
+/// What all tasks of one server share. Outlives them: serve_connections() joins them.
+struct server {
+    server(connection_handler& callbacks, std::size_t most) noexcept
+        : handler(callbacks), room(most) {}
+
+    connection_handler& handler;
+    places room;
+    toadstone::cancellation_source draining;
+    // Counters; read when everybody has been joined.
+    std::atomic<std::uint64_t> accepted{0};
+    std::atomic<std::uint64_t> served{0};
+    std::atomic<std::uint64_t> failed{0};
+};
+
+// The place is given back after the handler's frame, and with it the stream, is gone.
+toadstone::task<> run_connection(server& self, tcp_stream stream, [[maybe_unused]] place held) {
+    const endpoint peer = stream.peer();
+    std::exception_ptr error;
+    try {
+        co_await self.handler.serve_one(std::move(stream), self.draining.token());
+    } catch (...) {
+        error = std::current_exception();
+    }
+    if (!error) co_return;
+    self.failed.fetch_add(1, std::memory_order_relaxed);
+    try {
+        self.handler.failed(peer, error);
+    } catch (...) {
+        // The server's word was that a failure does not stop it, whoever logs it.
+        log_to_stderr()(peer, std::current_exception());
+    }
+}
+
+toadstone::task<> accept_loop(server& self, tcp_listener& listener, task_scope& connections) {
+    for (;;) {
+        {
+            // Nobody is accepted before there is room, but no place is kept meanwhile: the next
+            // connection may come to another worker.
+            const place free = co_await self.room.enter();
+        }
+        tcp_stream stream = co_await listener.accept();
+        self.accepted.fetch_add(1, std::memory_order_relaxed);
+        place held = co_await self.room.enter();
+        const std::string name = "conn " + stream.peer().to_string();
+        auto handle = connections.spawn(
+            run_connection(self, std::move(stream), std::move(held)), {.name = name});
+        handle.detach(); // the scope waits for it
+        self.served.fetch_add(1, std::memory_order_relaxed);
+    }
+}
+
+std::vector<tcp_listener> listen_on(const listener_options& options, unsigned workers) {
+    std::vector<tcp_listener> listeners;
+    listeners.reserve(workers);
+    listen_options how;
+    how.backlog = options.backlog;
+    how.reuse_port = workers > 1;
+    how.first_of_port = true;
+    endpoint at = options.at;
+    for (unsigned i = 0; i < workers; ++i) {
+        listeners.push_back(tcp_listener::bind(at, how));
+        at = listeners.front().local_endpoint();
+        how.first_of_port = false;
+    }
+    return listeners;
+}
+
+toadstone::task<> accept_everywhere(server& self, std::vector<tcp_listener>& listeners,
+                                    task_scope& connections) {
+    auto body = [&](task_scope& acceptors) -> toadstone::task<> {
+        for (unsigned i = 0; i < listeners.size(); ++i) {
+            auto loop = accept_loop(self, listeners[i], connections);
+            acceptors
+                .spawn(std::move(loop),
+                       {.name = "accept", .where = toadstone::placement::worker(i)})
+                .detach();
+        }
+        co_return;
+    };
+    co_await toadstone::with_scope(body);
+}
+
+} // namespace
+
+toadstone::task<serve_report> serve_connections(listener_options options,
+                                                connection_handler& handler,
+                                                serve_limits limits,
+                                                toadstone::cancellation_token stop) {
+    if (limits.max_connections == 0) {
+        throw std::invalid_argument("serve: max_connections is 0, so nobody could be served");
+    }
+    const unsigned there = toadstone::detail::executor::current()->peer_count();
+    const unsigned workers = options.workers == 0 ? there : std::min(options.workers, there);
+    std::vector<tcp_listener> listeners = listen_on(options, workers);
+    server self(handler, limits.max_connections);
+    handler.listening(listeners.front().local_endpoint());
+
+    serve_report report;
+    auto body = [&](task_scope& connections) -> toadstone::task<> {
+        auto accepting = connections.spawn(accept_everywhere(self, listeners, connections),
+                                           {.name = "accept", .token = stop});
+        // Its failure is the scope's, which ends the server; so this is `stop`.
+        auto stopped = co_await accepting.outcome();
+        if (stopped.has_exception()) co_return;
+        listeners.clear();
+        self.draining.cancel(toadstone::cancel_reason::shutdown);
+        auto drained = co_await toadstone::try_with_timeout(limits.drain, self.room.emptied());
+        if (drained.is_cancelled()) report.cut = connections.size();
+        connections.cancel(toadstone::cancel_reason::shutdown);
+    };
+    co_await toadstone::with_scope(body);
+
+    report.accepted = self.accepted.load(std::memory_order_relaxed);
+    report.refused = report.accepted - self.served.load(std::memory_order_relaxed);
+    report.failed = self.failed.load(std::memory_order_relaxed);
+    report.peak = self.room.peak();
+    co_return report;
+}
+
+} // namespace detail
+} // namespace toadstone::io

@@ -1,0 +1,145 @@
+// serve: accept on every worker, bound the connections, drain on shutdown.
+#ifndef TOADSTONE_IO_SERVE_HPP
+#define TOADSTONE_IO_SERVE_HPP
+
+#include <toadstone/io/endpoint.hpp>
+#include <toadstone/io/tcp_stream.hpp>
+#include <toadstone/runtime/cancel.hpp>
+#include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/task.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <type_traits>
+#include <utility>
+
+namespace toadstone::io {
+
+struct listener_options {
+    endpoint at = endpoint::loopback(0);
+    unsigned workers = 0; ///< how many accept; 0: all of the runtime's
+    int backlog = 4096;   ///< per worker; capped by net.core.somaxconn
+};
+
+struct serve_limits {
+    std::size_t max_connections = 10000; ///< handlers that run at the same time
+    std::chrono::milliseconds drain{
+        5000}; ///< how long they may go on once `stop` was asked for
+};
+
+struct serve_report {
+    std::uint64_t accepted = 0; ///< connections
+    std::uint64_t refused = 0;  ///< of these: closed unserved, because stop came first
+    std::uint64_t failed = 0;   ///< handlers that ended with an exception
+    std::uint64_t cut = 0;      ///< handlers that the drain did not wait for
+    std::size_t peak = 0;       ///< handlers that ran at the same time, at most
+};
+
+/// The default for serve()'s `on_listening`.
+struct tell_nobody {
+    void operator()(const endpoint&) const noexcept {}
+};
+/// The default for serve()'s `on_failure`: one line on stderr with the peer and the exception.
+struct log_to_stderr {
+    void operator()(const endpoint& peer, const std::exception_ptr& error) const noexcept;
+};
+
+namespace detail {
+
+/// A server's callbacks without their types.
+class connection_handler {
+public:
+    virtual toadstone::task<> serve_one(tcp_stream stream,
+                                        toadstone::cancellation_token draining) = 0;
+    virtual void listening(const endpoint& at) = 0;
+    virtual void failed(const endpoint& peer, const std::exception_ptr& error) = 0;
+
+protected:
+    ~connection_handler() = default;
+};
+
+[[nodiscard]] toadstone::task<serve_report>
+serve_connections(listener_options options, connection_handler& handler, serve_limits limits,
+                  toadstone::cancellation_token stop);
+
+template <class Handler, class Listening, class Failure>
+class typed_handler final : public connection_handler {
+public:
+    typed_handler(Handler& handler, Listening& listening, Failure& failure) noexcept
+        : handler_(handler), listening_(listening), failure_(failure) {}
+
+    toadstone::task<> serve_one(tcp_stream stream,
+                                toadstone::cancellation_token draining) override {
+        if constexpr (std::is_invocable_v<Handler&, tcp_stream,
+                                          toadstone::cancellation_token>) {
+            return handler_(std::move(stream), std::move(draining));
+        } else {
+            return handler_(std::move(stream));
+        }
+    }
+    void listening(const endpoint& at) override { listening_(at); }
+    void failed(const endpoint& peer, const std::exception_ptr& error) override {
+        failure_(peer, error);
+    }
+
+private:
+    Handler& handler_;
+    Listening& listening_;
+    Failure& failure_;
+};
+
+template <class Handler, class Listening, class Failure>
+toadstone::task<serve_report>
+serve_with(listener_options options, Handler handler, serve_limits limits,
+           toadstone::cancellation_token stop, Listening on_listening, Failure on_failure) {
+    typed_handler<Handler, Listening, Failure> typed(handler, on_listening, on_failure);
+    serve_report report = co_await serve_connections(options, typed, limits, std::move(stop));
+    co_return report;
+}
+
+template <class Fn>
+inline constexpr bool safe_in_co_await = !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
+                                         std::is_trivially_destructible_v<Fn>;
+
+} // namespace detail
+
+/// A TCP server: accepts on every worker, through a listening socket each, and runs `handler`
+/// for each connection on the worker that accepted it, as a task named "conn <peer>".
+///
+/// `handler` is task<>(tcp_stream) or task<>(tcp_stream, cancellation_token draining). One copy
+/// of it serves all connections, from all workers at the same time, and outlives them. The
+/// connection ends when it returns. `draining` is cancelled as soon as `stop` is: finish the
+/// request at hand, then return. `on_listening(endpoint)` is called once, with the port that is
+/// really in use. `on_failure(endpoint peer, std::exception_ptr)` is called, on the worker of
+/// the connection, when a handler ends with an exception; the server goes on.
+///
+/// Returns: what happened, after `stop`. Errors: std::system_error when it cannot listen, also
+///     when another process listens there; std::invalid_argument for impossible limits; what
+///     accept() cannot wait out. All connections have been cancelled and joined by then.
+/// Cancellation: `stop` is the polite way: accepting ends and the listeners are closed; after
+///     `limits.drain` the handlers that are left are cancelled with cancel_reason::shutdown and
+///     joined. Cancelling the task that serves cancels and joins all at once.
+/// Fairness: with max_connections handlers running, nobody accepts: new connections wait in the
+///     kernel's backlog. Each worker may by then have accepted one more, which waits its turn.
+/// Threads: the caller's worker, and those it starts on the others.
+template <class Handler, class Listening = tell_nobody, class Failure = log_to_stderr>
+[[nodiscard]] toadstone::task<serve_report>
+serve(listener_options options, Handler&& handler, serve_limits limits = {},
+      toadstone::cancellation_token stop = {}, Listening&& on_listening = {},
+      Failure&& on_failure = {}) {
+    static_assert(
+        detail::safe_in_co_await<Handler> && detail::safe_in_co_await<Listening> &&
+            detail::safe_in_co_await<Failure>,
+        "g++ 12 destroys the captures of a temporary closure in a co_await expression "
+        "twice: name the lambda first, or capture by reference");
+    return detail::serve_with<std::decay_t<Handler>, std::decay_t<Listening>,
+                              std::decay_t<Failure>>(
+        options, std::forward<Handler>(handler), limits, std::move(stop),
+        std::forward<Listening>(on_listening), std::forward<Failure>(on_failure));
+}
+
+} // namespace toadstone::io
+
+#endif

@@ -1,0 +1,132 @@
+// Listening, and accepting through whatever goes wrong.
+#include <toadstone/io/tcp_listener.hpp>
+
+#include <toadstone/io/detail/error.hpp>
+#include <toadstone/io/detail/socket_address.hpp>
+#include <toadstone/io/detail/socket_option.hpp>
+#include <toadstone/runtime/sleep.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+#include <liburing.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+namespace toadstone::io {
+namespace {
+
+using namespace std::chrono_literals;
+
+class [[nodiscard]] accept_op final : public detail::handle_op {
+public:
+    accept_op(detail::handle& on, detail::socket_address& peer) noexcept
+        : handle_op(on, detail::in_use::one_more), peer_(&peer) {}
+    [[nodiscard]] int await_resume() noexcept { return finish(); }
+
+private:
+    void fill(io_uring_sqe& entry) noexcept override {
+        io_uring_prep_accept(&entry, fd(), static_cast<sockaddr*>(peer_->data()),
+                             &peer_->length(), SOCK_CLOEXEC);
+    }
+    detail::socket_address* peer_;
+};
+
+enum class remedy : unsigned char { go_on, back_off, give_up };
+
+// accept(2): "Linux passes already-pending network errors on the new socket as an error code
+// from accept(). For reliable operation the application should detect the network errors
+// defined for the protocol and treat them like EAGAIN by retrying."
+remedy remedy_for(int error) noexcept {
+    switch (error) {
+    case ECONNABORTED: // the peer was faster
+    case EPROTO:
+    case EPERM: // a firewall
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ECONNRESET:
+    case ETIMEDOUT:
+    case EINTR:
+    case EAGAIN:
+        return remedy::go_on;
+    case EMFILE: // this process
+    case ENFILE: // this machine
+    case ENOBUFS:
+    case ENOMEM:
+        return remedy::back_off;
+    default:
+        return remedy::give_up;
+    }
+}
+
+constexpr std::chrono::milliseconds first_back_off = 50ms;
+constexpr std::chrono::milliseconds longest_back_off = 1s;
+// An error that repeats so often without a connection in between belongs to the socket, not to
+// a peer: going on at once would spin.
+constexpr unsigned failures_in_a_row = 32;
+
+} // namespace
+
+tcp_listener tcp_listener::bind(endpoint at, listen_options options) {
+    constexpr const char* doing = "listen on";
+    const auto fail = [&at] { detail::throw_io_error(doing, at.to_string(), errno); };
+    const detail::socket_address address(at);
+    detail::descriptor fd(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd) fail();
+    if (options.reuse_address) {
+        detail::set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1, doing, at);
+    }
+    if (options.reuse_port && !options.first_of_port) {
+        detail::set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, doing, at);
+    }
+    const auto* name = static_cast<const sockaddr*>(address.data());
+    if (::bind(fd.get(), name, address.length()) != 0) fail();
+    if (options.reuse_port && options.first_of_port) {
+        detail::set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, doing, at);
+    }
+    // Inherited by what is accepted, which saves a call for each connection.
+    detail::set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1, doing, at);
+    if (::listen(fd.get(), options.backlog) != 0) fail();
+    const endpoint bound = detail::local_endpoint_of(fd.get(), doing, at);
+    return tcp_listener(std::move(fd), bound);
+}
+
+toadstone::task<tcp_stream> tcp_listener::accept() {
+    std::chrono::milliseconds pause = first_back_off;
+    unsigned failures = 0;
+    for (;;) {
+        detail::socket_address peer;
+        const int result = co_await accept_op(handle_, peer);
+        if (result >= 0) {
+            detail::descriptor fd(result);
+            ++stats_.accepted;
+            co_return tcp_stream(std::move(fd), peer.to_endpoint());
+        }
+        switch (remedy_for(-result)) {
+        case remedy::give_up:
+            detail::throw_io_error("accept on", at_.to_string(), -result);
+        case remedy::go_on:
+            ++stats_.gone;
+            if (++failures < failures_in_a_row) continue;
+            break;
+        case remedy::back_off:
+            break;
+        }
+        ++stats_.back_offs;
+        co_await toadstone::sleep_for(pause);
+        pause = std::min(2 * pause, longest_back_off);
+    }
+}
+
+toadstone::task<> tcp_listener::close() {
+    const int result = co_await detail::close_handle(handle_, detail::before_close::shut_down);
+    if (result < 0) detail::throw_io_error("close the listener on", at_.to_string(), -result);
+}
+
+} // namespace toadstone::io
