@@ -83,24 +83,67 @@ request() {
     curl --silent --show-error --fail-with-body --max-time 10 --request "$method" \
         ${3+--header 'Content-Type: application/json' --data "$3"} "$url$path" |
         sed 's/^/    /' || fail "$method $path failed"
-    echo
+}
+
+# metrics PATTERN: the lines of the metrics page that match.
+metrics() {
+    echo '  GET /metrics, in part'
+    curl --silent --show-error --fail --max-time 10 "$url/metrics" | grep -E "^($1)" |
+        sed 's/^/    /' || fail 'GET /metrics failed'
+}
+
+# Log lines without their time, folded.
+quote_log() {
+    cut -d ' ' -f 2- | fold -s -w 88 | sed 's/^/    /'
 }
 
 # Normal use.
 story() {
-    say 'An operation is created, listed and started.'
+    say 'An operation is created, started, and looked at.'
     request POST /operations '{"name":"rollout"}'
+    request POST /operations/1/messages '{"event":"start","note":"two of five hosts"}'
     request GET /operations
-    request POST /operations/1/messages '{"event":"start"}'
-    say 'The server tells how it is.'
-    request GET /healthz
-    request GET /metrics
+    say 'A message that does not fit the state is refused.'
+    printf '  POST /operations/1/messages {"event":"resume"}\n    '
+    curl --silent --max-time 10 "$url/operations/1/messages" --data '{"event":"resume"}'
 }
 
 # A client that leaves in the middle of a critical section, what the server says about it, and
 # that the next client sees nothing of it.
 poisoning() {
-    :
+    say 'Now each change takes a second (--slow-sync 1000), in which the lock is held and the'
+    echo 'operation is out of the map. The restarted tracker has read its journal.'
+    stop
+    start --journal "$work/operations.journal" --slow-sync 1000
+    grep ': read ' "$work/server.log" | sed "s|$work/||" | quote_log
+
+    say 'A client asks for a pause and gives up after 0.5 s, in the middle. Another one reads.'
+    local status=0
+    (sleep 0.2 && exec curl --silent --max-time 10 --write-out '(after %{time_total} s)\n' \
+        "$url/operations/1" >"$work/reader" 2>&1) &
+    local reader=$!
+    printf '  POST /operations/1/messages {"event":"pause"}\n'
+    curl --silent --max-time 0.5 "$url/operations/1/messages" --data '{"event":"pause"}' ||
+        status=$?
+    [ "$status" -eq 28 ] || fail "curl should have given up (28), but ended with $status"
+    echo '    curl: gave up'
+
+    say 'What the server says: who left, why, at which co_await, and where he took the lock.'
+    local line
+    line=$(said 'restored from the journal') || fail 'the tracker did not recover'
+    grep -E 'left during|poisoned|restored' "$work/server.log" | quote_log
+
+    say 'What the other one saw: the right answer, nothing else.'
+    wait "$reader" || fail 'the reader failed'
+    echo '  GET /operations/1'
+    sed 's/^/    /' "$work/reader"
+
+    say 'The pause had not reached the journal, so it has not happened. It can be repeated.'
+    request POST /operations/1/messages '{"event":"pause"}'
+    say 'The counters, and the journal, which is the truth.'
+    metrics 'tracker_poisonings_total.*requested|tracker_recover'
+    echo '  the journal'
+    sed 's/^/    /' "$work/operations.journal"
 }
 
 stop() {
@@ -118,7 +161,7 @@ fi
 echo 'Building the tracker (release).'
 build_tracker
 echo 'Starting it on a free port.'
-start --log "$work/operations.log"
+start --journal "$work/operations.journal"
 echo "It listens on $url"
 story
 poisoning

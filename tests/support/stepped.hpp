@@ -7,7 +7,9 @@
 #include <toadstone/runtime/uring/worker.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -23,6 +25,19 @@ public:
     int enter(io_uring& ring, unsigned to_submit, unsigned min_complete, unsigned flags,
               const __kernel_timespec* wait) noexcept override {
         ++enters;
+        if (stalled) return 0;
+        last_submitted.clear();
+        for (unsigned i = 0; i < to_submit; ++i) {
+            const unsigned at = (ring.sq.sqe_tail - to_submit + i) & *ring.sq.kring_mask;
+            last_submitted.push_back(ring.sq.sqes[at].user_data);
+        }
+        for (const std::uint64_t user_data : std::exchange(extra_completions, {})) {
+            io_uring_sqe& entry = ring.sq.sqes[ring.sq.sqe_tail & *ring.sq.kring_mask];
+            io_uring_prep_nop(&entry);
+            entry.user_data = user_data;
+            io_uring_smp_store_release(ring.sq.ktail, ++ring.sq.sqe_tail);
+            ++to_submit;
+        }
         return detail::real_kernel().enter(ring, to_submit, min_complete, flags, wait);
     }
     int enroll(io_uring& ring, unsigned opcode, void* argument,
@@ -34,6 +49,12 @@ public:
 
     std::chrono::steady_clock::time_point time{std::chrono::hours(1)};
     unsigned enters = 0;
+    /// The kernel takes nothing and completes nothing, as one that is short of memory.
+    bool stalled = false;
+    /// The user_data of what the last enter handed over.
+    std::vector<std::uint64_t> last_submitted;
+    /// The next enter brings completions with these user_data besides its own.
+    std::vector<std::uint64_t> extra_completions;
 };
 
 /// One or more workers on this thread.
@@ -45,13 +66,14 @@ public:
 ///     h.cancel(); w.settle(); CHECK(h.done());
 class stepped final : detail::worker_group {
 public:
-    explicit stepped(unsigned workers = 1) {
+    explicit stepped(unsigned workers = 1, unsigned max_operations = 512) {
         for (unsigned i = 0; i < workers; ++i) {
             detail::ring_options rings;
             rings.entries = 64;
             rings.completions = 1024;
             detail::worker_group* const group = this;
-            workers_.push_back(std::make_unique<detail::worker>(kernel_, rings, 512, group, i));
+            workers_.push_back(
+                std::make_unique<detail::worker>(kernel_, rings, max_operations, group, i));
             workers_.back()->attach();
         }
     }
@@ -107,14 +129,21 @@ public:
                 }
             }
         }
-        // The handle's result, fetched by a task of its own.
+        return end_of(handle).value();
+    }
+
+    /// How a task that has ended, or ends now, ended; fetched by a task of its own.
+    template <class T>
+    outcome<T> end_of(join_handle<T>& handle) {
+        settle();
+        TOADSTONE_ASSERT(handle.done(), "a test asks for the end of a task that has ended");
         std::optional<outcome<T>> end;
         auto fetch = [](join_handle<T>& from, std::optional<outcome<T>>& to) -> task<> {
             to.emplace(co_await from.outcome());
         };
         auto fetched = spawn(fetch(handle, end));
-        while (!fetched.done()) step();
-        return std::move(*end).value();
+        settle();
+        return std::move(*end);
     }
 
 private:

@@ -1,0 +1,182 @@
+"""Starts the example servers, talks to them, and looks at what is left of them."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+# Sanitizers on a loaded machine: what takes longer than this does not come any more.
+PATIENCE = 60
+
+
+def wait_until(what, condition, patience=PATIENCE):
+    """Polls, because another process offers nothing to wait for."""
+    until = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > until:
+            raise AssertionError(f"{patience} s were not enough: {what}")
+        time.sleep(0.01)
+
+
+def refusal(program, *options):
+    """A start that is refused: the exit code and what is said on stderr."""
+    done = subprocess.run(
+        [os.path.abspath(program), *map(str, options)],
+        cwd=tempfile.gettempdir(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.stdout == "", done
+    return done.returncode, done.stderr
+
+
+class Server:
+    """A server process. Its stderr is collected, line by line."""
+
+    def __init__(self, program, *options):
+        self.process = subprocess.Popen(
+            [program, "--port", "0", *map(str, options)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines = []
+        self.reader = threading.Thread(target=self._collect, daemon=True)
+        self.reader.start()
+        line = self.process.stdout.readline()
+        match = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+)\n", line)
+        if not match:
+            self.process.kill()
+            self.reader.join(PATIENCE)
+            raise AssertionError(f"not listening: {line!r} {self.text()}")
+        self.port = int(match[1])
+
+    def _collect(self):
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failed, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.reader.join(PATIENCE)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        if failed:
+            print("the server said:\n" + "\n".join(self.lines[-100:]))
+
+    def text(self):
+        return "\n".join(self.lines)
+
+    def says(self, text):
+        """Waits for it, as it may come after the answer to a request."""
+        wait_until(f"the server says {text!r}", lambda: text in self.text())
+
+    def connect(self, timeout=PATIENCE):
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def terminate(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+
+    def exit_code(self):
+        code = self.process.wait(PATIENCE)
+        self.reader.join(PATIENCE)
+        return code
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+
+class Tracker(Server):
+    """The operation tracker, with a journal of its own unless one is given."""
+
+    def __init__(self, program, *options, journal=None):
+        self.folder = None
+        if journal is None:
+            self.folder = tempfile.TemporaryDirectory()
+            journal = os.path.join(self.folder.name, "journal")
+        self.journal = journal
+        super().__init__(program, "--journal", journal, *options)
+
+    def __exit__(self, failed, *rest):
+        super().__exit__(failed, *rest)
+        if self.folder:
+            self.folder.cleanup()
+
+    def request(self, method, path, body=None, headers=None):
+        """One request on a connection of its own: status, JSON or text, headers."""
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            if isinstance(body, (dict, list)):
+                body = json.dumps(body)
+            client.request(method, path, body, headers or {})
+            answer = client.getresponse()
+            text = answer.read().decode()
+            if text and answer.getheader("Content-Type") == "application/json":
+                return answer.status, json.loads(text), answer.headers
+            return answer.status, text, answer.headers
+        finally:
+            client.close()
+
+    def metrics(self):
+        found = {}
+        for line in self.request("GET", "/metrics")[1].splitlines():
+            if not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                found[name] = float(value)
+        return found
+
+    def create(self, name="rollout"):
+        status, operation, _ = self.request("POST", "/operations", {"name": name})
+        assert status == 201, (status, operation)
+        return operation["id"]
+
+    def send(self, operation, event, **more):
+        path = f"/operations/{operation}/messages"
+        status, answer, _ = self.request("POST", path, {"event": event, **more})
+        return status, answer
+
+    def get(self, operation):
+        return self.request("GET", f"/operations/{operation}")[1]
+
+    def at_rest(self):
+        """How many tasks and descriptors there are when nobody is connected but the one who
+        asks: the least of some looks, as the one before him may still be on his way out."""
+        looks = []
+        for _ in range(20):
+            tasks = self.metrics()["toadstone_live_tasks"]
+            looks.append((tasks, self.descriptors()))
+            time.sleep(0.01)
+        return min(tasks for tasks, _ in looks), min(opened for _, opened in looks)
+
+
+def read_all(connection):
+    """Everything up to the end of the stream, or up to a reset."""
+    received = b""
+    while True:
+        try:
+            some = connection.recv(65536)
+        except ConnectionResetError:
+            return received
+        if not some:
+            return received
+        received += some
+
+
+def statuses(received):
+    """The status codes of answers that follow each other."""
+    return [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", received)]

@@ -1,0 +1,313 @@
+// Listening: what comes in is delivered or closed, and shortages are waited out.
+#include <toadstone/io/tcp_listener.hpp>
+
+#include <toadstone/runtime.hpp>
+
+#include <support/io.hpp>
+#include <support/stepped.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include <fcntl.h>
+#include <liburing.h>
+
+using namespace std::chrono_literals;
+using namespace toadstone;
+using namespace toadstone::tests;
+
+namespace {
+
+std::string complaint(const io::endpoint& at, io::listen_options options = {}) {
+    try {
+        const auto listener = io::tcp_listener::bind(at, options);
+    } catch (const std::system_error& error) {
+        return error.what();
+    }
+    return "none";
+}
+
+/// The limit at which the next descriptor is one too many.
+rlim_t just_full() {
+    const int next = ::dup(0);
+    ::close(next);
+    return static_cast<rlim_t>(next);
+}
+
+} // namespace
+
+TEST_CASE("tcp_listener: port 0 becomes a real port, and peers are named") {
+    stepped world;
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    CHECK(listener.local_endpoint().port() != 0);
+    CHECK(listener.local_endpoint().host() == "127.0.0.1");
+    auto ours = world.run(io::tcp_stream::connect(listener.local_endpoint()));
+    auto theirs = world.run(listener.accept());
+    CHECK(theirs.peer().to_string() == ours.local().to_string());
+    CHECK(theirs.local() == listener.local_endpoint());
+    CHECK(listener.accept_stats().accepted == 1);
+}
+
+TEST_CASE("tcp_listener: descriptors do not leak into other programs") {
+    stepped world;
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    auto ours = world.run(io::tcp_stream::connect(listener.local_endpoint()));
+    auto theirs = world.run(listener.accept());
+    for (const int fd :
+         {listener.native_handle(), ours.native_handle(), theirs.native_handle()}) {
+        CHECK((::fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+    }
+}
+
+TEST_CASE("tcp_listener: IPv6 works where the machine has it") {
+    stepped world;
+    std::optional<io::tcp_listener> listener;
+    try {
+        listener = io::tcp_listener::bind(io::endpoint::parse("[::1]:0"));
+    } catch (const std::system_error& error) {
+        WARN("no IPv6 on this machine: " << error.what());
+        return;
+    }
+    auto ours = world.run(io::tcp_stream::connect(listener->local_endpoint()));
+    auto theirs = world.run(listener->accept());
+    CHECK(theirs.peer().host() == "::1");
+    CHECK(theirs.peer().to_string() == ours.local().to_string());
+}
+
+TEST_CASE("tcp_listener: an address in use is an error that names it") {
+    const auto first = io::tcp_listener::bind(io::endpoint::loopback(0));
+    const auto at = first.local_endpoint();
+    CHECK(complaint(at) == "listen on " + at.to_string() + ": Address already in use");
+    CHECK(complaint(io::endpoint()).find("listen on unspecified: ") == 0);
+}
+
+TEST_CASE("tcp_listener: several share a port, but the first of a server takes it alone") {
+    io::listen_options first{.reuse_port = true, .first_of_port = true};
+    const io::listen_options later{.reuse_port = true};
+    const auto one = io::tcp_listener::bind(io::endpoint::loopback(0), first);
+    const auto two = io::tcp_listener::bind(one.local_endpoint(), later);
+    CHECK(two.local_endpoint() == one.local_endpoint());
+    CHECK(complaint(one.local_endpoint(), first).find("already in use") != std::string::npos);
+}
+
+TEST_CASE(
+    "S58: a cancelled accept that produced a descriptor anyway delivers it or closes it") {
+    runtime rt({.workers = 1});
+    const auto before = open_descriptors();
+    constexpr unsigned rounds = 3000;
+    unsigned delivered = 0;
+    std::uint64_t accepted = 0;
+    std::atomic<unsigned> asked{0};
+    std::optional<io::endpoint> where;
+    std::atomic<bool> ready{false};
+    auto body = [&](unsigned& count, std::uint64_t& by_kernel) -> task<> {
+        auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+        where = listener.local_endpoint();
+        ready = true;
+        for (unsigned round = 0; round < rounds; ++round) {
+            auto handle = spawn(listener.accept());
+            co_await yield_now();
+            asked = round + 1; // the other thread connects about now
+            for (unsigned i = 0; i < round % 16; ++i) co_await yield_now();
+            handle.cancel();
+            auto end = co_await handle.outcome();
+            if (end.has_value()) ++count;
+        }
+        by_kernel = listener.accept_stats().accepted;
+    };
+    std::thread peers([&] {
+        while (!ready) std::this_thread::yield();
+        for (unsigned done = 0; done < rounds; ++done) {
+            while (asked <= done) std::this_thread::yield();
+            try {
+                const auto peer = raw_socket::connected_to(*where);
+            } catch (const std::system_error&) {
+                return; // the listener is closed: the last rounds are over
+            }
+        }
+    });
+    rt.block_on(body(delivered, accepted));
+    peers.join();
+    INFO(delivered << " of " << rounds << " cancelled accepts delivered");
+    CHECK(delivered > 0);
+    CHECK(delivered == accepted); // what the kernel accepted was delivered, not lost
+    CHECK(open_descriptors() == before);
+    CHECK(rt.operations_in_flight() == 0);
+}
+
+TEST_CASE("S58: an accept in flight in a lost race is joined, and what it got is closed") {
+    stepped world;
+    const auto before = open_descriptors();
+    {
+        auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+        const auto peer = raw_socket::connected_to(listener.local_endpoint());
+        auto race = [](io::tcp_listener& from) -> task<std::size_t> {
+            // The accept finds its connection at once, but the other branch is first.
+            auto won = co_await when_any(from.accept(), yield_now());
+            co_return won.index;
+        };
+        CHECK(world.run(race(listener)) == 1);
+        CHECK(world.worker().in_flight() == 0);
+        CHECK(open_descriptors() == before + 2);
+    }
+    CHECK(open_descriptors() == before);
+}
+
+namespace {
+
+/// The real ring, with a clock that the test moves, on which descriptors can run out: for the
+/// kernel alone, because sanitizers need descriptors themselves.
+class scarce_kernel final : public detail::kernel {
+public:
+    int setup(unsigned entries, io_uring& ring, io_uring_params& params) noexcept override {
+        return detail::real_kernel().setup(entries, ring, params);
+    }
+    void teardown(io_uring& ring) noexcept override { detail::real_kernel().teardown(ring); }
+    int enter(io_uring& ring, unsigned to_submit, unsigned min_complete, unsigned flags,
+              const __kernel_timespec* wait) noexcept override {
+        std::optional<limit_scope> limit;
+        if (scarce) limit.emplace(RLIMIT_NOFILE, just_full());
+        return detail::real_kernel().enter(ring, to_submit, min_complete, flags, wait);
+    }
+    int enroll(io_uring& ring, unsigned opcode, void* argument,
+               unsigned count) noexcept override {
+        return detail::real_kernel().enroll(ring, opcode, argument, count);
+    }
+    std::chrono::steady_clock::time_point now() noexcept override { return time; }
+    std::uint64_t entropy() noexcept override { return 4; }
+
+    std::chrono::steady_clock::time_point time{1h};
+    bool scarce = false;
+};
+
+/// A listener with one connection in its backlog, and a task that accepts.
+class scarce_world {
+public:
+    scarce_world() {
+        worker_.attach();
+        kernel_.scarce = true;
+        accepting = detail::spawn_on(worker_, listener.accept(), {});
+        settle();
+    }
+    ~scarce_world() {
+        kernel_.scarce = false;
+        worker_.stop_roots(cancel_reason::shutdown, true);
+        settle();
+        worker_.detach();
+    }
+    scarce_world(const scarce_world&) = delete;
+    scarce_world& operator=(const scarce_world&) = delete;
+
+    void settle() {
+        for (int idle = 0; idle < 3;) idle = worker_.step(false) ? 0 : idle + 1;
+    }
+    void advance(std::chrono::nanoseconds by) {
+        kernel_.time += by;
+        settle();
+    }
+    void relieve() { kernel_.scarce = false; }
+
+    io::tcp_listener listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    raw_socket peer = raw_socket::connected_to(listener.local_endpoint());
+    join_handle<io::tcp_stream> accepting;
+
+private:
+    scarce_kernel kernel_;
+    detail::worker worker_{kernel_, {.entries = 64, .completions = 1024}, 512, nullptr, 0};
+};
+
+} // namespace
+
+TEST_CASE("tcp_listener: without free descriptors accept backs off, and then goes on") {
+    scarce_world world;
+    const auto& stats = world.listener.accept_stats();
+    CHECK(stats.back_offs == 1);
+    world.advance(49ms);
+    CHECK(stats.back_offs == 1);
+    world.advance(1ms);
+    CHECK(stats.back_offs == 2);
+    for (int i = 0; i < 100; ++i) world.advance(100ms);
+    // 50, 100, 200, 400 and 800 ms, then once a second: no spinning.
+    CHECK(stats.back_offs >= 10);
+    CHECK(stats.back_offs <= 16);
+    CHECK_FALSE(world.accepting.done());
+    world.relieve();
+    world.advance(1s);
+    CHECK(world.accepting.done());
+    CHECK(stats.accepted == 1);
+}
+
+TEST_CASE("tcp_listener: an accept that backs off can be cancelled") {
+    scarce_world world;
+    CHECK(world.listener.accept_stats().back_offs == 1);
+    world.accepting.cancel();
+    world.settle();
+    CHECK(world.accepting.done());
+    CHECK(world.listener.accept_stats().accepted == 0);
+}
+
+TEST_CASE("tcp_listener: a connection that is gone before it is accepted does no harm") {
+    stepped world;
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    raw_socket::connected_to(listener.local_endpoint()).reset();
+    const auto healthy = raw_socket::connected_to(listener.local_endpoint());
+    // Linux hands over the dead one as well; reading from it says so.
+    auto first = world.run(listener.accept());
+    auto second = world.run(listener.accept());
+    healthy.send("alive");
+    auto read = [](io::tcp_stream& from) -> task<std::string> {
+        char buffer[16];
+        const std::size_t count = co_await from.read_some(buffer);
+        co_return std::string(buffer, count);
+    };
+    CHECK_THROWS_AS(world.run(read(first)), std::system_error);
+    CHECK(world.run(read(second)) == "alive");
+}
+
+TEST_CASE("tcp_listener: several tasks may accept at the same time") {
+    stepped world;
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    auto one = world.spawn(listener.accept());
+    auto two = world.spawn(listener.accept());
+    world.settle();
+    const auto first = raw_socket::connected_to(listener.local_endpoint());
+    world.settle();
+    CHECK(one.done() != two.done());
+    const auto second = raw_socket::connected_to(listener.local_endpoint());
+    world.settle();
+    CHECK((one.done() && two.done()));
+}
+
+TEST_CASE("tcp_listener: close ends an accept under way and waits for it") {
+    stepped world;
+    const auto before = open_descriptors();
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    auto fetch = [](io::tcp_listener& from) -> task<std::string> {
+        std::string text = "a stream";
+        try {
+            const io::tcp_stream stream = co_await from.accept();
+        } catch (const std::system_error& error) {
+            text = error.what();
+        }
+        co_return text;
+    };
+    auto accepting = world.spawn(fetch(listener));
+    world.settle();
+    REQUIRE_FALSE(accepting.done());
+    world.run(listener.close());
+    CHECK(accepting.done());
+    CHECK_FALSE(listener.is_open());
+    auto join = [](join_handle<std::string> from) -> task<std::string> {
+        std::string text = co_await from;
+        co_return text;
+    };
+    CHECK(world.run(join(std::move(accepting))).find("accept on 127.0.0.1:") == 0);
+    CHECK(open_descriptors() == before);
+}

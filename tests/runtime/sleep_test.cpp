@@ -1,0 +1,154 @@
+// sleep_for and sleep_until, in virtual time.
+#include <toadstone/runtime.hpp>
+
+#include "support/probe.hpp"
+#include "support/stepped.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <chrono>
+#include <ratio>
+#include <string>
+#include <utility>
+
+using namespace toadstone;
+using namespace toadstone::tests;
+using namespace std::chrono_literals;
+using clock_point = std::chrono::steady_clock::time_point;
+
+namespace {
+
+template <class Duration>
+task<> sleeps(Duration length, event_log& log, std::string name) {
+    traced local(log, name + " gone");
+    co_await sleep_for(length);
+    log.push_back(name);
+}
+task<> sleeps_until(clock_point when, event_log& log) {
+    co_await sleep_until(when);
+    log.push_back("woke");
+}
+task<> gate_then_sleep(gate& at, event_log& log) {
+    traced local(log, "gone");
+    co_await at.pass();
+    co_await sleep_for(1h);
+    log.push_back("woke");
+}
+task<> other_work(event_log& log) {
+    log.push_back("other");
+    co_return;
+}
+
+} // namespace
+
+TEST_CASE("sleep: wakes at its time, not a microsecond before") {
+    stepped w;
+    event_log log;
+    auto handle = w.spawn(sleeps(10ms, log, "slept"));
+    w.settle();
+    w.advance(10ms - 1us);
+    CHECK(log.empty());
+    w.advance(1us);
+    CHECK(log == event_log{"slept", "slept gone"});
+    CHECK(handle.done());
+}
+
+TEST_CASE("sleep: a part of a microsecond is rounded up, never down") {
+    stepped w;
+    event_log log;
+    auto handle = w.spawn(sleeps(std::chrono::duration<double, std::micro>(2.5), log, "slept"));
+    w.settle();
+    w.advance(2us);
+    CHECK(log.empty());
+    w.advance(499ns);
+    CHECK(log.empty());
+    w.advance(501ns);
+    CHECK(log.size() == 2);
+}
+
+TEST_CASE("sleep: tasks wake in the order of their deadlines") {
+    stepped w;
+    event_log log;
+    auto c = w.spawn(sleeps(30s, log, "c"));
+    auto a = w.spawn(sleeps(10us, log, "a"));
+    auto d = w.spawn(sleeps(40h, log, "d"));
+    auto b = w.spawn(sleeps(20ms, log, "b"));
+    w.settle();
+    w.advance(100h);
+    CHECK(log == event_log{"a", "a gone", "b", "b gone", "c", "c gone", "d", "d gone"});
+}
+
+TEST_CASE("sleep: of no time, or into the past, lets others run once and goes on") {
+    const int kind = GENERATE(0, 1, 2);
+    stepped w;
+    event_log log;
+    const auto now = w.worker().now();
+    auto handle = kind == 0   ? w.spawn(sleeps(0ms, log, "slept"))
+                  : kind == 1 ? w.spawn(sleeps(-5h, log, "slept"))
+                              : w.spawn(sleeps_until(now - 1h, log));
+    auto other = w.spawn(other_work(log));
+    w.settle();
+    w.advance(1us);
+    CHECK(handle.done());
+    REQUIRE_FALSE(log.empty());
+    CHECK(log.front() == "other");
+}
+
+TEST_CASE("sleep: lengths beyond any clock do not overflow and do not end") {
+    const int kind = GENERATE(0, 1, 2, 3);
+    stepped w;
+    event_log log;
+    auto handle = kind == 0   ? w.spawn(sleeps(std::chrono::hours::max(), log, "slept"))
+                  : kind == 1 ? w.spawn(sleeps(std::chrono::nanoseconds::max(), log, "slept"))
+                  : kind == 2
+                      ? w.spawn(sleeps(std::chrono::duration<double>(1e300), log, "slept"))
+                      : w.spawn(sleeps_until(clock_point::max(), log));
+    w.settle();
+    w.advance(1000000h);
+    CHECK(log.empty());
+    CHECK_FALSE(handle.done());
+    CHECK(w.worker().next_timer() > w.worker().now());
+    handle.cancel();
+    w.settle();
+    CHECK(handle.done());
+}
+
+TEST_CASE("sleep: cancelled, it ends at once and its timer is gone") {
+    stepped w;
+    event_log log;
+    auto handle = w.spawn(sleeps(1h, log, "slept"));
+    auto other = w.spawn(sleeps(2h, log, "other"));
+    w.settle();
+    handle.cancel();
+    w.settle();
+    CHECK(log == event_log{"slept gone!"});
+    other.cancel();
+    w.settle();
+    CHECK(w.worker().next_timer() == clock_point::max());
+}
+
+TEST_CASE("sleep: cancelled when the time is up but before it ran, it ends all the same") {
+    stepped w;
+    event_log log;
+    auto handle = w.spawn(sleeps(10ms, log, "slept"));
+    w.settle();
+    handle.cancel(); // carried out in the next turn, before the timers
+    w.kernel().time += 10ms;
+    w.settle();
+    CHECK(log == event_log{"slept gone!"});
+    CHECK(handle.done());
+}
+
+TEST_CASE("sleep: a request that is pending already leaves no timer behind") {
+    stepped w;
+    event_log log;
+    gate at;
+    auto handle = w.spawn(gate_then_sleep(at, log));
+    w.settle();
+    at.open();
+    handle.cancel();
+    w.settle();
+    CHECK(handle.done());
+    CHECK(log == event_log{"gone!"});
+    CHECK(w.worker().next_timer() == clock_point::max());
+}

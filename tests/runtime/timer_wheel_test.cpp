@@ -1,0 +1,290 @@
+// The timer wheel against an oracle: a sorted map that does the same in the obvious way.
+#include <toadstone/runtime/detail/timer_wheel.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <vector>
+
+using namespace std::chrono_literals;
+using toadstone::detail::timer_node;
+using toadstone::detail::timer_wheel;
+using time_point = timer_wheel::time_point;
+
+namespace {
+
+time_point at(std::chrono::nanoseconds since_start) {
+    return time_point(since_start);
+}
+
+class simple_timer final : public timer_node {
+public:
+    std::function<void()> action;
+    int fired = 0;
+
+private:
+    void expired() noexcept override {
+        ++fired;
+        if (action) action();
+    }
+};
+
+// The rule, by ticks of one microsecond: a deadline is rounded up, what is due already waits
+// for the next tick, and a tick is reached when the whole of it is past.
+class oracle {
+public:
+    void arm(timer_node& timer, time_point when) {
+        const auto count = when.time_since_epoch().count();
+        const std::uint64_t tick =
+            count <= 0 ? 0 : (static_cast<std::uint64_t>(count) + 999) / 1000;
+        waiting_.emplace(std::max(tick, now_ + 1), &timer);
+    }
+    bool disarm(timer_node& timer) {
+        const auto found =
+            std::find_if(waiting_.begin(), waiting_.end(),
+                         [&](const auto& each) { return each.second == &timer; });
+        if (found == waiting_.end()) return false;
+        waiting_.erase(found);
+        return true;
+    }
+    void begin_advance(time_point now) {
+        const auto count = now.time_since_epoch().count();
+        target_ = count <= 0 ? 0 : static_cast<std::uint64_t>(count) / 1000;
+    }
+    /// The wheel says that this one fires. Is that right?
+    bool fire(timer_node& timer) {
+        if (waiting_.empty()) return false;
+        const std::uint64_t earliest = waiting_.begin()->first;
+        const auto [first, last] = waiting_.equal_range(earliest);
+        const auto found =
+            std::find_if(first, last, [&](const auto& each) { return each.second == &timer; });
+        if (found == last || earliest > target_) return false;
+        waiting_.erase(found);
+        now_ = std::max(now_, earliest);
+        return true;
+    }
+    /// Is nothing left that should have fired?
+    bool end_advance() {
+        now_ = std::max(now_, target_);
+        return waiting_.empty() || waiting_.begin()->first > target_;
+    }
+    [[nodiscard]] std::size_t size() const { return waiting_.size(); }
+    [[nodiscard]] std::uint64_t earliest() const { return waiting_.begin()->first; }
+    [[nodiscard]] std::uint64_t now() const { return now_; }
+
+private:
+    std::multimap<std::uint64_t, timer_node*> waiting_;
+    std::uint64_t now_ = 0;
+    std::uint64_t target_ = 0;
+};
+
+/// The wheel and the oracle side by side, and timers that do things when they fire.
+class pair_of_wheels {
+public:
+    explicit pair_of_wheels(unsigned seed, std::size_t timers) : random_(seed) {
+        for (std::size_t i = 0; i < timers; ++i) {
+            timers_.push_back(std::make_unique<simple_timer>());
+            timers_.back()->action = [this, i] { fired(i); };
+        }
+    }
+    ~pair_of_wheels() {
+        for (auto& each : timers_) wheel_.disarm(*each);
+    }
+
+    void step() {
+        switch (pick(8)) {
+        case 0:
+        case 1:
+        case 2:
+            arm_some();
+            break;
+        case 3:
+            disarm_some();
+            break;
+        case 4:
+            advance(now_ + span());
+            break;
+        case 5:
+            if (!wheel_.empty() && wheel_.next() < now_ + 100000h) advance(wheel_.next());
+            break;
+        default:
+            advance(now_ + std::chrono::nanoseconds(pick(5000)));
+        }
+        check();
+    }
+    [[nodiscard]] bool right() const { return right_; }
+    [[nodiscard]] std::uint64_t fired() const { return fired_; }
+
+private:
+    std::uint64_t pick(std::uint64_t below) { return random_() % below; }
+    /// Any order of magnitude between a nanosecond and a decade.
+    std::chrono::nanoseconds span() {
+        return std::chrono::nanoseconds(random_() >> (6 + pick(58)));
+    }
+    void arm_some() {
+        auto& timer = *timers_[pick(timers_.size())];
+        if (timer.armed()) return;
+        time_point when = now_ + span();
+        switch (pick(8)) {
+        case 0:
+            when = now_; // due already
+            break;
+        case 1:
+            when = now_ - span();
+            break;
+        case 2:
+            when = last_deadline_; // the same tick as another
+            break;
+        case 3:
+            when = pick(4) ? when : time_point::max();
+            break;
+        default:
+            break;
+        }
+        last_deadline_ = when;
+        wheel_.arm(timer, when);
+        oracle_.arm(timer, when);
+    }
+    void disarm_some() {
+        auto& timer = *timers_[pick(timers_.size())];
+        const bool armed = timer.armed();
+        wheel_.disarm(timer);
+        right_ = right_ && oracle_.disarm(timer) == armed && !timer.armed();
+    }
+    void advance(time_point to) {
+        now_ = std::max(now_, to);
+        oracle_.begin_advance(now_);
+        fired_now_ = 0;
+        right_ = right_ && wheel_.advance(now_) == fired_now_ && oracle_.end_advance();
+    }
+    void fired(std::size_t index) {
+        ++fired_;
+        ++fired_now_;
+        right_ = right_ && !timers_[index]->armed() && oracle_.fire(*timers_[index]);
+        // From inside expired(): arm again, arm others, take neighbours away.
+        for (auto actions = pick(3); actions > 0; --actions) {
+            if (pick(2)) {
+                arm_some();
+            } else {
+                disarm_some();
+            }
+        }
+    }
+    void check() {
+        right_ = right_ && wheel_.armed() == oracle_.size();
+        right_ = right_ && wheel_.empty() == (oracle_.size() == 0);
+        if (wheel_.empty()) {
+            right_ = right_ && wheel_.next() == time_point::max();
+        } else {
+            // Never later than the deadline, and never so early that waiting would spin.
+            const auto tick =
+                static_cast<std::uint64_t>(wheel_.next().time_since_epoch().count()) / 1000;
+            right_ = right_ && tick <= oracle_.earliest() && tick > oracle_.now();
+        }
+    }
+
+    std::mt19937_64 random_;
+    timer_wheel wheel_;
+    oracle oracle_;
+    std::vector<std::unique_ptr<simple_timer>> timers_;
+    time_point now_ = at(1h);
+    time_point last_deadline_ = at(1h);
+    bool right_ = true;
+    std::uint64_t fired_ = 0;
+    unsigned fired_now_ = 0;
+};
+
+} // namespace
+
+TEST_CASE(
+    "timer wheel: does what a sorted map does, whatever is armed, disarmed and advanced") {
+    std::uint64_t fired = 0;
+    for (unsigned seed = 1; seed <= 60; ++seed) {
+        pair_of_wheels both(seed, seed % 3 == 0 ? 3 : 40);
+        for (int i = 0; i < 2000; ++i) {
+            both.step();
+            if (!both.right()) FAIL("seed " << seed << ", step " << i);
+        }
+        fired += both.fired();
+    }
+    CHECK(fired > 10000);
+}
+
+TEST_CASE("timer wheel: never early, on time at every distance") {
+    for (std::uint64_t distance = 1; distance < (std::uint64_t{1} << 50); distance *= 3) {
+        timer_wheel wheel;
+        wheel.advance(at(1h));
+        simple_timer timer;
+        const auto deadline = at(1h) + std::chrono::microseconds(distance);
+        wheel.arm(timer, deadline);
+        wheel.advance(deadline - 1ns);
+        REQUIRE(timer.fired == 0);
+        REQUIRE(wheel.next() <= deadline);
+        wheel.advance(deadline);
+        REQUIRE(timer.fired == 1);
+        REQUIRE(wheel.empty());
+    }
+}
+
+TEST_CASE(
+    "timer wheel: whoever wakes when next() says reaches any deadline in a few wake-ups") {
+    for (const auto distance : {64us, 4096us, 1000000us, 1000000000us, 86400000000us}) {
+        timer_wheel wheel;
+        wheel.advance(at(1h + 17us));
+        simple_timer timer;
+        wheel.arm(timer, at(1h + 17us + distance));
+        int wake_ups = 0;
+        while (timer.fired == 0 && wake_ups < 100) {
+            wheel.advance(wheel.next());
+            ++wake_ups;
+        }
+        CHECK(timer.fired == 1);
+        CHECK(wake_ups <= 11);
+    }
+}
+
+TEST_CASE("timer wheel: a timer that fires may take away others of the same tick") {
+    timer_wheel wheel;
+    simple_timer timers[3];
+    for (auto& each : timers) {
+        each.action = [&] {
+            for (auto& other : timers) wheel.disarm(other);
+        };
+        wheel.arm(each, at(5us));
+    }
+    CHECK(wheel.advance(at(1s)) == 1);
+    CHECK(timers[0].fired + timers[1].fired + timers[2].fired == 1);
+    CHECK(wheel.empty());
+}
+
+TEST_CASE("timer wheel: a timer armed again while it fires, for now, fires in a later tick") {
+    timer_wheel wheel;
+    simple_timer timer;
+    timer.action = [&] {
+        if (timer.fired < 3) wheel.arm(timer, at(0us));
+    };
+    wheel.arm(timer, at(5us));
+    CHECK(wheel.advance(at(5us)) == 1);
+    CHECK(timer.armed());
+    CHECK(wheel.advance(at(6us)) == 1);
+    CHECK(wheel.advance(at(1s)) == 1);
+    CHECK_FALSE(timer.armed());
+}
+
+TEST_CASE("timer wheel: a deadline of never does not fire and does not overflow") {
+    timer_wheel wheel;
+    simple_timer timer;
+    wheel.arm(timer, time_point::max());
+    CHECK(wheel.advance(at(std::chrono::hours(24 * 365 * 200))) == 0);
+    CHECK(timer.armed());
+    CHECK(wheel.next() > at(std::chrono::hours(24 * 365 * 200)));
+    wheel.disarm(timer);
+    wheel.disarm(timer); // once more does nothing
+    CHECK(wheel.empty());
+}

@@ -1,0 +1,331 @@
+// with_timeout, with_deadline and try_with_timeout: the boundary, the ties, the extremes.
+#include <toadstone/runtime.hpp>
+
+#include "support/pipe.hpp"
+#include "support/probe.hpp"
+#include "support/stepped.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <chrono>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+using namespace toadstone;
+using namespace toadstone::tests;
+using namespace std::chrono_literals;
+using clock_point = std::chrono::steady_clock::time_point;
+
+namespace {
+
+task<int> sleeps(std::chrono::nanoseconds length, scope_end& end) {
+    scope_probe probe(end);
+    co_await sleep_for(length);
+    co_return 5;
+}
+task<int> never_suspends() {
+    co_return 6;
+}
+task<int> fails() {
+    co_await sleep_for(1ms);
+    throw std::runtime_error("broken");
+}
+
+template <class Limit>
+auto limited(Limit limit, task<int> body) {
+    if constexpr (std::is_same_v<Limit, clock_point>) {
+        return with_deadline(limit, std::move(body));
+    } else {
+        return with_timeout(limit, std::move(body));
+    }
+}
+template <class Limit>
+task<std::string> described(Limit limit, task<int> body, scope_end& outside) {
+    scope_probe probe(outside);
+    std::string text;
+    try {
+        const int value = co_await limited(limit, std::move(body));
+        text = std::to_string(value);
+    } catch (const timeout_error&) {
+        text = "timeout";
+    } catch (const std::runtime_error& error) {
+        text = error.what();
+    }
+    co_return text;
+}
+template <class Limit>
+task<std::string> tried(Limit limit, task<int> body) {
+    std::string text = "exception";
+    const auto end = co_await try_with_timeout(limit, std::move(body));
+    if (end.has_value()) text = std::to_string(end.value());
+    if (end.is_cancelled()) text = "cancelled " + std::string(to_string(end.reason()));
+    co_return text;
+}
+
+task<> holds_outside(poison<int>& outer, poison<int>& inner, event_log& log) {
+    auto access = outer.access();
+    *access = 1;
+    try {
+        co_await with_timeout(10ms, [](poison<int>& data, event_log& into) -> task<> {
+            traced local(into, "inside");
+            auto held = data.access();
+            *held = 1;
+            co_await sleep_for(1h);
+        }(inner, log));
+        log.push_back("returned");
+    } catch (const timeout_error&) {
+        log.push_back("timeout");
+    }
+    *access = 2;
+}
+
+task<int> nested(std::chrono::milliseconds outer, std::chrono::milliseconds inner,
+                 scope_end& end) {
+    int result = 0;
+    try {
+        const int value =
+            co_await with_timeout(outer, [](auto limit, scope_end& to) -> task<int> {
+                int inside = 0;
+                try {
+                    inside = co_await with_timeout(limit, sleeps(1h, to));
+                } catch (const timeout_error&) {
+                    inside = 1;
+                }
+                co_return inside;
+            }(inner, end));
+        result = value;
+    } catch (const timeout_error&) {
+        result = 2;
+    }
+    co_return result;
+}
+
+task<int> reads(int fd, char& to) {
+    const int count = co_await read_op(fd, &to, 1);
+    co_return count;
+}
+task<int> joins(join_handle<int>& other) {
+    const int value = co_await other;
+    co_return value;
+}
+task<int> shielded(scope_end& end) {
+    const int value = co_await shield(sleeps(50ms, end));
+    co_return value;
+}
+task<> asks_token(cancellation_token& token) {
+    token = this_task::token();
+    co_await sleep_for(1h);
+}
+task<> hands_out_token(cancellation_token& inside, cancellation_token& outside) {
+    outside = this_task::token();
+    static_cast<void>(co_await try_with_timeout(10ms, asks_token(inside)));
+}
+task<int> plain_awaitables(join_handle<int>& other) {
+    int sum = 0;
+    co_await with_timeout(1s, sleep_for(1ms));
+    const auto ended = co_await try_with_timeout(1ms, sleep_for(1s));
+    sum += ended.is_cancelled() ? 100 : 0;
+    const int value = co_await with_timeout(1s, std::move(other));
+    sum += value;
+    co_return sum;
+}
+
+} // namespace
+
+TEST_CASE("with_timeout: in time, it gives the value or the exception, and its timer goes") {
+    stepped w;
+    scope_end inside;
+    scope_end outside;
+    CHECK(w.run(described(1s, sleeps(10ms, inside), outside)) == "5");
+    CHECK(w.run(described(1s, fails(), outside)) == "broken");
+    CHECK(w.run(described(1s, never_suspends(), outside)) == "6");
+    CHECK(w.worker().next_timer() == clock_point::max());
+    CHECK_FALSE(inside.torn_down);
+}
+
+TEST_CASE("with_timeout: out of time, the inside is torn down first, then timeout_error") {
+    stepped w;
+    scope_end inside;
+    scope_end outside;
+    auto handle = w.spawn(described(10ms, sleeps(1h, inside), outside));
+    w.settle();
+    w.advance(10ms - 1us);
+    CHECK(inside.times == 0);
+    w.advance(1us);
+    CHECK(inside.times == 1);
+    CHECK(inside.reason == cancel_reason::timeout);
+    CHECK(w.end_of(handle).value() == "timeout");
+    CHECK_FALSE(outside.torn_down);
+}
+
+TEST_CASE("S29: data held outside a timeout stays clean, data held inside is poisoned") {
+    stepped w;
+    poison<int> outer(0);
+    poison<int> inner(0);
+    event_log log;
+    auto handle = w.spawn(holds_outside(outer, inner, log));
+    w.settle();
+    w.advance(10ms);
+    CHECK(handle.done());
+    CHECK(log == event_log{"inside!", "timeout"});
+    CHECK_FALSE(outer.is_poisoned());
+    CHECK(*outer.access() == 2);
+    REQUIRE(inner.is_poisoned());
+    CHECK(inner.cause().kind() == poison_kind::cancelled);
+    CHECK(inner.cause().reason() == cancel_reason::timeout);
+}
+
+TEST_CASE("with_timeout: of no time, the inside runs up to its first cancellation point") {
+    stepped w;
+    scope_end inside;
+    scope_end outside;
+    for (const auto limit : {0ms, -1ms, -1000000ms}) {
+        CHECK(w.run(described(limit, sleeps(1ms, inside), outside)) == "timeout");
+        CHECK(w.run(described(limit, never_suspends(), outside)) == "6");
+        CHECK(w.run(tried(limit, sleeps(1ms, inside))) == "cancelled timeout");
+    }
+    CHECK(inside.times == 6);
+}
+
+TEST_CASE("with_timeout: limits beyond any clock are no limits") {
+    stepped w;
+    scope_end inside;
+    scope_end outside;
+    CHECK(w.run(described(std::chrono::hours::max(), sleeps(1h, inside), outside)) == "5");
+    CHECK(w.run(described(std::chrono::nanoseconds::max(), sleeps(1h, inside), outside)) ==
+          "5");
+    CHECK(w.run(described(std::chrono::duration<double>(1e300), sleeps(1h, inside), outside)) ==
+          "5");
+    CHECK(w.run(described(clock_point::max(), sleeps(1h, inside), outside)) == "5");
+}
+
+TEST_CASE("with_deadline: limits by a point in time, past ones too") {
+    stepped w;
+    scope_end inside;
+    scope_end outside;
+    const auto now = w.worker().now();
+    CHECK(w.run(described(now + 10ms, sleeps(1ms, inside), outside)) == "5");
+    CHECK(w.run(described(now + 10ms, sleeps(1s, inside), outside)) == "timeout");
+    CHECK(w.worker().now() == now + 10ms);
+    CHECK(w.run(described(now - 1h, sleeps(1s, inside), outside)) == "timeout");
+    CHECK(w.run(described(clock_point::min(), sleeps(1s, inside), outside)) == "timeout");
+}
+
+TEST_CASE("try_with_timeout: gives value, exception or cancelled(timeout)") {
+    stepped w;
+    scope_end inside;
+    CHECK(w.run(tried(1s, sleeps(10ms, inside))) == "5");
+    CHECK(w.run(tried(1s, fails())) == "exception");
+    CHECK(w.run(tried(1ms, sleeps(10ms, inside))) == "cancelled timeout");
+}
+
+TEST_CASE("with_timeout: a sleep that would end in the same tick is ended by one of the two") {
+    stepped w;
+    scope_end inside;
+    scope_end outside;
+    const auto text = w.run(described(10ms, sleeps(10ms, inside), outside));
+    CHECK((text == "5" || text == "timeout"));
+    CHECK(inside.times == 1);
+    CHECK(inside.torn_down == (text == "timeout"));
+}
+
+TEST_CASE("S59: a result that the kernel delivered before the time was up is not lost") {
+    stepped w;
+    test_pipe pipe;
+    scope_end outside;
+    char letter = 0;
+    auto handle = w.spawn(described(10ms, reads(pipe.reader(), letter), outside));
+    w.settle();
+    pipe.write("x");
+    w.step(); // the completion is there, the task has not run
+    w.kernel().time += 10ms;
+    w.settle(); // the time is up first
+    CHECK(w.end_of(handle).value() == "1");
+    CHECK(letter == 'x');
+}
+
+TEST_CASE("with_timeout: a join that is cut off leaves the result to the next who joins") {
+    stepped w;
+    scope_end inside;
+    scope_end outside;
+    auto other = w.spawn(sleeps(10ms, inside));
+    auto handle = w.spawn(described(10ms, joins(other), outside));
+    w.settle();
+    w.advance(10ms);
+    const auto text = w.end_of(handle).value();
+    CHECK(text == "timeout"); // the join had not been told when the time was up
+    CHECK(w.end_of(other).value() == 5);
+}
+
+TEST_CASE("with_timeout: an inside that finishes although time was up delivers its result") {
+    stepped w;
+    scope_end inside;
+    scope_end outside;
+    auto handle = w.spawn(described(10ms, shielded(inside), outside));
+    w.settle();
+    w.advance(10ms);
+    CHECK_FALSE(handle.done());
+    w.advance(40ms);
+    CHECK(w.end_of(handle).value() == "5");
+    CHECK_FALSE(inside.torn_down);
+}
+
+TEST_CASE("with_timeout: nested, the shorter one fires and only its own inside is torn down") {
+    stepped w;
+    scope_end inside;
+    CHECK(w.run(nested(1000ms, 10ms, inside)) == 1);
+    CHECK(w.run(nested(10ms, 1000ms, inside)) == 2);
+    CHECK(inside.times == 2);
+    CHECK(w.worker().next_timer() == clock_point::max());
+}
+
+TEST_CASE("with_timeout: a request to the caller tears down inside and outside, its reason") {
+    const bool time_is_up_too = GENERATE(false, true);
+    stepped w;
+    scope_end inside;
+    scope_end outside;
+    auto handle = w.spawn(described(10ms, sleeps(1h, inside), outside));
+    w.settle();
+    handle.cancel(cancel_reason::shutdown);
+    if (time_is_up_too) w.kernel().time += 10ms;
+    w.settle();
+    CHECK(inside.reason == cancel_reason::shutdown);
+    CHECK(outside.reason == cancel_reason::shutdown);
+    CHECK(w.end_of(handle).reason() == cancel_reason::shutdown);
+    CHECK(w.worker().next_timer() == clock_point::max());
+}
+
+TEST_CASE("with_timeout: a request to the caller after the time was up wins over the error") {
+    stepped w;
+    scope_end inside;
+    scope_end outside;
+    auto handle = w.spawn(described(10ms, sleeps(1h, inside), outside));
+    w.settle();
+    w.kernel().time += 10ms;
+    w.step(); // the time is up, the inside is asked to stop
+    handle.cancel(cancel_reason::shutdown);
+    w.settle();
+    CHECK(inside.reason == cancel_reason::timeout);
+    CHECK(outside.torn_down);
+    CHECK(w.end_of(handle).reason() == cancel_reason::shutdown);
+}
+
+TEST_CASE("with_timeout: the token inside is cancelled by the time, the one outside is not") {
+    stepped w;
+    cancellation_token inside;
+    cancellation_token outside;
+    auto handle = w.spawn(hands_out_token(inside, outside));
+    w.settle();
+    w.advance(10ms);
+    CHECK(handle.done());
+    CHECK(inside.reason() == cancel_reason::timeout);
+    CHECK_FALSE(outside.cancelled());
+}
+
+TEST_CASE("with_timeout: takes any awaitable of the library") {
+    stepped w;
+    scope_end inside;
+    auto other = w.spawn(sleeps(1ms, inside));
+    CHECK(w.run(plain_awaitables(other)) == 105);
+}

@@ -1,0 +1,21 @@
+# The README has no code of its own: what it shows stands, line by line, in the file it names.
+import pathlib
+import re
+import sys
+
+root = pathlib.Path(__file__).resolve().parent.parent.parent
+text = (root / "README.md").read_text()
+quoted = re.findall(r"<!-- from (\S+) -->\n```cpp\n(.*?)```", text, re.S)
+failures = 0
+if not quoted or len(quoted) != text.count("```cpp"):
+    print("README.md: a block of C++ does not say which example it is from")
+    failures += 1
+for name, block in quoted:
+    if block.strip() not in (root / name).read_text():
+        print(f"README.md: the block from {name} is not what stands there")
+        failures += 1
+for name in re.findall(r"\]\(([^)#]+)\)", text):
+    if not (root / name).exists():
+        print(f"README.md: {name} does not exist")
+        failures += 1
+sys.exit(1 if failures else 0)
