@@ -1,0 +1,23 @@
+// A connection: requests from one client, one after the other, each within its limits.
+#ifndef TOADSTONE_EXAMPLES_OPERATION_TRACKER_CONNECTION_HPP
+#define TOADSTONE_EXAMPLES_OPERATION_TRACKER_CONNECTION_HPP
+
+#include "routes.hpp"
+
+#include <toadstone/io/tcp_stream.hpp>
+#include <toadstone/runtime/cancel.hpp>
+#include <toadstone/runtime/task.hpp>
+
+namespace tracker {
+
+/// Serves a client until it leaves, misbehaves, falls silent, or the server drains.
+///
+/// Errors: std::system_error when the connection breaks; nothing is left to be done then.
+/// Cancellation: may be cancelled anywhere; the store sees to itself.
+[[nodiscard]] toadstone::task<> serve_client(const service& all,
+                                             toadstone::io::tcp_stream stream,
+                                             toadstone::cancellation_token draining);
+
+} // namespace tracker
+
+#endif

@@ -1,0 +1,68 @@
+// Writing responses.
+#include "http_message.hpp"
+
+#include <ctime>
+
+namespace tracker {
+namespace {
+
+std::string_view reason_phrase(unsigned status) noexcept {
+    switch (status) {
+    case 200:
+        return "OK";
+    case 201:
+        return "Created";
+    case 400:
+        return "Bad Request";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 408:
+        return "Request Timeout";
+    case 409:
+        return "Conflict";
+    case 413:
+        return "Content Too Large";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 501:
+        return "Not Implemented";
+    case 503:
+        return "Service Unavailable";
+    case 505:
+        return "HTTP Version Not Supported";
+    default:
+        return "Internal Server Error";
+    }
+}
+
+std::string date() {
+    const std::time_t now = std::time(nullptr);
+    std::tm parts = {};
+    ::gmtime_r(&now, &parts);
+    char text[40] = {};
+    const std::size_t length =
+        std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+    return std::string(text, length);
+}
+
+} // namespace
+
+std::string to_text(const response& answer, const framing& how) {
+    std::string text = "HTTP/1.1 " + std::to_string(answer.status) + " ";
+    text.append(reason_phrase(answer.status)).append("\r\nDate: ").append(date());
+    text.append("\r\nContent-Type: ").append(answer.type);
+    text.append("\r\nContent-Length: ").append(std::to_string(answer.body.size()));
+    if (!answer.allow.empty()) text.append("\r\nAllow: ").append(answer.allow);
+    if (!how.keep_alive) {
+        text.append("\r\nConnection: close");
+    } else if (how.http_1_0) {
+        text.append("\r\nConnection: keep-alive");
+    }
+    text.append("\r\n\r\n");
+    if (!how.head_only) text.append(answer.body);
+    return text;
+}
+
+} // namespace tracker

@@ -1,0 +1,53 @@
+// Counters, and the page that tells them to Prometheus.
+#ifndef TOADSTONE_EXAMPLES_OPERATION_TRACKER_METRICS_HPP
+#define TOADSTONE_EXAMPLES_OPERATION_TRACKER_METRICS_HPP
+
+#include <toadstone/runtime/poison_cause.hpp>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace tracker {
+
+/// Threads: everybody counts, from any worker. The counters say nothing about other data, so
+/// all accesses are relaxed.
+class metrics {
+public:
+    void count_answer(unsigned status) noexcept;
+    void count_unanswered() noexcept { add(unanswered_); }
+    void connection_begins() noexcept { add(connections_); }
+    void connection_ends() noexcept { add(connections_ended_); }
+    void count_poisoning(const toadstone::poison_cause& cause) noexcept;
+    void count_recovery(std::chrono::steady_clock::duration took) noexcept;
+    void show_operations(std::size_t all, std::size_t live) noexcept;
+
+    /// The text format, version 0.0.4.
+    [[nodiscard]] std::string page(std::size_t live_tasks) const;
+
+private:
+    using counter = std::atomic<std::uint64_t>;
+    static void add(counter& which, std::uint64_t amount = 1) noexcept {
+        which.fetch_add(amount, std::memory_order_relaxed);
+    }
+
+    static constexpr std::size_t reasons = 8; // six of cancellations, exception, declared
+
+    std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+    std::array<counter, 600> answers_{};
+    counter unanswered_{0};
+    counter connections_{0};
+    counter connections_ended_{0};
+    std::array<counter, reasons> poisonings_{};
+    counter recoveries_{0};
+    counter recovery_nanoseconds_{0};
+    counter operations_{0};
+    counter live_operations_{0};
+};
+
+} // namespace tracker
+
+#endif

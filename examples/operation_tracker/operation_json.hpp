@@ -1,0 +1,46 @@
+// JSON in and out: what clients send and get, and the lines of the journal.
+#ifndef TOADSTONE_EXAMPLES_OPERATION_TRACKER_OPERATION_JSON_HPP
+#define TOADSTONE_EXAMPLES_OPERATION_TRACKER_OPERATION_JSON_HPP
+
+#include "operation.hpp"
+
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace tracker {
+
+/// Not JSON, or not the JSON that is expected; what() is a sentence for whoever wrote it.
+class bad_json : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+/// Reads {"name": "..."}. Errors: bad_json.
+[[nodiscard]] std::string read_name(std::string_view body);
+/// Reads {"event": "...", "note": "..."}. Errors: bad_json.
+[[nodiscard]] message read_message(std::string_view body);
+
+[[nodiscard]] std::string to_json(const operation& which);
+[[nodiscard]] std::string to_json(std::span<const operation> all);
+/// {"error": "..."}, whatever bytes the sentence quotes.
+[[nodiscard]] std::string error_to_json(std::string_view sentence);
+
+/// One line of the journal: an operation was created, or a message moved it.
+struct journal_record {
+    operation_id id = 0;
+    std::string name;            ///< of a new operation
+    std::optional<message> what; ///< empty for a new operation
+};
+
+/// Reads a line, without its end. Errors: bad_json.
+[[nodiscard]] journal_record read_record(std::string_view line);
+/// Lines with their end.
+[[nodiscard]] std::string line_for_new(operation_id id, std::string_view name);
+[[nodiscard]] std::string line_for_message(operation_id id, const message& what);
+
+} // namespace tracker
+
+#endif

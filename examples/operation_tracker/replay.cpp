@@ -1,0 +1,75 @@
+// Reading the journal back, line by line.
+#include "replay.hpp"
+
+#include "operation_json.hpp"
+
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace tracker {
+namespace {
+
+void apply(book& operations, const journal_record& record) {
+    if (!record.what) {
+        if (operations.find(record.id))
+            throw std::runtime_error("the operation exists already");
+        operation fresh;
+        fresh.id = record.id;
+        fresh.name = record.name;
+        operations.put(std::move(fresh));
+        return;
+    }
+    const operation* before = operations.find(record.id);
+    if (!before) throw std::runtime_error("there is no such operation");
+    operation after = before->after(*record.what);
+    operations.remove(record.id);
+    operations.put(std::move(after));
+}
+
+void apply_line(replayed& so_far, std::string_view line, const std::string& path) {
+    try {
+        apply(so_far.operations, read_record(line));
+    } catch (const std::runtime_error& error) {
+        throw std::runtime_error(path + " line " + std::to_string(so_far.records + 1) + ": " +
+                                 error.what());
+    }
+    ++so_far.records;
+    so_far.whole_bytes += line.size() + 1;
+}
+
+} // namespace
+
+toadstone::task<replayed> replay(toadstone::io::file& journal) {
+    replayed result;
+    std::vector<char> chunk(std::size_t{64} * 1024);
+    std::string pending; // the beginning of a line whose end is in the next chunk
+    for (std::uint64_t offset = 0;;) {
+        const std::size_t bytes = co_await journal.read_at(std::span<char>(chunk), offset);
+        if (bytes == 0) break;
+        offset += bytes;
+        pending.append(chunk.data(), bytes);
+        std::size_t begin = 0;
+        for (;;) {
+            const std::size_t end = pending.find('\n', begin);
+            if (end == std::string::npos) break;
+            apply_line(result, std::string_view(pending).substr(begin, end - begin),
+                       journal.path());
+            begin = end + 1;
+        }
+        pending.erase(0, begin);
+    }
+    // Only what could be the rest of an append is taken for one, and may be cut off.
+    if (!pending.empty() && pending.front() != '{' && pending.front() != '\0') {
+        throw std::runtime_error(journal.path() + " line " +
+                                 std::to_string(result.records + 1) +
+                                 ": this is not the journal of an operation tracker");
+    }
+    result.torn_bytes = pending.size();
+    co_return result;
+}
+
+} // namespace tracker
