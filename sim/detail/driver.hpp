@@ -1,0 +1,86 @@
+// The driver of one run: several workers on one thread, a clock, and the checks at the end.
+#ifndef TOADSTONE_SIM_DETAIL_DRIVER_HPP
+#define TOADSTONE_SIM_DETAIL_DRIVER_HPP
+
+#include <toadstone/runtime/uring/worker.hpp>
+#include <toadstone/sim/detail/state.hpp>
+#include <toadstone/sim/simulate.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace toadstone::sim::detail {
+
+/// One cancellation to make in a run.
+struct planned_cancel {
+    std::uint64_t point = 0; ///< number of the suspension
+    cancel_moment moment = cancel_moment::submitted;
+};
+
+class driver final : toadstone::detail::worker_group, toadstone::detail::run_observer {
+public:
+    driver(const world_options& options, choices& dice);
+    ~driver();
+
+    /// Cancellations to make, and whose awaits count.
+    void plan(std::vector<planned_cancel> cancels, std::string_view victims,
+              cancel_reason reason);
+
+    [[nodiscard]] report run(scenario& what);
+    [[nodiscard]] const std::vector<await_point>& points() const noexcept { return points_; }
+
+private:
+    struct seat {
+        explicit seat(world::state& world) : kernel(world) {}
+        sim_kernel kernel;
+        std::unique_ptr<toadstone::detail::worker> worker;
+    };
+
+    // worker_group
+    toadstone::detail::executor& place(placement where,
+                                       toadstone::detail::executor& from) noexcept override;
+    unsigned size() const noexcept override { return static_cast<unsigned>(seats_.size()); }
+    void root_gone() noexcept override {}
+
+    // run_observer
+    void before_run(toadstone::detail::context& ctx) noexcept override;
+    void resuming(toadstone::detail::context& ctx) noexcept override;
+    void suspended(toadstone::detail::context& ctx) noexcept override;
+
+    [[nodiscard]] bool is_victim(toadstone::detail::context& ctx) const noexcept;
+    [[nodiscard]] bool can_run(seat& which) noexcept;
+    [[nodiscard]] bool turn();
+    [[nodiscard]] bool any_root() const noexcept;
+    /// Turns until `done`; false, with failure_ set, if it never comes.
+    template <class Done>
+    bool drive(Done done);
+    [[nodiscard]] std::string describe_stuck() const;
+    void fail(std::string what);
+
+    world_options options_;
+    choices& dice_;
+    world::state state_;
+    world world_;
+    std::vector<std::unique_ptr<seat>> seats_;
+    std::vector<std::size_t> candidates_;
+    std::size_t present_ = 0; // the worker that went last
+    unsigned placed_ = 0;
+    std::uint64_t steps_ = 0;
+    std::string failure_;
+
+    std::vector<planned_cancel> cancels_;
+    std::string victims_;
+    cancel_reason reason_ = cancel_reason::requested;
+    bool watching_ = false;
+    std::uint64_t resumed_ = 0; // number of the slice that starts now
+    std::uint64_t root_id_ = 0; // the scenario itself
+    std::vector<await_point> points_;
+    std::vector<const toadstone::detail::context*> waiting_for_completion_;
+};
+
+} // namespace toadstone::sim::detail
+
+#endif

@@ -1,0 +1,110 @@
+// What simulated descriptors refer to: sockets, files, events.
+#ifndef TOADSTONE_SIM_DETAIL_OBJECTS_HPP
+#define TOADSTONE_SIM_DETAIL_OBJECTS_HPP
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace toadstone::sim::detail {
+
+struct connection;
+
+/// Told of what a destroyed socket leaves behind.
+class socket_home {
+public:
+    virtual void socket_gone(connection& link, int side) noexcept = 0;
+
+protected:
+    ~socket_home() = default;
+};
+
+using time_point = std::chrono::steady_clock::time_point;
+
+/// An open file description. Descriptors and operations in flight share it, as in the kernel:
+/// closing the descriptor ends nothing that is in flight.
+struct object {
+    enum class kind : unsigned char { event, socket, file };
+    explicit object(kind what) noexcept : type(what) {}
+    object(const object&) = delete;
+    object& operator=(const object&) = delete;
+    virtual ~object() = default;
+    kind type;
+};
+
+struct event_object final : object {
+    event_object() noexcept : object(kind::event) {}
+    std::uint64_t count = 0;
+};
+
+struct segment {
+    time_point arrives;
+    std::vector<std::byte> bytes;
+    bool fin = false;
+};
+
+/// One direction of a connection.
+struct stream {
+    std::deque<segment> in_flight;
+    std::deque<std::byte> ready;
+    std::size_t held = 0; ///< bytes in flight and ready
+    bool fin_sent = false;
+    bool fin_arrived = false;
+};
+
+/// Both directions. Side 0 connected, side 1 accepted.
+struct connection {
+    stream to[2];        ///< to[i]: what side i receives
+    bool closed[2] = {}; ///< that side's socket is gone
+    bool reset = false;
+    std::uint64_t number = 0;
+};
+
+struct socket_object final : object {
+    explicit socket_object(socket_home& of) noexcept : object(kind::socket), home(of) {}
+    ~socket_object() override {
+        if (link) home.socket_gone(*link, side);
+        for (auto& each : arrivals) home.socket_gone(*each.link, 1);
+    }
+
+    enum class state : unsigned char { fresh, listening, connecting, connected };
+    socket_home& home;
+    state now = state::fresh;
+    std::uint16_t port = 0;
+    std::uint16_t peer_port = 0;
+    std::shared_ptr<connection> link;
+    int side = 0;
+    unsigned backlog = 0;
+    /// Connections made and not accepted.
+    struct arrival {
+        std::shared_ptr<connection> link;
+        std::uint16_t port;
+    };
+    std::deque<arrival> arrivals;
+};
+
+struct inode {
+    std::vector<std::byte> cached;
+    std::vector<std::byte> durable;
+    bool entry_durable = false;
+    bool sync_lost = false; ///< a failed fsync has marked dirty pages clean
+};
+
+struct file_object final : object {
+    explicit file_object(std::shared_ptr<inode> of) noexcept
+        : object(kind::file), node(std::move(of)) {}
+    std::shared_ptr<inode> node;
+    std::size_t position = 0;
+    bool readable = true;
+    bool writable = false;
+    bool append = false;
+};
+
+} // namespace toadstone::sim::detail
+
+#endif

@@ -1,0 +1,228 @@
+// Stepping simulated workers: who goes next, when the clock moves, what went wrong.
+#include <toadstone/sim/detail/driver.hpp>
+
+#include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/frame_pool.hpp>
+#include <toadstone/runtime/spawn.hpp>
+
+#include <algorithm>
+
+namespace toadstone::sim::detail {
+
+using toadstone::detail::context;
+using toadstone::detail::describe_exception;
+using toadstone::detail::describe_place;
+using toadstone::detail::describe_task;
+using toadstone::detail::executor;
+using toadstone::detail::worker;
+
+driver::driver(const world_options& options, choices& dice)
+    : options_(options), dice_(dice), state_(options, dice), world_(state_) {
+    toadstone::detail::ring_options rings;
+    rings.entries = 64;
+    rings.completions = 256;
+    for (unsigned i = 0; i < std::max(1U, options.workers); ++i) {
+        seats_.push_back(std::make_unique<seat>(state_));
+        seat& each = *seats_.back();
+        toadstone::detail::worker_group* const group = this;
+        each.worker = std::make_unique<worker>(each.kernel, rings, 128, group, i);
+        each.worker->attach();
+        each.worker->observe(this);
+    }
+}
+
+driver::~driver() = default;
+
+void driver::plan(std::vector<planned_cancel> cancels, std::string_view victims,
+                  cancel_reason reason) {
+    cancels_ = std::move(cancels);
+    victims_ = victims;
+    reason_ = reason;
+    watching_ = true;
+    // Every leaf goes through the ready queue, so that every await is a suspension.
+    for (auto& each : seats_) each->worker->set_turn_budget(1);
+}
+
+executor& driver::place(placement where, executor& from) noexcept {
+    if (where.is_here()) return from;
+    const unsigned index = where.is_any() ? placed_++ : where.index();
+    return *seats_[index % seats_.size()]->worker;
+}
+
+bool driver::is_victim(context& ctx) const noexcept {
+    context& root = ctx.root();
+    if (root.id() == root_id_) return false;
+    return victims_.empty() || root.name().substr(0, victims_.size()) == victims_;
+}
+
+// The number of a slice is the number of the suspension that it ends in.
+void driver::resuming(context& ctx) noexcept {
+    if (!watching_ || !is_victim(ctx)) return;
+    for (const auto& each : cancels_) {
+        if (each.moment == cancel_moment::before_start && each.point == resumed_) {
+            static_cast<toadstone::detail::root_task&>(ctx.root())
+                .request_from_anywhere(reason_);
+        }
+    }
+}
+
+void driver::suspended(context& ctx) noexcept {
+    if (!watching_ || !is_victim(ctx)) return;
+    const std::uint64_t number = resumed_++;
+    auto& root = static_cast<toadstone::detail::root_task&>(ctx.root());
+    points_.push_back(
+        {number, describe_place(ctx.where()), describe_task(root.id(), root.name())});
+    for (const auto& each : cancels_) {
+        if (each.point != number) continue;
+        switch (each.moment) {
+        case cancel_moment::prepared:
+            root.request(reason_);
+            break;
+        case cancel_moment::submitted:
+            root.request_from_anywhere(reason_);
+            break;
+        case cancel_moment::twice:
+            root.request(reason_);
+            root.request_from_anywhere(cancel_reason::timeout);
+            break;
+        case cancel_moment::completed:
+            waiting_for_completion_.push_back(&ctx);
+            break;
+        case cancel_moment::before_start:
+            break;
+        }
+    }
+}
+
+void driver::before_run(context& ctx) noexcept {
+    const auto found =
+        std::find(waiting_for_completion_.begin(), waiting_for_completion_.end(), &ctx);
+    if (found == waiting_for_completion_.end()) return;
+    waiting_for_completion_.erase(found);
+    static_cast<toadstone::detail::root_task&>(ctx.root()).request_from_anywhere(reason_);
+}
+
+bool driver::can_run(seat& which) noexcept {
+    return which.worker->has_work() || which.kernel.can_progress() ||
+           which.worker->next_timer() <= state_.now();
+}
+
+// One context of one worker, or one look at its ring. False: nobody can go on.
+bool driver::turn() {
+    candidates_.clear();
+    for (std::size_t i = 0; i < seats_.size(); ++i) {
+        const std::size_t index = (present_ + i) % seats_.size();
+        if (can_run(*seats_[index])) candidates_.push_back(index);
+    }
+    if (candidates_.empty()) {
+        auto next = state_.next_arrival();
+        for (auto& each : seats_) next = std::min(next, each->worker->next_timer());
+        if (next == time_point::max()) return false;
+        state_.set_now(next);
+        return true;
+    }
+    const auto count = static_cast<unsigned>(candidates_.size());
+    present_ = candidates_[dice_.choose(count, choice::schedule)];
+    state_.mix(present_);
+    seats_[present_]->worker->step(false, 1);
+    return true;
+}
+
+bool driver::any_root() const noexcept {
+    return std::any_of(seats_.begin(), seats_.end(),
+                       [](const auto& each) { return each->worker->first_root() != nullptr; });
+}
+
+template <class Done>
+bool driver::drive(Done done) {
+    while (!done()) {
+        if (++steps_ > options_.most_steps) {
+            fail("no end after " + std::to_string(steps_) +
+                 " steps (a livelock?): " + describe_stuck());
+            return false;
+        }
+        if (!turn()) {
+            fail("nobody can go on: " + describe_stuck());
+            return false;
+        }
+    }
+    return true;
+}
+
+std::string driver::describe_stuck() const {
+    std::string text;
+    for (const auto& each : seats_) {
+        each->worker->for_each_root([&](const context& task) {
+            if (!text.empty()) text += ", ";
+            text +=
+                describe_task(task.id(), task.name()) + " at " + describe_place(task.where());
+        });
+    }
+    return text.empty() ? "no task is left" : text;
+}
+
+void driver::fail(std::string what) {
+    if (failure_.empty()) failure_ = std::move(what);
+}
+
+report driver::run(scenario& what) {
+    const use_world use(state_);
+    const auto frames_before = toadstone::detail::live_frames();
+    const auto begun = state_.now();
+    {
+        toadstone::task<> body = what.start(world_);
+        auto* root = new toadstone::detail::typed_root<void>(*seats_.front()->worker);
+        join_handle<void> handle(*root);
+        root_id_ = 0;
+        root->launch(body.release(root->outcome), "scenario", {}, nullptr);
+        root_id_ = root->id();
+        root->mark_observed();
+        drive([&] { return root->ended(); });
+        if (root->ended()) {
+            if (root->unwound()) {
+                fail("the scenario was cancelled (" + std::string(to_string(root->reason())) +
+                     ")");
+            } else if (const auto error = root->outcome.error()) {
+                fail("the scenario failed: " + describe_exception(error));
+            } else {
+                // What was spawned and not joined comes to its end, or can be stopped.
+                for (auto& each : seats_) {
+                    each->worker->stop_roots(cancel_reason::shutdown, false);
+                }
+                drive([&] { return !any_root(); });
+            }
+        }
+    }
+    const bool sound = failure_.empty();
+    // Whatever happened, nothing may be left behind for the next run.
+    for (auto& each : seats_) {
+        each->kernel.be_prompt();
+        each->worker->stop_roots(cancel_reason::shutdown, true);
+    }
+    for (unsigned i = 0; i < 1'000'000 && any_root(); ++i) {
+        if (!turn()) break;
+    }
+    if (any_root()) {
+        fail("tasks cannot be torn down even by force: " + describe_stuck());
+        TOADSTONE_ASSERT(!any_root(), failure_.c_str());
+    }
+    for (auto& each : seats_) each->worker->detach();
+    if (sound) {
+        const auto frames = toadstone::detail::live_frames() - frames_before;
+        if (frames != 0) fail(std::to_string(frames) + " frames are left");
+        if (state_.descriptors() != 0) {
+            fail(std::to_string(state_.descriptors()) + " descriptors are left open");
+        }
+    }
+    report result;
+    result.ok = failure_.empty();
+    result.failure = failure_;
+    result.reproduce = dice_.name();
+    result.trace = dice_.trace();
+    result.hash = state_.hash();
+    result.steps = steps_;
+    result.elapsed = state_.now() - begun;
+    return result;
+}
+
+} // namespace toadstone::sim::detail

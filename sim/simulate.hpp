@@ -1,0 +1,173 @@
+// simulate, explore, cancel_at_every_await: running a scenario against a simulated kernel.
+#ifndef TOADSTONE_SIM_SIMULATE_HPP
+#define TOADSTONE_SIM_SIMULATE_HPP
+
+#include <toadstone/runtime/cancel_reason.hpp>
+#include <toadstone/runtime/task.hpp>
+#include <toadstone/sim/choices.hpp>
+#include <toadstone/sim/world.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <source_location>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace toadstone::sim {
+
+/// How one run ended.
+struct report {
+    bool ok = true;
+    /// What went wrong, in one line; empty when ok.
+    std::string failure;
+    /// How to run exactly this again: an argument for replayed_choices() or a seed.
+    std::string reproduce;
+    std::vector<std::uint8_t> trace;
+    std::uint64_t hash = 0; ///< of everything that happened; equal for equal decisions
+    std::uint64_t steps = 0;
+    std::chrono::nanoseconds elapsed{}; ///< virtual
+    explicit operator bool() const noexcept { return ok; }
+};
+
+namespace detail {
+
+/// A scenario without its type: makes the root task of a run.
+class scenario {
+public:
+    virtual toadstone::task<> start(world& in) = 0;
+
+protected:
+    ~scenario() = default;
+};
+
+template <class Fn>
+class scenario_of final : public scenario {
+public:
+    explicit scenario_of(Fn& fn) noexcept : fn_(fn) {}
+    toadstone::task<> start(world& in) override { return fn_(in); }
+
+private:
+    Fn& fn_;
+};
+
+[[nodiscard]] report run_once(const world_options& options, choices& dice, scenario& what);
+
+} // namespace detail
+
+/// Runs `body(world&)`, a coroutine, on simulated workers in virtual time. Unchanged code runs
+/// inside: tasks, locks, sockets, files, serve().
+///
+/// The run fails if the body throws; if nobody can go on although tasks are left (a deadlock: a
+/// lost wake-up, a lock that is never released); if it takes too many steps; if frames,
+/// descriptors or operations are left at its end.
+///
+/// Threads: everything happens on the calling thread, which must not be a worker. One
+///     simulation at a time per thread.
+template <class Body>
+[[nodiscard]] report simulate(const world_options& options, choices& dice, Body&& body) {
+    detail::scenario_of<std::remove_reference_t<Body>> what(body);
+    return detail::run_once(options, dice, what);
+}
+/// A tame run.
+template <class Body>
+[[nodiscard]] report simulate(Body&& body) {
+    world_options options;
+    options.hostile = false;
+    const auto dice = replayed_choices(std::string_view());
+    return simulate(options, *dice, body);
+}
+
+struct explore_options {
+    world_options world{};
+    std::uint64_t first_seed = 1;
+    unsigned random_runs = 200;
+    unsigned pct_runs = 50;
+    unsigned pct_depth = 3;
+    /// Every schedule and fault with at most so many departures from the tame run; 0: none.
+    unsigned exhaustive_bound = 0;
+    std::uint64_t most_exhaustive_runs = 1'000'000;
+    /// Runs in a hundred that are repeated, to compare the hashes.
+    unsigned repeat_percent = 5;
+};
+
+struct exploration {
+    bool ok = true;
+    report first_failure; ///< shrunk
+    std::uint64_t runs = 0;
+    std::uint64_t steps = 0;
+    std::uint64_t exhaustive_runs = 0;
+    bool exhausted = false; ///< the exhaustive search came to its end
+    explicit operator bool() const noexcept { return ok; }
+    /// One line: what was done, or what failed and how to reproduce it.
+    [[nodiscard]] std::string to_string() const;
+};
+
+namespace detail {
+[[nodiscard]] exploration explore_all(const explore_options& options, scenario& what);
+}
+
+/// Runs a scenario under many sources of decisions and stops at the first failure. With
+/// TOADSTONE_SIM_REPLAY in the environment, runs only what that reproduces.
+template <class Body>
+[[nodiscard]] exploration explore(const explore_options& options, Body&& body) {
+    detail::scenario_of<std::remove_reference_t<Body>> what(body);
+    return detail::explore_all(options, what);
+}
+
+/// When, seen from the suspension that is its target, a cancellation arrives.
+enum class cancel_moment : unsigned char {
+    before_start, ///< the request is there when the co_await begins
+    prepared,     ///< suspended, nothing handed to the kernel yet
+    submitted,    ///< by another thread, so seen one turn later
+    completed,    ///< the operation has ended, the task has not run yet
+    twice,        ///< prepared, and once more with another reason
+};
+
+struct await_point {
+    std::uint64_t number = 0; ///< counted from 0 over the run
+    std::string where;        ///< "store.cpp:88"
+    std::string task;
+};
+
+struct cancel_options {
+    world_options world{.hostile = false};
+    /// Only tasks whose name starts so are cancelled. Empty: all but the scenario itself.
+    std::string victims;
+    cancel_reason reason = cancel_reason::requested;
+    /// Cancel a second one, at every later await, too.
+    bool pairs = false;
+    /// Random hostile worlds to repeat each of it in, besides the given one.
+    unsigned seeds = 0;
+};
+
+struct cancel_report {
+    bool ok = true;
+    std::string failure; ///< which await, which moment, and what went wrong
+    std::vector<await_point> points;
+    std::uint64_t runs = 0;
+    std::uint64_t steps = 0;
+    explicit operator bool() const noexcept { return ok; }
+    [[nodiscard]] std::string to_string() const;
+};
+
+namespace detail {
+[[nodiscard]] cancel_report cancel_everywhere(const cancel_options& options, scenario& what);
+}
+
+/// Records every suspension of a scenario, then runs it again for each of them and each
+/// cancel_moment, cancelling the task that is suspended there. The scenario is its own oracle:
+/// it throws when what it finds afterwards is wrong; deadlocks and leaks are found as in
+/// simulate().
+template <class Body>
+[[nodiscard]] cancel_report cancel_at_every_await(const cancel_options& options, Body&& body) {
+    detail::scenario_of<std::remove_reference_t<Body>> what(body);
+    return detail::cancel_everywhere(options, what);
+}
+
+} // namespace toadstone::sim
+
+#endif

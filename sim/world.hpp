@@ -1,0 +1,77 @@
+// The simulated world: a clock, a network and disks that a test commands.
+#ifndef TOADSTONE_SIM_WORLD_HPP
+#define TOADSTONE_SIM_WORLD_HPP
+
+#include <toadstone/sim/choices.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace toadstone::sim {
+
+/// How hostile a world is. Everything is legal: a real kernel may do it.
+struct world_options {
+    unsigned workers = 1;
+    /// Completions late and out of order, short reads and writes, EINTR, partial submission,
+    /// every end of a race between a cancellation and its target. Off: the tame kernel.
+    bool hostile = true;
+    /// Resets, refused connections, accept errors.
+    bool network_faults = false;
+    /// ENOSPC and EIO on writes, an fsync that fails once.
+    bool disk_faults = false;
+    std::chrono::nanoseconds latency{50'000};
+    /// Bytes that a connection holds in each direction before a writer has to wait.
+    std::size_t stream_capacity = 65536;
+    unsigned listen_backlog = 128;
+    /// Turns after which a run counts as a livelock.
+    std::uint64_t most_steps = 2'000'000;
+};
+
+/// What a scenario may do to its world, and see of it. One per run.
+///
+/// Threads: the simulation's one thread.
+class world {
+public:
+    class state;
+    explicit world(state& inside) noexcept : state_(inside) {}
+    world(const world&) = delete;
+    world& operator=(const world&) = delete;
+
+    [[nodiscard]] std::chrono::steady_clock::time_point now() const noexcept;
+    /// The run's decisions; a scenario that chooses by itself does it here.
+    [[nodiscard]] sim::choices& choices() noexcept;
+    /// Takes part in the hash that proves determinism.
+    void note(std::string_view event) noexcept;
+
+    /// Nothing arrives any more until heal().
+    void partition() noexcept;
+    void heal() noexcept;
+    /// Resets every connection that is open; bytes on their way are lost.
+    void reset_connections() noexcept;
+    [[nodiscard]] std::size_t open_connections() const noexcept;
+
+    /// The content as a reader would see it now; nothing if there is no such file.
+    [[nodiscard]] std::optional<std::string> file(std::string_view path) const;
+    void put_file(std::string_view path, std::string_view content);
+    /// Power fails: of what was not synced, each sector of 512 bytes is kept or lost by choice,
+    /// and so is a file whose directory entry was never synced.
+    void crash_disks();
+    /// The next fsync fails with EIO; what it should have made durable is lost in a crash.
+    void fail_next_sync() noexcept;
+
+    /// Descriptors that are open in the simulation.
+    [[nodiscard]] std::size_t descriptors() const noexcept;
+
+private:
+    state& state_;
+};
+
+} // namespace toadstone::sim
+
+#endif
