@@ -44,10 +44,32 @@ struct server {
     std::atomic<std::uint64_t> accepted{0};
     std::atomic<std::uint64_t> served{0};
     std::atomic<std::uint64_t> failed{0};
+    std::atomic<std::size_t> running{0};
+    std::atomic<std::size_t> peak{0};
+};
+
+/// A handler that runs, from its first moment to the end of its frame. Not the same as a place:
+/// accept loops take those for a moment, too.
+class running_one {
+public:
+    explicit running_one(server& self) noexcept : self_(self) {
+        const std::size_t now = self_.running.fetch_add(1, std::memory_order_relaxed) + 1;
+        std::size_t peak = self_.peak.load(std::memory_order_relaxed);
+        while (now > peak &&
+               !self_.peak.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
+        }
+    }
+    ~running_one() { self_.running.fetch_sub(1, std::memory_order_relaxed); }
+    running_one(const running_one&) = delete;
+    running_one& operator=(const running_one&) = delete;
+
+private:
+    server& self_;
 };
 
 // The place is given back after the handler's frame, and with it the stream, is gone.
 toadstone::task<> run_connection(server& self, tcp_stream stream, [[maybe_unused]] place held) {
+    const running_one counted(self);
     const endpoint peer = stream.peer();
     std::exception_ptr error;
     try {
@@ -147,7 +169,7 @@ toadstone::task<serve_report> serve_connections(listener_options options,
     report.accepted = self.accepted.load(std::memory_order_relaxed);
     report.refused = report.accepted - self.served.load(std::memory_order_relaxed);
     report.failed = self.failed.load(std::memory_order_relaxed);
-    report.peak = self.room.peak();
+    report.peak = self.peak.load(std::memory_order_relaxed);
     co_return report;
 }
 

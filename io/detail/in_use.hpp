@@ -24,9 +24,9 @@ namespace toadstone::io::detail {
 /// Bit 31 implies bit 2. Who enters while bit 2 is set gets no descriptor and so fails with
 /// EBADF at once: close() waits for that, too.
 ///
-/// Tasks on several workers may use one stream (one reads, another
-/// writes), therefore the word is atomic: a claim's leaving releases (R) what it did to whoever
-/// waits in close(), which acquires (A) by seeing the others gone.
+/// Tasks on several workers may use one stream (one reads, another writes), therefore the word
+/// is atomic: a claim's leaving releases (R) what it did to whoever waits in close(), which
+/// acquires (A) by seeing the others gone.
 class in_use {
 public:
     static constexpr std::uint32_t reading = 1;

@@ -3,17 +3,10 @@
 
 #include <toadstone/runtime/detail/config.hpp>
 
-#include <algorithm>
-
 namespace toadstone::io::detail {
 
 places::~places() {
     TOADSTONE_ASSERT(taken_ == 0 && !first_, "a server ends after its connections");
-}
-
-std::size_t places::peak() const noexcept {
-    const std::lock_guard hold(lock_);
-    return peak_;
 }
 
 void places::leave() noexcept {
@@ -46,7 +39,6 @@ void place_awaiter::wait() noexcept {
             return;
         }
         ++of_->taken_;
-        of_->peak_ = std::max(of_->peak_, of_->taken_);
     }
     ctx_->home().push(*ctx_);
 }

@@ -36,9 +36,6 @@ public:
     /// Cancellation: a cancellation point; nothing is undone.
     [[nodiscard]] empty_awaiter emptied() noexcept;
 
-    /// Places that were taken at the same time, at most.
-    [[nodiscard]] std::size_t peak() const noexcept;
-
 private:
     friend class place;
     friend class place_awaiter;
@@ -46,10 +43,9 @@ private:
 
     void leave() noexcept;
 
-    mutable std::mutex lock_;
+    std::mutex lock_;
     const std::size_t most_;
     std::size_t taken_ = 0;
-    std::size_t peak_ = 0;
     place_awaiter* first_ = nullptr;
     place_awaiter* last_ = nullptr;
     toadstone::detail::context* waits_for_none_ = nullptr;

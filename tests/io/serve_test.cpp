@@ -270,6 +270,7 @@ TEST_CASE("serve: handlers that outlast the drain are cancelled with shutdown an
     const io::serve_report report = world.run(join(std::move(server)));
     CHECK(report.accepted == 2);
     CHECK(report.cut == 2);
+    CHECK(report.peak == 2);
     CHECK(reasons == std::vector(2, cancel_reason::shutdown));
     CHECK(one.receive_all().empty());
     one.close();
