@@ -18,4 +18,10 @@ for name in re.findall(r"\]\(([^)#]+)\)", text):
     if not (root / name).exists():
         print(f"README.md: {name} does not exist")
         failures += 1
+# A quoted cause names lines of an example: there the lock is taken, and there the task waits.
+for name, line in re.findall(r"(\w+\.cpp):(\d+)", text):
+    here = (root / "examples" / name).read_text().split("\n")[int(line) - 1]
+    if "co_await" not in here:
+        print(f"README.md: {name}:{line} is not a co_await: {here.strip()}")
+        failures += 1
 sys.exit(1 if failures else 0)
