@@ -355,7 +355,11 @@ TEST_CASE("S40: a task destroyed before it started destroys its parameters once,
     const auto frames = detail::live_frames();
     {
         task<> body = takes(traced(log, "parameter"), data.access());
+#ifdef __clang__
+        CHECK(detail::live_frames() <= frames + 1); // clang may do without the allocation
+#else
         CHECK(detail::live_frames() == frames + 1);
+#endif
         CHECK(log.empty());
     }
     CHECK(log == event_log{"parameter"});
