@@ -261,7 +261,6 @@ TEST_CASE("S54: an exception in a nested lock during the recovery poisons that l
           "rule and leaves the recovery alone") {
     poisoned_mutex p;
     mutex<int> nested;
-    gate done;
     auto body = [](mutex<int>& lock, mutex<int>& inner) -> task<> {
         auto right = co_await lock.recover();
         try {

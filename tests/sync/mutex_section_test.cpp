@@ -402,7 +402,6 @@ TEST_CASE(
     "S69: cancel() by the holder of the lock only asks: nothing is destroyed and nobody is "
     "resumed inside the call") {
     mutex<int> m;
-    gate never;
     event_log log;
     stepped w;
     auto victim = [](mutex<int>& lock, event_log& to) -> task<> {
