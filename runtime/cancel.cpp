@@ -2,7 +2,7 @@
 #include <toadstone/runtime/cancel.hpp>
 
 #include <memory>
-#include <vector>
+#include <mutex>
 
 namespace toadstone::detail {
 namespace {
@@ -64,14 +64,15 @@ void cancel_state::leave(cancel_listener& listener) noexcept {
     }
 }
 
-void cancel_state::keep(std::shared_ptr<void> owned) {
+std::shared_ptr<void> cancel_state::kept() noexcept {
     const std::lock_guard hold(lock_);
-    if (kept_) {
-        // A chain: each kept object holds the one before.
-        owned = std::make_shared<std::pair<std::shared_ptr<void>, std::shared_ptr<void>>>(
-            std::move(owned), std::move(kept_));
-    }
-    kept_ = std::move(owned);
+    return kept_;
+}
+
+std::shared_ptr<void> cancel_state::keep(std::shared_ptr<void> owned) noexcept {
+    const std::lock_guard hold(lock_);
+    if (!kept_) kept_ = std::move(owned);
+    return kept_; // what lost is destroyed by the caller, without the lock
 }
 
 } // namespace toadstone::detail
@@ -123,12 +124,15 @@ private:
 
 std::stop_token cancellation_token::to_stop_token() const {
     if (!state_) return {};
-    // The bridge goes with the state, whose own destructor has no listeners left to tell: a
-    // plain reference back is safe, and a counted one would keep both alive for ever.
-    auto bridge = std::make_shared<stop_bridge>(*state_);
-    auto token = bridge->token();
-    state_->keep(std::move(bridge));
-    return token;
+    // One bridge for all calls. It goes with the state, whose own destructor has no listeners
+    // left to tell: a plain reference back is safe, and a counted one would keep both alive for
+    // ever.
+    std::shared_ptr<void> bridge = state_->kept();
+    if (!bridge) {
+        const auto made = std::make_shared<stop_bridge>(*state_);
+        bridge = state_->keep(made);
+    }
+    return static_cast<stop_bridge*>(bridge.get())->token();
 }
 
 } // namespace toadstone

@@ -57,8 +57,11 @@ public:
     /// Takes a listener off. Waits for it if another thread is telling it just now.
     void leave(cancel_listener& listener) noexcept;
 
-    /// Keeps `owned` alive until the state goes.
-    void keep(std::shared_ptr<void> owned);
+    /// What keep() keeps, or null.
+    [[nodiscard]] std::shared_ptr<void> kept() noexcept;
+    /// Keeps `owned` alive until the state goes, unless something is kept already. Returns what
+    /// is kept.
+    std::shared_ptr<void> keep(std::shared_ptr<void> owned) noexcept;
 
     void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void drop_reference() noexcept {

@@ -138,6 +138,14 @@ TEST_CASE("stop_token: a token's request stops the stop_tokens made from it, ear
     CHECK(source.token().to_stop_token().stop_requested());
 }
 
+TEST_CASE("stop_token: all that are made from one token share one state, however many") {
+    cancellation_source source;
+    const std::stop_token first = source.token().to_stop_token();
+    bool same = true;
+    for (int i = 0; i < 1'000'000; ++i) same = same && source.token().to_stop_token() == first;
+    CHECK(same);
+}
+
 TEST_CASE("stop_token: may outlive the source and every token") {
     std::stop_token stop;
     {
