@@ -178,6 +178,12 @@ void ring::probe() {
     auto* found = reinterpret_cast<io_uring_probe*>(memory.get());
     const int error = -kernel_.enroll(ring_, IORING_REGISTER_PROBE, found, most);
     if (error > 0) fail(error, "io_uring_register(PROBE)");
+    // Filters of system calls may forbid one of the three only. A ring that is not enabled yet
+    // answers EBADFD.
+    const int entered = -kernel_.enter(ring_, 0, 0, 0, nullptr);
+    if (entered == EPERM || entered == EACCES || entered == ENOSYS) {
+        fail(entered, "io_uring_enter");
+    }
     for (const std::uint8_t opcode : opcodes_in_use) {
         if (opcode <= found->last_op && (found->ops[opcode].flags & IO_URING_OP_SUPPORTED)) {
             continue;

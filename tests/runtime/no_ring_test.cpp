@@ -102,6 +102,16 @@ TEST_CASE("no ring: a filter that lets a ring be made but not registered is name
     CHECK_THAT(end.err, Catch::Contains("io_uring_register"));
 }
 
+TEST_CASE("no ring: a filter that lets a ring be made but not entered is named as well") {
+    const int error = GENERATE(EPERM, ENOSYS);
+    const auto end = in_child([error] {
+        return forbid(__NR_io_uring_enter, error) ? make_runtime() : cannot_set_up;
+    });
+    CHECK(end.code == code_of(error == EPERM ? ring_unavailable::cause::forbidden
+                                             : ring_unavailable::cause::not_supported));
+    CHECK_THAT(end.err, Catch::Contains("io_uring_enter failed"));
+}
+
 TEST_CASE("no ring: other errors are told with their number") {
     const auto end = in_child(
         [] { return forbid(__NR_io_uring_setup, EIO) ? make_runtime() : cannot_set_up; });
