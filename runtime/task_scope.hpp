@@ -41,7 +41,8 @@ public:
         return handle;
     }
 
-    /// Asks the body and all children to stop, from any thread.
+    /// Asks the body and all children to stop, from any thread. The caller of with_scope() goes
+    /// on when they have ended.
     void cancel(cancel_reason reason = cancel_reason::requested) noexcept;
 
     /// Children that have not ended.
@@ -107,6 +108,10 @@ public:
     T await_resume() {
         check_stopped();
         if (first_failure()) std::rethrow_exception(first_failure());
+        if (body_.unwound()) {
+            if constexpr (std::is_void_v<T>) return;
+            throw task_cancelled(body_.reason());
+        }
         ctx_->adopt_deferral_of(body_);
         return body_.outcome.take();
     }
@@ -132,7 +137,7 @@ private:
     }
     void finish_scope() noexcept {
         if (first_failure()) body_.outcome.drop();
-        if (body_.unwound() && !first_failure()) {
+        if (body_.unwound() && !first_failure() && ctx_->should_stop()) {
             pass_on(body_.reason());
         } else {
             complete();
@@ -167,11 +172,13 @@ private:
 /// Returns: what the body returns. Errors: the first failure of the body or of a child. It
 ///     cancels the rest with sibling_failed; it is rethrown when all have ended. Later failures
 ///     are reported on stderr.
-/// Cancellation: a boundary. A request to the caller reaches the body and all children. The
-///     body being torn down cancels the children.
+/// Cancellation: a boundary. A request to the caller reaches the body and all children. What
+///     cancels only the inside (scope.cancel(), a token in the body) tears down body and
+///     children, and the caller goes on: with nothing, or, where the body owes it a value,
+///     with task_cancelled.
 template <class Fn>
 [[nodiscard]] auto with_scope(Fn&& fn) {
-    using F = std::remove_cvref_t<Fn>;
+    using F = std::decay_t<Fn>; // also a function is a body
     static_assert(
         !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
             std::is_trivially_destructible_v<F>,

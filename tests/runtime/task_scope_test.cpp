@@ -157,12 +157,29 @@ task<int> spawning_while_cancelled(task_scope& scope, cancelling& state) {
 }
 task<std::string> runs_bounded(task<int> (*which)(task_scope&, cancelling&),
                                cancelling& state) {
-    std::string text = "exception";
+    std::string text;
     const auto body = [&](task_scope& scope) { return which(scope, state); };
-    const auto end = co_await as_outcome(with_scope(body));
-    if (end.has_value()) text = std::to_string(end.value());
-    if (end.is_cancelled()) text = to_string(end.reason());
+    try {
+        const int value = co_await with_scope(body);
+        text = std::to_string(value);
+    } catch (const task_cancelled& error) {
+        text = "task_cancelled: " + std::string(to_string(error.reason()));
+    }
     co_return text;
+}
+
+task<> cancelled_without_value(task_scope& scope, cancelling& state) {
+    static_cast<void>(co_await cancelled_body(scope, state));
+}
+task<> goes_on_after_cancel(poison<int>& outside, cancelling& state) {
+    auto access = outside.access();
+    const auto body = [&](task_scope& scope) { return cancelled_without_value(scope, state); };
+    co_await with_scope(body);
+    *access = 2;
+}
+task<int> runs_function() {
+    const int value = co_await with_scope(joins_in_body);
+    co_return value;
 }
 
 task<> spreads(task_scope& scope, std::vector<unsigned>& seen) {
@@ -304,7 +321,8 @@ TEST_CASE("task_scope: a request to the caller reaches body and children, here a
 }
 
 TEST_CASE(
-    "task_scope: cancel() by a child, on this worker or another, stops body and siblings") {
+    "task_scope: cancel() by a child, on this worker or another, stops body and siblings; "
+    "without the value that it owes, the scope throws task_cancelled") {
     const unsigned place = GENERATE(0U, 1U);
     stepped w(2);
     cancelling state;
@@ -317,7 +335,25 @@ TEST_CASE(
     CHECK(state.body.reason == cancel_reason::lost_race);
     CHECK(state.child[0].reason == cancel_reason::lost_race);
     CHECK(state.child[1].reason == cancel_reason::lost_race);
-    CHECK(w.end_of(handle).value() == "lost_race");
+    CHECK(w.end_of(handle).value() == "task_cancelled: lost_race");
+}
+
+TEST_CASE("task_scope: cancel() tears down the inside, the outside goes on and what it guards "
+          "stays clean") {
+    stepped w;
+    cancelling state;
+    state.from_child = true;
+    poison<int> outside(1);
+    w.run(goes_on_after_cancel(outside, state));
+    CHECK(state.body.torn_down);
+    CHECK(state.child[0].torn_down);
+    CHECK_FALSE(outside.is_poisoned());
+    CHECK(*outside.access() == 2);
+}
+
+TEST_CASE("task_scope: a function is a body, too") {
+    stepped w;
+    CHECK(w.run(runs_function()) == 34);
 }
 
 TEST_CASE("task_scope: cancel() after the body has returned stops the children, the body's "
