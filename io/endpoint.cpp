@@ -119,9 +119,11 @@ std::string endpoint::host() const {
 
 std::string endpoint::to_string() const {
     if (kind_ == family::none) return "unspecified";
-    const std::string open = kind_ == family::v6 ? "[" : "";
-    const std::string close = kind_ == family::v6 ? "]" : "";
-    return open + host() + close + ":" + std::to_string(port_);
+    std::string text = host();
+    if (kind_ == family::v6) text = "[" + text + "]";
+    text += ':';
+    text += std::to_string(port_);
+    return text;
 }
 
 } // namespace toadstone::io

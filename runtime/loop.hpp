@@ -136,7 +136,8 @@ public:
     /// with "no ": "defer_taskrun", "no cqe_skip".
     [[nodiscard]] std::vector<std::string> features() const;
 
-    /// Tasks that have been spawned and have not ended. Exact when nothing is running.
+    /// Tasks that have been spawned and have not ended. Exact when nothing is running; a task
+    /// whose joiner has just been told may still be counted for a few instructions.
     [[nodiscard]] std::size_t live_tasks() const noexcept;
 
     /// Operations that the kernel has and has not completed, over all workers, the library's

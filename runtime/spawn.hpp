@@ -128,7 +128,7 @@ private:
 ///     result that is there is delivered. cancel() asks the other task to stop.
 /// Threads: cancel() from any thread; the handle may be moved to another task or worker. At
 ///     most one task awaits it at a time.
-template <class T>
+template <class T = void>
 class [[nodiscard("dropping the handle detaches the task; say so with detach()")]] join_handle {
 public:
     join_handle() = default;

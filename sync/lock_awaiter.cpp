@@ -9,13 +9,19 @@
 #include <string>
 
 namespace toadstone::sync {
+namespace {
+
+std::string held_by_the_asker(std::string_view mutex_name) {
+    std::string text = "mutex ";
+    if (!mutex_name.empty()) text.append("'").append(mutex_name).append("' ");
+    return text.append("is held by the task that asks for it");
+}
+
+} // namespace
 
 would_deadlock::would_deadlock(std::string_view mutex_name)
-    : std::system_error(
-          std::make_error_code(std::errc::resource_deadlock_would_occur),
-          "mutex " +
-              (mutex_name.empty() ? std::string() : "'" + std::string(mutex_name) + "' ") +
-              "is held by the task that asks for it") {}
+    : std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
+                        held_by_the_asker(mutex_name)) {}
 
 } // namespace toadstone::sync
 
