@@ -15,9 +15,9 @@
 namespace toadstone::io {
 namespace {
 
-class [[nodiscard]] open_op final : public toadstone::detail::io_op {
+class open_leaf : public toadstone::detail::io_op {
 public:
-    open_op(const char* path, int flags, unsigned mode) noexcept
+    open_leaf(const char* path, int flags, unsigned mode) noexcept
         : path_(path), flags_(flags), mode_(mode) {}
     [[nodiscard]] int await_resume() const noexcept { return result(); }
 
@@ -29,11 +29,13 @@ private:
     int flags_;
     unsigned mode_;
 };
+using open_op = toadstone::detail::called_from<open_leaf>;
 
 /// Returns what write(2) would: a count or -errno.
-class [[nodiscard]] write_op final : public detail::handle_op {
+class write_leaf : public detail::handle_op {
 public:
-    write_op(detail::handle& to, std::span<const std::byte> data, std::uint64_t offset) noexcept
+    write_leaf(detail::handle& to, std::span<const std::byte> data,
+               std::uint64_t offset) noexcept
         : handle_op(to, detail::in_use::one_more), data_(data), offset_(offset) {}
     [[nodiscard]] int await_resume() noexcept { return finish(); }
 
@@ -45,6 +47,7 @@ private:
     std::span<const std::byte> data_;
     std::uint64_t offset_;
 };
+using write_op = toadstone::detail::called_from<write_leaf>;
 
 int flags_of(const open_options& options, std::string_view path) {
     const bool write = options.write || options.append;
@@ -109,14 +112,16 @@ void file_sync::await_resume() {
 
 } // namespace detail
 
-toadstone::task<file> file::open(std::string_view path, open_options options) {
+toadstone::task<file> file::open(std::string_view path, open_options options,
+                                 std::source_location where) {
     const int flags = flags_of(options, path);
-    return open_path(std::string(path), flags, options.mode);
+    return open_path(std::string(path), flags, options.mode, where);
 }
 
-toadstone::task<file> file::open_path(std::string path, int flags, unsigned mode) {
+toadstone::task<file> file::open_path(std::string path, int flags, unsigned mode,
+                                      std::source_location where) {
     if (path.find('\0') != std::string::npos) detail::throw_io_error("open", path, EINVAL);
-    const int result = co_await open_op(path.c_str(), flags, mode);
+    const int result = co_await open_op(where, path.c_str(), flags, mode);
     if (result < 0) detail::throw_io_error("open", path, -result);
     const bool appends = (flags & O_APPEND) != 0;
     co_return file(detail::descriptor(result), std::move(path), appends);
@@ -129,11 +134,12 @@ void file::check_synced(const char* operation) const {
     detail::throw_io_error(operation, object, sync_error_);
 }
 
-toadstone::task<> file::write_all_at(std::span<const std::byte> data, std::uint64_t offset) {
-    if (data.empty() || sync_error_ != 0) co_await toadstone::checkpoint();
+toadstone::task<> file::write_all_at(std::span<const std::byte> data, std::uint64_t offset,
+                                     std::source_location where) {
+    if (data.empty() || sync_error_ != 0) co_await toadstone::detail::checkpoint_for(where);
     check_synced("write to");
     while (!data.empty()) {
-        const int count = co_await write_op(handle_, data, offset);
+        const int count = co_await write_op(where, handle_, data, offset);
         if (count <= 0) detail::throw_io_error("write to", path_, error_of_write(count));
         const auto bytes = static_cast<std::size_t>(count);
         data = data.subspan(bytes);
@@ -142,7 +148,8 @@ toadstone::task<> file::write_all_at(std::span<const std::byte> data, std::uint6
 }
 
 toadstone::task<> file::append(std::span<const std::byte> data, std::source_location where) {
-    if (data.empty() || sync_error_ != 0 || poison_.set()) co_await toadstone::checkpoint();
+    if (data.empty() || sync_error_ != 0 || poison_.set())
+        co_await toadstone::detail::checkpoint_for(where);
     if (!appends_) {
         throw std::logic_error("append to " + path_ + ": open it with append = true");
     }
@@ -152,7 +159,8 @@ toadstone::task<> file::append(std::span<const std::byte> data, std::source_loca
     const auto name = [this] { return path_; };
     detail::tear_watch watch(poison_, "file", name, data.size(), where);
     while (watch.left() > 0) {
-        const int count = co_await write_op(handle_, data.last(watch.left()), own_position);
+        const int count =
+            co_await write_op(where, handle_, data.last(watch.left()), own_position);
         if (count <= 0) detail::throw_io_error("append to", path_, error_of_write(count));
         watch.wrote(static_cast<std::size_t>(count));
     }
@@ -173,8 +181,9 @@ void file::truncate(std::uint64_t size) {
     poison_.clear();
 }
 
-toadstone::task<> file::close() {
-    const int result = co_await detail::close_handle(handle_, detail::before_close::wait);
+toadstone::task<> file::close(std::source_location where) {
+    const int result =
+        co_await detail::close_handle(handle_, detail::before_close::wait, where);
     if (result < 0) detail::throw_io_error("close", path_, -result);
 }
 

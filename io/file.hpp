@@ -75,8 +75,9 @@ public:
     ///
     /// Cancellation: a cancellation point. If the kernel opened the file all the same, it is
     ///     delivered, or closed when nobody takes it. A file that it created stays.
-    [[nodiscard]] static toadstone::task<file> open(std::string_view path,
-                                                    open_options options = {});
+    [[nodiscard]] static toadstone::task<file>
+    open(std::string_view path, open_options options = {},
+         std::source_location where = std::source_location::current());
 
     file(file&&) noexcept = default;
     file& operator=(file&&) noexcept = default;
@@ -106,10 +107,13 @@ public:
     /// Writes all of `data` at `offset`, over as many writes as it takes.
     ///
     /// Cancellation: a cancellation point before each of them; what is written stays written.
-    [[nodiscard]] toadstone::task<> write_all_at(std::span<const std::byte> data,
-                                                 std::uint64_t offset);
-    [[nodiscard]] toadstone::task<> write_all_at(std::string_view text, std::uint64_t offset) {
-        return write_all_at(std::as_bytes(std::span(text)), offset);
+    [[nodiscard]] toadstone::task<>
+    write_all_at(std::span<const std::byte> data, std::uint64_t offset,
+                 std::source_location where = std::source_location::current());
+    [[nodiscard]] toadstone::task<>
+    write_all_at(std::string_view text, std::uint64_t offset,
+                 std::source_location where = std::source_location::current()) {
+        return write_all_at(std::as_bytes(std::span(text)), offset, where);
     }
 
     /// Appends all of `data` to a file that was opened for it.
@@ -154,7 +158,8 @@ public:
     /// Waits for the operations in flight and closes. Does nothing on a closed file.
     ///
     /// Cancellation: a cancellation point; once the kernel was asked, it is not cancelled.
-    [[nodiscard]] toadstone::task<> close();
+    [[nodiscard]] toadstone::task<>
+    close(std::source_location where = std::source_location::current());
 
     [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(handle_.fd); }
     [[nodiscard]] int native_handle() const noexcept { return handle_.fd.get(); }
@@ -168,7 +173,8 @@ private:
 
     file(detail::descriptor&& fd, std::string&& path, bool appends) noexcept
         : handle_(std::move(fd)), path_(std::move(path)), appends_(appends) {}
-    static toadstone::task<file> open_path(std::string path, int flags, unsigned mode);
+    static toadstone::task<file> open_path(std::string path, int flags, unsigned mode,
+                                           std::source_location where);
     void check_synced(const char* operation) const;
 
     detail::handle handle_;

@@ -113,9 +113,9 @@ struct signal_set::state {
 
 namespace {
 
-class [[nodiscard]] event_read final : public detail::handle_op {
+class event_leaf : public detail::handle_op {
 public:
-    explicit event_read(detail::handle& on) noexcept : handle_op(on, detail::in_use::reading) {}
+    explicit event_leaf(detail::handle& on) noexcept : handle_op(on, detail::in_use::reading) {}
     [[nodiscard]] int await_resume() noexcept { return finish(); }
 
 private:
@@ -124,6 +124,7 @@ private:
     }
     std::uint64_t count_ = 0;
 };
+using event_read = toadstone::detail::called_from<event_leaf>;
 
 } // namespace
 
@@ -178,8 +179,8 @@ signal_set::~signal_set() {
     place.taken = false;
 }
 
-toadstone::task<int> signal_set::wait() {
-    co_await toadstone::checkpoint();
+toadstone::task<int> signal_set::wait(std::source_location where) {
+    co_await toadstone::detail::checkpoint_for(where);
     state& self = *state_;
     for (;;) {
         const std::uint64_t there = self.place->pending.load(std::memory_order_acquire); // (A)
@@ -188,7 +189,7 @@ toadstone::task<int> signal_set::wait() {
             self.place->pending.fetch_and(~bit_of(signal), std::memory_order_relaxed);
             co_return signal;
         }
-        const int result = co_await event_read(self.event);
+        const int result = co_await event_read(where, self.event);
         if (result < 0) detail::throw_io_error("wait for", "a signal", -result);
     }
 }

@@ -6,6 +6,7 @@
 
 #include <initializer_list>
 #include <memory>
+#include <source_location>
 
 namespace toadstone::io {
 
@@ -33,7 +34,8 @@ public:
     ///
     /// Cancellation: a cancellation point; a signal that has arrived is delivered, or kept for
     ///     the next wait().
-    [[nodiscard]] toadstone::task<int> wait();
+    [[nodiscard]] toadstone::task<int>
+    wait(std::source_location where = std::source_location::current());
 
 private:
     struct state;

@@ -20,9 +20,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class [[nodiscard]] accept_op final : public detail::handle_op {
+class accept_leaf : public detail::handle_op {
 public:
-    accept_op(detail::handle& on, detail::socket_address& peer) noexcept
+    accept_leaf(detail::handle& on, detail::socket_address& peer) noexcept
         : handle_op(on, detail::in_use::one_more), peer_(&peer) {}
     [[nodiscard]] int await_resume() noexcept { return finish(); }
 
@@ -33,6 +33,7 @@ private:
     }
     detail::socket_address* peer_;
 };
+using accept_op = toadstone::detail::called_from<accept_leaf>;
 
 enum class remedy : unsigned char { go_on, back_off, give_up };
 
@@ -97,12 +98,12 @@ tcp_listener tcp_listener::bind(endpoint at, listen_options options) {
     return tcp_listener(std::move(fd), bound);
 }
 
-toadstone::task<tcp_stream> tcp_listener::accept() {
+toadstone::task<tcp_stream> tcp_listener::accept(std::source_location where) {
     std::chrono::milliseconds pause = first_back_off;
     unsigned failures = 0;
     for (;;) {
         detail::socket_address peer;
-        const int result = co_await accept_op(handle_, peer);
+        const int result = co_await accept_op(where, handle_, peer);
         if (result >= 0) {
             detail::descriptor fd(result);
             ++stats_.accepted;
@@ -124,8 +125,9 @@ toadstone::task<tcp_stream> tcp_listener::accept() {
     }
 }
 
-toadstone::task<> tcp_listener::close() {
-    const int result = co_await detail::close_handle(handle_, detail::before_close::shut_down);
+toadstone::task<> tcp_listener::close(std::source_location where) {
+    const int result =
+        co_await detail::close_handle(handle_, detail::before_close::shut_down, where);
     if (result < 0) detail::throw_io_error("close the listener on", at_.to_string(), -result);
 }
 

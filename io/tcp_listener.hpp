@@ -8,6 +8,7 @@
 #include <toadstone/runtime/task.hpp>
 
 #include <cstdint>
+#include <source_location>
 #include <utility>
 
 namespace toadstone::io {
@@ -51,7 +52,8 @@ public:
     ///     ENOMEM) waits 50 ms, then twice as long each time, up to a second, and tries again.
     /// Cancellation: a cancellation point. A connection that was accepted all the same is
     ///     delivered, or closed when nobody takes it.
-    [[nodiscard]] toadstone::task<tcp_stream> accept();
+    [[nodiscard]] toadstone::task<tcp_stream>
+    accept(std::source_location where = std::source_location::current());
 
     /// Where it listens, with the port that the kernel chose.
     [[nodiscard]] const endpoint& local_endpoint() const noexcept { return at_; }
@@ -61,7 +63,8 @@ public:
     /// is waited for. Does nothing on a closed listener.
     ///
     /// Cancellation: a cancellation point; once the kernel was asked, it is not cancelled.
-    [[nodiscard]] toadstone::task<> close();
+    [[nodiscard]] toadstone::task<>
+    close(std::source_location where = std::source_location::current());
     [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(handle_.fd); }
     [[nodiscard]] int native_handle() const noexcept { return handle_.fd.get(); }
 

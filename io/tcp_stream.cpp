@@ -17,9 +17,9 @@
 namespace toadstone::io {
 namespace {
 
-class [[nodiscard]] connect_op final : public toadstone::detail::io_op {
+class connect_leaf : public toadstone::detail::io_op {
 public:
-    connect_op(int fd, const detail::socket_address& to) noexcept : fd_(fd), to_(&to) {}
+    connect_leaf(int fd, const detail::socket_address& to) noexcept : fd_(fd), to_(&to) {}
     [[nodiscard]] int await_resume() const noexcept { return result(); }
 
 private:
@@ -30,13 +30,14 @@ private:
     int fd_;
     const detail::socket_address* to_;
 };
+using connect_op = toadstone::detail::called_from<connect_leaf>;
 
 /// Part of write_all(), which has claimed the writing half. With MSG_WAITALL the kernel goes on
 /// after a short send by itself; cancelled or failed in between, it reports the bytes that went
 /// out, and the next send tells why.
-class [[nodiscard]] send_op final : public toadstone::detail::io_op {
+class send_leaf : public toadstone::detail::io_op {
 public:
-    send_op(const detail::handle& to, std::span<const std::byte> data) noexcept
+    send_leaf(const detail::handle& to, std::span<const std::byte> data) noexcept
         : to_(&to), data_(data) {}
     [[nodiscard]] int await_resume() const noexcept { return result(); }
 
@@ -49,6 +50,7 @@ private:
     const detail::handle* to_;
     std::span<const std::byte> data_;
 };
+using send_op = toadstone::detail::called_from<send_leaf>;
 
 } // namespace
 
@@ -101,25 +103,25 @@ void tcp_wait_closed::await_resume() {
 
 } // namespace detail
 
-toadstone::task<tcp_stream> tcp_stream::connect(endpoint to) {
+toadstone::task<tcp_stream> tcp_stream::connect(endpoint to, std::source_location where) {
     const detail::socket_address address(to);
     detail::descriptor fd(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!fd) detail::throw_io_error("make a socket for", to.to_string(), errno);
     detail::set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1, "set TCP_NODELAY on", to);
-    const int result = co_await connect_op(fd.get(), address);
+    const int result = co_await connect_op(where, fd.get(), address);
     if (result < 0) detail::throw_io_error("connect to", to.to_string(), -result);
     co_return tcp_stream(std::move(fd), to);
 }
 
 toadstone::task<> tcp_stream::write_all(std::span<const std::byte> data,
                                         std::source_location where) {
-    if (data.empty() || poisoned()) co_await toadstone::checkpoint();
+    if (data.empty() || poisoned()) co_await toadstone::detail::checkpoint_for(where);
     poison_.check();
     const detail::claim alone(handle_.use, detail::in_use::writing);
     const auto name = [this] { return peer_.to_string(); };
     detail::tear_watch watch(poison_, "tcp stream", name, data.size(), where);
     while (watch.left() > 0) {
-        const int count = co_await send_op(handle_, data.last(watch.left()));
+        const int count = co_await send_op(where, handle_, data.last(watch.left()));
         if (count <= 0) {
             detail::throw_io_error("write to", peer_.to_string(), count == 0 ? EIO : -count);
         }
@@ -133,8 +135,9 @@ void tcp_stream::shutdown_write() {
     }
 }
 
-toadstone::task<> tcp_stream::close() {
-    const int result = co_await detail::close_handle(handle_, detail::before_close::shut_down);
+toadstone::task<> tcp_stream::close(std::source_location where) {
+    const int result =
+        co_await detail::close_handle(handle_, detail::before_close::shut_down, where);
     if (result < 0)
         detail::throw_io_error("close the connection to", peer_.to_string(), -result);
 }

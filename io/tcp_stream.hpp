@@ -77,7 +77,8 @@ public:
     ///     the kernel's, minutes long: use with_timeout().
     /// Cancellation: a cancellation point. A connection that was made all the same is
     ///     delivered, or closed when nobody takes it.
-    [[nodiscard]] static toadstone::task<tcp_stream> connect(endpoint to);
+    [[nodiscard]] static toadstone::task<tcp_stream>
+    connect(endpoint to, std::source_location where = std::source_location::current());
 
     tcp_stream(tcp_stream&&) noexcept = default;
     tcp_stream& operator=(tcp_stream&&) noexcept = default;
@@ -137,7 +138,8 @@ public:
     /// start later fail with EBADF. Does nothing on a closed stream.
     ///
     /// Cancellation: a cancellation point; once the kernel was asked, it is not cancelled.
-    [[nodiscard]] toadstone::task<> close();
+    [[nodiscard]] toadstone::task<>
+    close(std::source_location where = std::source_location::current());
 
     [[nodiscard]] const endpoint& peer() const noexcept { return peer_; }
     [[nodiscard]] endpoint local() const;

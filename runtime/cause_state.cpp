@@ -132,7 +132,8 @@ std::string cause_state::to_string() const {
         text += "declared the data broken (" + why + ")";
         break;
     }
-    text += " holding the lock taken at " + describe_place(locked_at);
+    if (!during.empty())
+        text.append(" ").append(during).append(" ") += describe_place(locked_at);
     if (attempts) text += "; " + std::to_string(attempts) + " failed repair(s)";
     if (previous) text += "; before that: " + previous->to_string();
     for (char& each : text) {
@@ -170,6 +171,7 @@ cause_ref make_cause(const poisoning& what) noexcept {
         if (slice.record && slice.record->task) task = slice.record->task;
         cause->object = what.type;
         if (!what.name.empty()) cause->object += " '" + std::string(what.name) + "'";
+        cause->during = what.during;
         cause->locked_at = what.locked_at;
         cause->when = std::chrono::system_clock::now();
         if (task) {

@@ -11,7 +11,7 @@ namespace toadstone {
 namespace detail {
 
 /// Goes on at once, or after everybody else who is ready.
-class [[nodiscard("write co_await")]] yield_awaiter final : public leaf {
+class [[nodiscard("write co_await")]] yield_awaiter : public leaf {
 public:
     explicit yield_awaiter(bool always) noexcept : always_(always) {}
 
@@ -29,6 +29,12 @@ public:
 private:
     bool always_;
 };
+
+/// checkpoint() in a coroutine of the library, at the place of its caller.
+[[nodiscard]] inline called_from<yield_awaiter>
+checkpoint_for(std::source_location where) noexcept {
+    return called_from<yield_awaiter>(where, false);
+}
 
 } // namespace detail
 

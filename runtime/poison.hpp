@@ -81,6 +81,7 @@ private:
     friend class poison_access<T>;
     void interrupted(const detail::watch& watch, std::string_view why) noexcept {
         cause_ = poison_cause(detail::make_cause({.type = "data",
+                                                  .during = "during the access begun at",
                                                   .name = name_,
                                                   .locked_at = watch.where,
                                                   .why = why,

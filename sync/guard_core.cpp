@@ -10,6 +10,7 @@ toadstone::detail::cause_ref cause_for(const mutex_core& mutex,
                                        std::string_view why) noexcept {
     const poison_cause before = mutex.cause();
     return toadstone::detail::make_cause({.type = "mutex",
+                                          .during = "holding the lock taken at",
                                           .name = mutex.name(),
                                           .locked_at = watch.where,
                                           .why = why,

@@ -11,9 +11,9 @@ namespace {
 
 /// The descriptor is the kernel's as soon as the entry is filled. Until then, in a task that is
 /// stopped before that, it stays with its owner.
-class [[nodiscard]] close_op final : public toadstone::detail::io_op {
+class close_leaf : public toadstone::detail::io_op {
 public:
-    explicit close_op(descriptor& what) noexcept : what_(&what) {
+    explicit close_leaf(descriptor& what) noexcept : what_(&what) {
         cancellable_ = false; // most cancelled closes leave the descriptor open
     }
     [[nodiscard]] int await_resume() const noexcept { return result(); }
@@ -24,20 +24,22 @@ private:
     }
     descriptor* what_;
 };
+using close_op = toadstone::detail::called_from<close_leaf>;
 
 } // namespace
 
-toadstone::task<int> close_handle(handle& what, before_close first) {
+toadstone::task<int> close_handle(handle& what, before_close first,
+                                  std::source_location where) {
     if (!what.fd) {
-        co_await toadstone::checkpoint();
+        co_await toadstone::detail::checkpoint_for(where);
         co_return 0;
     }
     const closing_mark mark(what.use);
     if (first == before_close::shut_down && !what.use.idle()) {
         ::shutdown(what.fd.get(), SHUT_RDWR);
     }
-    co_await idle_awaiter(what.use);
-    const int result = co_await close_op(what.fd);
+    co_await toadstone::detail::called_from<idle_awaiter>(where, what.use);
+    const int result = co_await close_op(where, what.fd);
     co_return result;
 }
 

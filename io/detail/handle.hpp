@@ -10,6 +10,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <source_location>
 
 namespace toadstone::io::detail {
 
@@ -68,9 +69,12 @@ enum class before_close : unsigned char {
 /// Waits for the operations in flight, then closes. Gives 0 or -errno; nothing to do when it is
 /// closed already.
 ///
+/// `where` is where the user called close.
+///
 /// Cancellation: a cancellation point; a request that is there before the kernel was asked to
 ///     close leaves the descriptor to its owner. A close that has begun is never cancelled.
-[[nodiscard]] toadstone::task<int> close_handle(handle& what, before_close first);
+[[nodiscard]] toadstone::task<int> close_handle(handle& what, before_close first,
+                                                std::source_location where);
 
 } // namespace toadstone::io::detail
 

@@ -107,7 +107,7 @@ private:
 ///
 /// Cancellation: not a cancellation point. Whoever awaits has seen to it that the operations
 ///     end.
-class [[nodiscard]] idle_awaiter final : public toadstone::detail::leaf {
+class [[nodiscard]] idle_awaiter : public toadstone::detail::leaf {
 public:
     explicit idle_awaiter(in_use& of) noexcept : of_(&of) {}
 

@@ -60,6 +60,7 @@ private:
         }
         toadstone::detail::poisoning what;
         what.type = type_;
+        what.during = "in the write begun at";
         what.name = name;
         what.locked_at = where_;
         mark_.cause_ = toadstone::detail::make_cause(what);

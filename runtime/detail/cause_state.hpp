@@ -33,8 +33,9 @@ struct cause_state {
     unsigned attempts = 0;       ///< recoveries that failed since the lock was first poisoned
     std::uint64_t task_id = 0;   ///< 0: a plain thread
     std::string task_name;
-    std::string object; ///< "mutex", "mutex 'accounts'", "tcp stream to ..."
-    std::string why;    ///< for declared
+    std::string object;      ///< "mutex", "mutex 'accounts'", "tcp stream to ..."
+    std::string why;         ///< for declared
+    std::string_view during; ///< a literal, before the place: "holding the lock taken at"
     std::source_location locked_at;
     std::source_location interrupted_at; ///< for cancelled and abandoned
     std::chrono::system_clock::time_point when;
@@ -61,8 +62,9 @@ using cause_ref = std::shared_ptr<const cause_state>;
 
 /// What a guard knows when it dies where it should not.
 struct poisoning {
-    std::string_view type; ///< "mutex"
-    std::string_view name; ///< may be empty
+    std::string_view type;   ///< "mutex"
+    std::string_view during; ///< a literal, see cause_state
+    std::string_view name;   ///< may be empty
     std::source_location locked_at;
     std::string_view why; ///< not empty: declared by the holder
     cause_ref previous;   ///< a repair that failed

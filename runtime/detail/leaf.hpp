@@ -12,6 +12,7 @@
 
 #include <coroutine>
 #include <source_location>
+#include <utility>
 
 namespace toadstone::detail {
 
@@ -61,6 +62,19 @@ protected:
 
     context* ctx_ = nullptr;
     std::source_location where_;
+};
+
+/// A leaf that a coroutine of the library awaits for its caller: the place that a user wants to
+/// read of is the one where he called.
+template <class Leaf>
+class called_from : public Leaf {
+public:
+    template <class... Args>
+    explicit called_from(std::source_location where, Args&&... args) noexcept
+        : Leaf(std::forward<Args>(args)...) {
+        this->where_ = where;
+    }
+    void bind(context& ctx, std::source_location) noexcept { Leaf::bind(ctx, this->where_); }
 };
 
 } // namespace toadstone::detail

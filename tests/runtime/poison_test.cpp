@@ -109,7 +109,7 @@ TEST_CASE("S75: an access that a cancellation interrupts poisons; the next one r
             " 'accountant' was cancelled (timeout) at "
             "poison_test.cpp:" +
             std::to_string(at.stopped) +
-            " holding the lock taken at poison_test.cpp:" + std::to_string(at.taken));
+            " during the access begun at poison_test.cpp:" + std::to_string(at.taken));
     CHECK_THROWS_AS(data.access(), poison_error);
 }
 
