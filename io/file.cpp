@@ -3,6 +3,7 @@
 
 #include <toadstone/io/detail/error.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
+#include <toadstone/runtime/uring/system_calls.hpp>
 
 #include <cerrno>
 #include <stdexcept>
@@ -10,7 +11,6 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 namespace toadstone::io {
 namespace {
@@ -168,14 +168,15 @@ toadstone::task<> file::append(std::span<const std::byte> data, std::source_loca
 
 std::uint64_t file::size() const {
     struct stat about = {};
-    if (::fstat(handle_.fd.get(), &about) != 0) {
+    if (toadstone::detail::system().fstat(handle_.fd.get(), &about) != 0) {
         detail::throw_io_error("find the size of", path_, errno);
     }
     return static_cast<std::uint64_t>(about.st_size);
 }
 
 void file::truncate(std::uint64_t size) {
-    if (::ftruncate(handle_.fd.get(), static_cast<off_t>(size)) != 0) {
+    if (toadstone::detail::system().ftruncate(handle_.fd.get(), static_cast<off_t>(size)) !=
+        0) {
         detail::throw_io_error("truncate", path_, errno);
     }
     poison_.clear();

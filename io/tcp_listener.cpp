@@ -5,6 +5,7 @@
 #include <toadstone/io/detail/socket_address.hpp>
 #include <toadstone/io/detail/socket_option.hpp>
 #include <toadstone/runtime/sleep.hpp>
+#include <toadstone/runtime/uring/system_calls.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -78,7 +79,8 @@ tcp_listener tcp_listener::bind(endpoint at, listen_options options) {
     constexpr const char* doing = "listen on";
     const auto fail = [&at] { detail::throw_io_error(doing, at.to_string(), errno); };
     const detail::socket_address address(at);
-    detail::descriptor fd(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+    detail::descriptor fd(
+        toadstone::detail::system().socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!fd) fail();
     if (options.reuse_address) {
         detail::set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1, doing, at);
@@ -87,13 +89,13 @@ tcp_listener tcp_listener::bind(endpoint at, listen_options options) {
         detail::set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, doing, at);
     }
     const auto* name = static_cast<const sockaddr*>(address.data());
-    if (::bind(fd.get(), name, address.length()) != 0) fail();
+    if (toadstone::detail::system().bind(fd.get(), name, address.length()) != 0) fail();
     if (options.reuse_port && options.first_of_port) {
         detail::set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, doing, at);
     }
     // Inherited by what is accepted, which saves a call for each connection.
     detail::set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1, doing, at);
-    if (::listen(fd.get(), options.backlog) != 0) fail();
+    if (toadstone::detail::system().listen(fd.get(), options.backlog) != 0) fail();
     const endpoint bound = detail::local_endpoint_of(fd.get(), doing, at);
     return tcp_listener(std::move(fd), bound);
 }

@@ -5,6 +5,7 @@
 #include <toadstone/io/detail/socket_address.hpp>
 #include <toadstone/io/detail/socket_option.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
+#include <toadstone/runtime/uring/system_calls.hpp>
 
 #include <cerrno>
 
@@ -105,7 +106,8 @@ void tcp_wait_closed::await_resume() {
 
 toadstone::task<tcp_stream> tcp_stream::connect(endpoint to, std::source_location where) {
     const detail::socket_address address(to);
-    detail::descriptor fd(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+    detail::descriptor fd(
+        toadstone::detail::system().socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!fd) detail::throw_io_error("make a socket for", to.to_string(), errno);
     detail::set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1, "set TCP_NODELAY on", to);
     const int result = co_await connect_op(where, fd.get(), address);
@@ -130,7 +132,7 @@ toadstone::task<> tcp_stream::write_all(std::span<const std::byte> data,
 }
 
 void tcp_stream::shutdown_write() {
-    if (::shutdown(handle_.fd.get(), SHUT_WR) != 0) {
+    if (toadstone::detail::system().shutdown(handle_.fd.get(), SHUT_WR) != 0) {
         detail::throw_io_error("shut down writing to", peer_.to_string(), errno);
     }
 }

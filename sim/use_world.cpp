@@ -70,6 +70,12 @@ constexpr toadstone::detail::system_calls simulated = {
         about->st_size = static_cast<off_t>(file->node->cached.size());
         return 0;
     },
+    .ftruncate = [](int fd, off_t size) -> int {
+        const auto file = current->find_as<file_object>(fd);
+        if (!file || !file->writable) return answer(-EBADF);
+        file->node->cached.resize(static_cast<std::size_t>(size));
+        return 0;
+    },
 };
 
 } // namespace

@@ -1,12 +1,13 @@
 // Closing.
 #include <toadstone/io/detail/descriptor.hpp>
 
-#include <unistd.h>
+#include <toadstone/runtime/uring/system_calls.hpp>
+
 
 namespace toadstone::io::detail {
 
 void descriptor::close_now() noexcept {
-    ::close(release());
+    toadstone::detail::system().close(release());
 }
 
 } // namespace toadstone::io::detail

@@ -2,6 +2,7 @@
 #include <toadstone/io/detail/handle.hpp>
 
 #include <toadstone/runtime/checkpoint.hpp>
+#include <toadstone/runtime/uring/system_calls.hpp>
 
 #include <liburing.h>
 #include <sys/socket.h>
@@ -36,7 +37,7 @@ toadstone::task<int> close_handle(handle& what, before_close first,
     }
     const closing_mark mark(what.use);
     if (first == before_close::shut_down && !what.use.idle()) {
-        ::shutdown(what.fd.get(), SHUT_RDWR);
+        toadstone::detail::system().shutdown(what.fd.get(), SHUT_RDWR);
     }
     co_await toadstone::detail::called_from<idle_awaiter>(where, what.use);
     const int result = co_await close_op(where, what.fd);

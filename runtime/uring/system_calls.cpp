@@ -19,6 +19,7 @@ constexpr system_calls operating_system = {
     .shutdown = ::shutdown,
     .close = ::close,
     .fstat = [](int fd, struct stat* about) { return ::fstat(fd, about); },
+    .ftruncate = ::ftruncate,
 };
 
 thread_local constinit const system_calls* replaced = nullptr;

@@ -17,6 +17,7 @@ struct system_calls {
     int (*shutdown)(int fd, int how);
     int (*close)(int fd);
     int (*fstat)(int fd, struct stat* about);
+    int (*ftruncate)(int fd, off_t size);
 };
 
 /// The table of this thread: the operating system's, unless a simulation runs here.
