@@ -140,7 +140,7 @@ format() {
     local log=build/format.log
     : >"$log"
     local files
-    mapfile -t files < <(find runtime sync io include tests examples bench -name '*.[ch]pp')
+    mapfile -t files < <(find runtime sync io sim include tests examples bench -name '*.[ch]pp')
     if logged "$log" clang-format-19 --dry-run -Werror "${files[@]}"; then
         passed=$((passed + 1))
         echo "format: 1 passed, 0 failed"

@@ -22,6 +22,9 @@ COVERED_BY = {
 # The part of runtime/ that may talk to the kernel. All else in it is vocabulary.
 LOOP = {"runtime/loop.hpp", "runtime/loop.cpp"}
 
+# What of sim/ starts a run, and so reaches into sim/kernel/.
+SIM_ENTRIES = {"sim/explore.cpp", "sim/world.cpp"}
+
 # Downwards only. A kind of file on the left, the kinds it may include on the right; 'contents'
 # are the tables of contents in include/, which only users of the library need.
 MAY_INCLUDE = {
@@ -33,12 +36,25 @@ MAY_INCLUDE = {
     "contents of runtime": {"vocabulary", "loop"},
     "contents of sync": {"vocabulary", "sync"},
     "contents of io": {"vocabulary", "loop", "io"},
+    "sim": {"vocabulary", "sync", "io", "sim"},
+    "sim kernel": {"vocabulary", "loop", "uring", "sim", "sim kernel"},
+    "contents of sim": {"sim"},
     "examples": {"contents", "vocabulary", "loop", "sync", "io"},
     "bench": {"contents", "vocabulary", "loop", "sync", "io"},
-    "tests": {"contents", "vocabulary", "loop", "uring", "sync", "io"},
+    "tests": {
+        "contents",
+        "vocabulary",
+        "loop",
+        "uring",
+        "sync",
+        "io",
+        "sim",
+        "sim kernel",
+    },
 }
 
-FLOORS = ("runtime", "sync", "io")
+NOT_INSTALLED = ("uring", "sim kernel")
+FLOORS = ("runtime", "sync", "io", "sim")
 PUBLIC_NEVER = re.compile(r"liburing(\.h|/.*)|sys/.*|iostream|functional")
 KERNEL = re.compile(r"liburing(\.h|/.*)|sys/.*|linux/.*|asm/.*")
 COLUMNS = 96
@@ -82,6 +98,8 @@ def kind_of(path):
     top, _, rest = path.partition("/")
     if path.startswith("runtime/uring/"):
         return "uring"
+    if path.startswith("sim/kernel/") or path in SIM_ENTRIES:
+        return "sim kernel"
     if path in LOOP:
         return "loop"
     if top == "runtime":
@@ -101,7 +119,7 @@ def is_installed(path):
     """Public headers, detail/ with them: what a user's compiler sees."""
     kind = kind_of(path) or ""
     floor = path.split("/")[0] in FLOORS or kind.startswith("contents")
-    return floor and path.endswith(".hpp") and kind != "uring"
+    return floor and path.endswith(".hpp") and kind not in NOT_INSTALLED
 
 
 def is_floor(path):
@@ -147,7 +165,7 @@ def check_own(tree, path, number, name, kind):
         tree.say(path, number, f"<{name}> does not exist")
     elif kind in MAY_INCLUDE and target not in MAY_INCLUDE[kind]:
         tree.say(path, number, f"<{name}> is out of reach: {kind} may not include {target}")
-    elif target == "uring" and is_installed(path):
+    elif target in NOT_INSTALLED and is_installed(path):
         tree.say(path, number, f"<{name}> is not installed, this header is")
     elif "/detail/" in name and kind in ("examples", "bench"):
         tree.say(path, number, f"<{name}> promises nothing: {kind} includes what users may")
@@ -213,8 +231,9 @@ def check_lists(tree):
             path = f"{folder}/{name}"
             if path not in tree.files:
                 tree.say(build, number, f"{name} does not exist")
-            elif kind_of(path) == "uring" and name.endswith(".hpp"):
-                tree.say(build, number, f"{name} would be installed, runtime/uring/ never is")
+            elif kind_of(path) in NOT_INSTALLED and name.endswith(".hpp"):
+                folder_of = path.rpartition("/")[0]
+                tree.say(build, number, f"{name} would be installed, {folder_of}/ never is")
         for path in tree.files:
             if not path.startswith(folder + "/") or not path.endswith((".hpp", ".cpp")):
                 continue

@@ -287,7 +287,8 @@ TEST_CASE("S59: a write cut by a cancellation poisons the stream, with the cause
     // The place is the user's, not one inside the library.
     CHECK(cause.interrupted_at().file_name() == cause.locked_at().file_name());
     CHECK(cause.interrupted_at().line() == cause.locked_at().line());
-    CHECK(cause.to_string().find(" in the write begun at tcp_stream_test.cpp:") != std::string::npos);
+    CHECK_THAT(cause.to_string(),
+               Catch::Contains(" in the write begun at tcp_stream_test.cpp:"));
     const std::string told = "tcp stream '" + pair.stream.peer().to_string() + "' poisoned";
     CHECK(world.run(message_of<poison_error>(write_text(pair.stream, "more"))).find(told) == 0);
     CHECK(world.run(message_of<poison_error>(detail::as_task(pair.stream.write_some("m"))))

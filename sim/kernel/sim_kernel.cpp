@@ -1,5 +1,5 @@
 // The simulated kernel: submissions in, completions out, as hostile as a real one may be.
-#include <toadstone/sim/detail/state.hpp>
+#include <toadstone/sim/kernel/state.hpp>
 
 #include <toadstone/runtime/detail/config.hpp>
 

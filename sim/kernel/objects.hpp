@@ -1,6 +1,6 @@
 // What simulated descriptors refer to: sockets, files, events.
-#ifndef TOADSTONE_SIM_DETAIL_OBJECTS_HPP
-#define TOADSTONE_SIM_DETAIL_OBJECTS_HPP
+#ifndef TOADSTONE_SIM_KERNEL_OBJECTS_HPP
+#define TOADSTONE_SIM_KERNEL_OBJECTS_HPP
 
 #include <chrono>
 #include <cstddef>

@@ -1,5 +1,5 @@
 // The simulated network and disks.
-#include <toadstone/sim/detail/state.hpp>
+#include <toadstone/sim/kernel/state.hpp>
 
 #include <algorithm>
 #include <cerrno>

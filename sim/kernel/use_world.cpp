@@ -1,5 +1,5 @@
 // The slow-path system calls of a simulated world.
-#include <toadstone/sim/detail/state.hpp>
+#include <toadstone/sim/kernel/state.hpp>
 
 #include <toadstone/runtime/uring/system_calls.hpp>
 

@@ -1,9 +1,9 @@
 // The driver of one run: several workers on one thread, a clock, and the checks at the end.
-#ifndef TOADSTONE_SIM_DETAIL_DRIVER_HPP
-#define TOADSTONE_SIM_DETAIL_DRIVER_HPP
+#ifndef TOADSTONE_SIM_KERNEL_DRIVER_HPP
+#define TOADSTONE_SIM_KERNEL_DRIVER_HPP
 
 #include <toadstone/runtime/uring/worker.hpp>
-#include <toadstone/sim/detail/state.hpp>
+#include <toadstone/sim/kernel/state.hpp>
 #include <toadstone/sim/simulate.hpp>
 
 #include <cstdint>

@@ -1,11 +1,11 @@
 // The inside of a simulated world: descriptors, connections, files, and the kernels that serve
 // the workers' rings.
-#ifndef TOADSTONE_SIM_DETAIL_STATE_HPP
-#define TOADSTONE_SIM_DETAIL_STATE_HPP
+#ifndef TOADSTONE_SIM_KERNEL_STATE_HPP
+#define TOADSTONE_SIM_KERNEL_STATE_HPP
 
 #include <toadstone/runtime/uring/system_calls.hpp>
 #include <toadstone/runtime/uring/kernel.hpp>
-#include <toadstone/sim/detail/objects.hpp>
+#include <toadstone/sim/kernel/objects.hpp>
 #include <toadstone/sim/world.hpp>
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Stepping simulated workers: who goes next, when the clock moves, what went wrong.
-#include <toadstone/sim/detail/driver.hpp>
+#include <toadstone/sim/kernel/driver.hpp>
 
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/frame_pool.hpp>
@@ -171,10 +171,11 @@ report driver::run(scenario& what) {
     const auto begun = state_.now();
     {
         toadstone::task<> body = what.start(world_);
-        auto* root = new toadstone::detail::typed_root<void>(*seats_.front()->worker);
+        auto* root =
+            new toadstone::detail::typed_root<void>(*seats_.front()->worker, "scenario");
         join_handle<void> handle(*root);
         root_id_ = 0;
-        root->launch(body.release(root->outcome), "scenario", {}, nullptr);
+        root->launch(body.release(root->outcome), {}, nullptr);
         root_id_ = root->id();
         root->mark_observed();
         drive([&] { return root->ended(); });

@@ -1,0 +1,53 @@
+// What a scenario asks of its world.
+#include <toadstone/sim/world.hpp>
+
+#include <toadstone/sim/kernel/state.hpp>
+
+namespace toadstone::sim {
+
+std::chrono::steady_clock::time_point world::now() const noexcept {
+    return state_.now();
+}
+choices& world::choices() noexcept {
+    return state_.dice();
+}
+void world::note(std::string_view event) noexcept {
+    state_.mix(event);
+}
+void world::partition() noexcept {
+    state_.set_partitioned(true);
+}
+void world::heal() noexcept {
+    state_.set_partitioned(false);
+}
+void world::reset_connections() noexcept {
+    state_.reset_all();
+}
+std::size_t world::open_connections() const noexcept {
+    return state_.open_connections();
+}
+std::size_t world::descriptors() const noexcept {
+    return state_.descriptors();
+}
+void world::crash_disks() {
+    state_.crash_disks();
+}
+void world::fail_next_sync() noexcept {
+    state_.fail_next_sync();
+}
+
+std::optional<std::string> world::file(std::string_view path) const {
+    const detail::inode* node = state_.file(path);
+    if (!node) return std::nullopt;
+    return std::string(reinterpret_cast<const char*>(node->cached.data()), node->cached.size());
+}
+
+void world::put_file(std::string_view path, std::string_view content) {
+    auto& node = state_.make_file(path);
+    const auto* bytes = reinterpret_cast<const std::byte*>(content.data());
+    node.cached.assign(bytes, bytes + content.size());
+    node.durable = node.cached;
+    node.entry_durable = true;
+}
+
+} // namespace toadstone::sim

@@ -1,0 +1,83 @@
+// The simulated world: its network and its disks, as code written for real ones meets them.
+#include <toadstone/io.hpp>
+#include <toadstone/runtime.hpp>
+#include <toadstone/sim.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <chrono>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+using namespace toadstone;
+using namespace std::chrono_literals;
+
+namespace {
+
+void expect(bool claim, const char* what) {
+    if (!claim) throw std::runtime_error(what);
+}
+
+task<std::string> read_all(io::tcp_stream& from) {
+    std::string text;
+    char buffer[100];
+    for (;;) {
+        const std::size_t count = co_await from.read_some(std::span(buffer));
+        if (count == 0) break;
+        text.append(buffer, count);
+    }
+    co_return text;
+}
+
+task<> answers(io::tcp_listener& listener) {
+    auto stream = co_await listener.accept();
+    const std::string text = co_await read_all(stream);
+    co_await stream.write_all(text + text);
+    co_await stream.close();
+}
+
+task<> asks(sim::world&) {
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    auto server = spawn(answers(listener), {.name = "server"});
+    auto stream = co_await io::tcp_stream::connect(listener.local_endpoint());
+    const std::string question(10'000, 'q');
+    co_await stream.write_all(question);
+    stream.shutdown_write();
+    const std::string answer = co_await read_all(stream);
+    expect(answer == question + question, "the answer is not the question, twice");
+    co_await server;
+    co_await stream.close();
+    co_await listener.close();
+}
+
+task<> keeps_a_journal(sim::world& world) {
+    auto file = co_await io::file::open("journal", {.create = true, .append = true});
+    const std::string record(700, 'r');
+    co_await file.append(record);
+    co_await file.sync_data();
+    co_await file.append("lost or not");
+    co_await file.close();
+    world.crash_disks();
+    const auto after = world.file("journal");
+    expect(after.has_value() && after->compare(0, record.size(), record) == 0,
+           "what was synced is lost");
+}
+
+} // namespace
+
+TEST_CASE("world: a question and its answer over a hostile network") {
+    sim::explore_options options;
+    options.world.workers = 2;
+    const auto found = sim::explore(options, asks);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("world: what was synced survives a crash of the disks") {
+    const auto found = sim::explore({}, keeps_a_journal);
+    INFO(found.to_string());
+    CHECK(found);
+}
