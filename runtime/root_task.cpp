@@ -84,10 +84,10 @@ void root_task::finish() noexcept {
     if (token_) token_->leave(*this);
     home().remove_root(*this);
     tell_token(); // a request that came too late for a cancellation point
-    const std::exception_ptr error = unwound() ? nullptr : failure();
+    // The exception is whoever's who joins: nothing here may hold it when he is told.
     if (group_) {
         observed_ = true; // the scope rethrows it
-        group_->root_ended(*this, error);
+        group_->root_ended(*this, unwound() ? nullptr : failure());
     }
     root_waiter* waiter = waiter_.exchange(ended_mark(), std::memory_order_seq_cst);
     while (requesters_.load(std::memory_order_seq_cst) != 0) {

@@ -66,6 +66,7 @@ void task_scope::note_failure(detail::context& who,
 
 void task_scope::root_ended(detail::root_task& child, std::exception_ptr failure) noexcept {
     note_failure(child, failure);
+    failure = nullptr; // whoever is told may be the last to hold it, on another thread
     bool last = false;
     {
         const std::lock_guard hold(lock_);
@@ -78,6 +79,7 @@ void task_scope::root_ended(detail::root_task& child, std::exception_ptr failure
 
 void task_scope::body_ended(detail::context& body, std::exception_ptr failure) noexcept {
     note_failure(body, failure);
+    failure = nullptr;
     if (body.unwound()) cancel(body.reason());
     bool last = false;
     {
