@@ -102,10 +102,10 @@ TEST_CASE("as_outcome: what cancels only the inside ends there, with its reason"
 }
 
 TEST_CASE("as_outcome: a request to the caller tears down the inside, then the caller") {
-    stepped w;
     scope_end inside;
     scope_end end;
     event_log log;
+    stepped w;
     auto handle = w.spawn(outside(inside, end, log));
     w.settle();
     handle.cancel(cancel_reason::timeout);
@@ -117,8 +117,8 @@ TEST_CASE("as_outcome: a request to the caller tears down the inside, then the c
 }
 
 TEST_CASE("as_outcome: an inside that finished all the same is delivered, then the task ends") {
-    stepped w;
     gate at;
+    stepped w;
     at.holds_on_cancel = true;
     int passed = 0;
     event_log log;

@@ -52,8 +52,8 @@ task<> yields_once(event_log& log) {
 } // namespace
 
 TEST_CASE("checkpoint: goes on at once when nothing is requested") {
-    stepped w;
     int passed = 0;
+    stepped w;
     auto handle = w.spawn(passes(100, passed));
     w.step();
     CHECK(passed == 100);
@@ -62,9 +62,9 @@ TEST_CASE("checkpoint: goes on at once when nothing is requested") {
 
 TEST_CASE("checkpoint: with a request pending it never returns; nor does yield_now") {
     const bool yield = GENERATE(false, true);
-    stepped w;
     event_log log;
     gate at;
+    stepped w;
     auto handle = w.spawn(at_gate_then(at, log, yield));
     w.settle();
     at.open(); // the wait is over and its result will be delivered
@@ -75,8 +75,8 @@ TEST_CASE("checkpoint: with a request pending it never returns; nor does yield_n
 }
 
 TEST_CASE("yield_now: every other ready task runs before it goes on") {
-    stepped w;
     event_log log;
+    stepped w;
     auto a = w.spawn(yields(log, "a", 3));
     auto b = w.spawn(yields(log, "b", 3));
     auto c = w.spawn(yields(log, "c", 2));
@@ -85,8 +85,8 @@ TEST_CASE("yield_now: every other ready task runs before it goes on") {
 }
 
 TEST_CASE("yield_now: a request that comes while the others run ends the task") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(yields_once(log));
     w.step();
     CHECK(log == event_log{"before"});

@@ -79,36 +79,36 @@ event_log operator+(event_log first, const event_log& second) {
 } // namespace
 
 TEST_CASE("finally: after a value, and the value is delivered") {
-    stepped w;
     event_log log;
+    stepped w;
     CHECK(w.run(catches(gives(log), cleans_up(log), log)) == "5");
     CHECK(log == event_log{"body"} + whole_cleanup + event_log{"after", "outside"});
 }
 
 TEST_CASE("finally: after a body that never suspended") {
-    stepped w;
     event_log log;
+    stepped w;
     CHECK(w.run(catches(gives_at_once(), cleans_up(log), log)) == "6");
     CHECK(log == whole_cleanup + event_log{"after", "outside"});
 }
 
 TEST_CASE("finally: around an awaitable, without a result") {
-    stepped w;
     event_log log;
+    stepped w;
     w.run(void_body(log));
     CHECK(log == whole_cleanup + event_log{"went on"});
 }
 
 TEST_CASE("finally: after an exception, which is rethrown") {
-    stepped w;
     event_log log;
+    stepped w;
     CHECK(w.run(catches(fails(log), cleans_up(log), log)) == "body failed");
     CHECK(log == event_log{"body!"} + whole_cleanup + event_log{"after", "outside"});
 }
 
 TEST_CASE("finally: after a cancellation, shielded, before any outer frame is torn down") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(catches(gives(log), cleans_up(log), log));
     w.settle();
     handle.cancel(cancel_reason::shutdown);
@@ -120,9 +120,9 @@ TEST_CASE("finally: after a cancellation, shielded, before any outer frame is to
 }
 
 TEST_CASE("finally: a request that is pending already reaches the body, not the cleanup") {
-    stepped w;
     event_log log;
     gate at;
+    stepped w;
     auto handle = w.spawn(gate_then(at, log));
     w.settle();
     at.open();
@@ -133,8 +133,8 @@ TEST_CASE("finally: a request that is pending already reaches the body, not the 
 }
 
 TEST_CASE("finally: a request during the cleanup is not seen there; the result is delivered") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(catches(gives(log), cleans_up(log), log));
     w.settle();
     w.advance(10ms);
@@ -148,8 +148,8 @@ TEST_CASE("finally: a request during the cleanup is not seen there; the result i
 }
 
 TEST_CASE("finally: a body that its own token stopped: cleanup, then up to the boundary") {
-    stepped w;
     event_log log;
+    stepped w;
     cancellation_source source;
     auto handle = w.spawn(under_token(source.token(), log));
     w.settle();
@@ -161,8 +161,8 @@ TEST_CASE("finally: a body that its own token stopped: cleanup, then up to the b
 }
 
 TEST_CASE("finally: a cleanup that fails after a value is what is thrown") {
-    stepped w;
     event_log log;
+    stepped w;
     const stderr_capture err;
     CHECK(w.run(catches(gives(log), cleanup_fails(log), log)) == "mop broke");
     CHECK(err.text().empty());
@@ -170,8 +170,8 @@ TEST_CASE("finally: a cleanup that fails after a value is what is thrown") {
 
 TEST_CASE(
     "finally: a cleanup that fails after an exception is reported, the body's is thrown") {
-    stepped w;
     event_log log;
+    stepped w;
     const stderr_capture err;
     CHECK(w.run(catches(fails(log), cleanup_fails(log), log)) == "body failed");
     CHECK(count_of(err.text(), "mop broke") == 1);
@@ -179,8 +179,8 @@ TEST_CASE(
 }
 
 TEST_CASE("finally: a cleanup that fails after a cancellation is reported, with the task") {
-    stepped w;
     event_log log;
+    stepped w;
     const stderr_capture err;
     auto handle =
         w.spawn(catches(gives(log), cleanup_fails(log), log), {.name = "with cleanup"});
@@ -195,8 +195,8 @@ TEST_CASE("finally: a cleanup that fails after a cancellation is reported, with 
 }
 
 TEST_CASE("finally: force ends a cleanup that does not end by itself") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(catches(gives(log), cleans_up(log), log));
     w.settle();
     w.advance(10ms);
@@ -207,8 +207,8 @@ TEST_CASE("finally: force ends a cleanup that does not end by itself") {
 }
 
 TEST_CASE("finally: a cleanup that begins when the force has been used already ends as well") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(catches(gives(log), cleans_up(log), log));
     w.settle();
     w.worker().stop_roots(cancel_reason::shutdown, true);

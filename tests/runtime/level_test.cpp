@@ -108,9 +108,9 @@ TEST_CASE("level: belongs to its thread") {
 }
 
 TEST_CASE("level: a task that runs during somebody's unwinding sees 0") {
-    stepped w;
     std::vector<unsigned> seen;
     gate at;
+    stepped w;
     auto handle = w.spawn(asks_level(seen, at));
     while_unwinding([&] { w.settle(); });
     at.open();
@@ -125,9 +125,9 @@ TEST_CASE("level: a task that runs during somebody's unwinding sees 0") {
 
 TEST_CASE("S35: an access begun while another exception unwinds is poisoned when its own "
           "exception leaves it later") {
-    stepped w;
     poison<int> data(0);
     gate at;
+    stepped w;
     auto handle = w.spawn(section(data, at, true));
     while_unwinding([&] { w.settle(); });
     REQUIRE(at.waited_for());
@@ -138,9 +138,9 @@ TEST_CASE("S35: an access begun while another exception unwinds is poisoned when
 }
 
 TEST_CASE("S36: an access begun cleanly and ended during somebody's unwinding is clean") {
-    stepped w;
     poison<int> data(0);
     gate at;
+    stepped w;
     auto handle = w.spawn(section(data, at, false));
     w.settle();
     at.open();

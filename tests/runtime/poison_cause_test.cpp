@@ -66,8 +66,8 @@ TEST_CASE("poison_cause: an empty one says that nothing is poisoned") {
 }
 
 TEST_CASE("poison_cause: the exception is known as soon as it has left the coroutine") {
-    stepped w;
     poison<int> data(0, "ledger");
+    stepped w;
     w.run(swallows(leaves, data, std::string("broken on line 3")));
     REQUIRE(data.is_poisoned());
     const poison_cause cause = data.cause();
@@ -93,9 +93,9 @@ TEST_CASE("poison_cause: caught by the user before the runtime saw it, it stays 
 TEST_CASE("poison_cause: a later exception of the same task is not taken for the one that was "
           "caught") {
     const bool looks = GENERATE(false, true);
-    stepped w;
     event_log log;
     poison<int> data(0);
+    stepped w;
     auto handle = w.spawn(catches_and_fails_later(data, looks, log));
     CHECK(w.end_of(handle).has_exception());
     REQUIRE(data.is_poisoned());
@@ -107,8 +107,8 @@ TEST_CASE("poison_cause: a later exception of the same task is not taken for the
 }
 
 TEST_CASE("poison_cause: an exception of a task is not taken for one caught on the thread") {
-    stepped w;
     poison<int> data(0);
+    stepped w;
     try {
         auto access = data.access();
         throw std::runtime_error("caught on the thread");
@@ -122,25 +122,25 @@ TEST_CASE("poison_cause: an exception of a task is not taken for one caught on t
 }
 
 TEST_CASE("poison_cause: what is no std::exception is named by its type") {
-    stepped w;
     poison<int> data(0);
+    stepped w;
     w.run(swallows(leaves_a_number, data));
     CHECK_THAT(data.cause().to_string(), Catch::Contains("failed with int"));
 }
 
 TEST_CASE("poison_cause: the text has one line, whatever the exception says") {
-    stepped w;
     poison<int> data(0);
+    stepped w;
     w.run(swallows(leaves, data, std::string("two\nlines\r\n")));
     CHECK(data.cause().to_string().find_first_of("\r\n") == std::string::npos);
 }
 
 TEST_CASE(
     "S56: a poison_error that ends another access poisons that one, linked to the first") {
-    stepped w;
     poison<int> first(0, "first");
     poison<int> second(0, "second");
     poison<int> third(0, "third");
+    stepped w;
     w.run(swallows(leaves, first, std::string("the root of it")));
     w.run(swallows(uses_both, first, second));
     w.run(swallows(uses_both, second, third));
@@ -153,8 +153,8 @@ TEST_CASE(
 }
 
 TEST_CASE("poison_error: what() tells the whole story, and its address stays good") {
-    stepped w;
     poison<int> data(0, "ledger");
+    stepped w;
     w.run(swallows(leaves, data, std::string("gone wrong")));
     std::string seen;
     try {
@@ -170,8 +170,8 @@ TEST_CASE("poison_error: what() tells the whole story, and its address stays goo
 }
 
 TEST_CASE("poison_cause: may be read by many threads at once") {
-    stepped w;
     poison<int> data(0, "ledger");
+    stepped w;
     w.run(swallows(leaves, data, std::string("gone wrong")));
     const poison_error error(data.cause());
     std::vector<std::string> texts(4);

@@ -85,8 +85,8 @@ void repairs_and_fails(poison<int>& data) {
 
 TEST_CASE("S75: an access that a cancellation interrupts poisons; the next one reports it, "
           "with reason, task, and both places") {
-    stepped w;
     poison<int> data(0, "ledger");
+    stepped w;
     lines at;
     auto handle = w.spawn(waits_inside(data, at), {.name = "accountant"});
     w.settle();
@@ -157,8 +157,8 @@ TEST_CASE("poison: an exception that is caught inside the access does not poison
 
 TEST_CASE("poison: a cancellation behind the access, or after release(), does not poison") {
     const bool released = GENERATE(false, true);
-    stepped w;
     poison<int> data(0);
+    stepped w;
     auto handle = w.spawn(released ? waits_released(data) : waits_behind(data));
     w.settle();
     handle.cancel();
@@ -170,8 +170,8 @@ TEST_CASE("poison: a cancellation behind the access, or after release(), does no
 TEST_CASE(
     "poison: mark_consistent() makes leaving early harmless, mark_inconsistent() undoes") {
     const bool again = GENERATE(false, true);
-    stepped w;
     poison<int> data(0);
+    stepped w;
     auto handle = w.spawn(waits_marked(data, again));
     w.settle();
     handle.cancel();
@@ -182,11 +182,11 @@ TEST_CASE(
 
 TEST_CASE("S28: of nested accesses those that are open are poisoned") {
     const bool in_both = GENERATE(false, true);
-    stepped w;
     poison<int> outer(0);
     poison<int> inner(0);
     gate first;
     gate second;
+    stepped w;
     auto handle = w.spawn(nested(outer, inner, first, second));
     w.settle();
     if (!in_both) first.open();
@@ -199,9 +199,9 @@ TEST_CASE("S28: of nested accesses those that are open are poisoned") {
 
 TEST_CASE("S30: an access moved into a child obeys the child's end, and nothing later") {
     const bool child_ends = GENERATE(false, true);
-    stepped w;
     poison<int> data(0);
     gate at;
+    stepped w;
     auto handle = w.spawn(gives_away(data, at));
     w.settle();
     if (child_ends) at.open();
@@ -214,8 +214,8 @@ TEST_CASE("S30: an access moved into a child obeys the child's end, and nothing 
 
 TEST_CASE("S21: an operation that fails while a request is pending: the exception counts, "
           "and the cause says that a cancellation was pending") {
-    stepped w;
     poison<int> data(0);
+    stepped w;
     auto handle = w.spawn(fails_to_read(data, -1));
     w.step(); // EBADF is there, the task has not run
     handle.cancel();

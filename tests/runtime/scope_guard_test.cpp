@@ -47,9 +47,9 @@ TEST_CASE("scope guards: in ordinary code they tell a return from an exception")
 
 TEST_CASE("S24: in a coroutine a cancellation counts as failure, not as success") {
     const int how = GENERATE(0, 1, 2);
-    stepped w;
     event_log log;
     gate at;
+    stepped w;
     auto handle = w.spawn(suspended_with_guards(log, at, how == 1));
     w.settle();
     if (how == 2) {

@@ -101,8 +101,8 @@ task<> sections(poison<int>& data, gate& at, bool inside) {
 } // namespace
 
 TEST_CASE("S22: a shielded task runs to its end, and the request takes effect right after") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(shielded(log));
     w.settle();
     handle.cancel();
@@ -115,9 +115,9 @@ TEST_CASE("S22: a shielded task runs to its end, and the request takes effect ri
 }
 
 TEST_CASE("S22: a section that awaits under a shield is not poisoned by a request") {
-    stepped w;
     event_log log;
     poison<int> data(0);
+    stepped w;
     auto handle = w.spawn(shielded_section(data, log));
     w.settle();
     handle.cancel();
@@ -131,9 +131,9 @@ TEST_CASE("S22: a section that awaits under a shield is not poisoned by a reques
 TEST_CASE("S20: a result that came although a request was pending is delivered; the next "
           "cancellation point ends the task, and poisons only what is still open") {
     const bool inside = GENERATE(false, true);
-    stepped w;
     poison<int> data(0);
     gate at;
+    stepped w;
     at.holds_on_cancel = true;
     auto handle = w.spawn(sections(data, at, inside));
     w.settle();
@@ -148,9 +148,9 @@ TEST_CASE("S20: a result that came although a request was pending is delivered; 
 }
 
 TEST_CASE("shield: a request that is pending already is not seen inside") {
-    stepped w;
     event_log log;
     gate at;
+    stepped w;
     auto handle = w.spawn(gate_then_shield(at, log));
     w.settle();
     at.open();
@@ -163,8 +163,8 @@ TEST_CASE("shield: a request that is pending already is not seen inside") {
 }
 
 TEST_CASE("shield: a task that returns before its next cancellation point returns its value") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(no_point_after(log));
     w.settle();
     handle.cancel();
@@ -185,9 +185,9 @@ TEST_CASE("shield: an exception passes through it, request or not") {
 }
 
 TEST_CASE("shield: timeouts inside it still work") {
-    stepped w;
     event_log log;
     scope_end end;
+    stepped w;
     auto handle = w.spawn(shields(shielded_timeout(end, log), log));
     w.settle();
     handle.cancel();
@@ -198,9 +198,9 @@ TEST_CASE("shield: timeouts inside it still work") {
 }
 
 TEST_CASE("shield: an inside that is stopped by its own token stops the outside too") {
-    stepped w;
     event_log log;
     scope_end end;
+    stepped w;
     cancellation_source source;
     auto handle = w.spawn(shields(under_token(source.token(), end), log));
     w.settle();
@@ -212,9 +212,9 @@ TEST_CASE("shield: an inside that is stopped by its own token stops the outside 
 }
 
 TEST_CASE("shield: force, and only force, reaches through it") {
-    stepped w;
     event_log log;
     scope_end end;
+    stepped w;
     auto handle = w.spawn(shields(sleeps(end), log));
     w.settle();
     w.worker().stop_roots(cancel_reason::shutdown, false);
@@ -230,10 +230,10 @@ TEST_CASE("shield: force, and only force, reaches through it") {
 
 TEST_CASE("shield: begun when the force has been used already, it is reached all the same") {
     const bool before_the_start = GENERATE(false, true);
-    stepped w;
     event_log log;
     scope_end end;
     gate at;
+    stepped w;
     at.holds_on_cancel = true;
     auto handle = w.spawn(before_the_start ? shields(sleeps(end), log)
                                            : gate_then(at, shields(sleeps(end), log)));

@@ -42,8 +42,8 @@ task<> other_work(event_log& log) {
 } // namespace
 
 TEST_CASE("sleep: wakes at its time, not a microsecond before") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(sleeps(10ms, log, "slept"));
     w.settle();
     w.advance(10ms - 1us);
@@ -54,8 +54,8 @@ TEST_CASE("sleep: wakes at its time, not a microsecond before") {
 }
 
 TEST_CASE("sleep: a part of a microsecond is rounded up, never down") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(sleeps(std::chrono::duration<double, std::micro>(2.5), log, "slept"));
     w.settle();
     w.advance(2us);
@@ -67,8 +67,8 @@ TEST_CASE("sleep: a part of a microsecond is rounded up, never down") {
 }
 
 TEST_CASE("sleep: tasks wake in the order of their deadlines") {
-    stepped w;
     event_log log;
+    stepped w;
     auto c = w.spawn(sleeps(30s, log, "c"));
     auto a = w.spawn(sleeps(10us, log, "a"));
     auto d = w.spawn(sleeps(40h, log, "d"));
@@ -80,8 +80,8 @@ TEST_CASE("sleep: tasks wake in the order of their deadlines") {
 
 TEST_CASE("sleep: of no time, or into the past, lets others run once and goes on") {
     const int kind = GENERATE(0, 1, 2);
-    stepped w;
     event_log log;
+    stepped w;
     const auto now = w.worker().now();
     auto handle = kind == 0   ? w.spawn(sleeps(0ms, log, "slept"))
                   : kind == 1 ? w.spawn(sleeps(-5h, log, "slept"))
@@ -96,8 +96,8 @@ TEST_CASE("sleep: of no time, or into the past, lets others run once and goes on
 
 TEST_CASE("sleep: lengths beyond any clock do not overflow and do not end") {
     const int kind = GENERATE(0, 1, 2, 3);
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = kind == 0   ? w.spawn(sleeps(std::chrono::hours::max(), log, "slept"))
                   : kind == 1 ? w.spawn(sleeps(std::chrono::nanoseconds::max(), log, "slept"))
                   : kind == 2
@@ -114,8 +114,8 @@ TEST_CASE("sleep: lengths beyond any clock do not overflow and do not end") {
 }
 
 TEST_CASE("sleep: cancelled, it ends at once and its timer is gone") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(sleeps(1h, log, "slept"));
     auto other = w.spawn(sleeps(2h, log, "other"));
     w.settle();
@@ -128,8 +128,8 @@ TEST_CASE("sleep: cancelled, it ends at once and its timer is gone") {
 }
 
 TEST_CASE("sleep: cancelled when the time is up but before it ran, it ends all the same") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(sleeps(10ms, log, "slept"));
     w.settle();
     handle.cancel(); // carried out in the next turn, before the timers
@@ -140,9 +140,9 @@ TEST_CASE("sleep: cancelled when the time is up but before it ran, it ends all t
 }
 
 TEST_CASE("sleep: a request that is pending already leaves no timer behind") {
-    stepped w;
     event_log log;
     gate at;
+    stepped w;
     auto handle = w.spawn(gate_then_sleep(at, log));
     w.settle();
     at.open();

@@ -110,15 +110,15 @@ task<unsigned> home_index() {
 } // namespace
 
 TEST_CASE("spawn: the task runs later, never inside the call; handles take any awaitable") {
-    stepped w;
     event_log log;
+    stepped w;
     CHECK(w.run(spawns_inside(log)) == 5);
     CHECK(log == event_log{"parent goes on", "child"});
 }
 
 TEST_CASE("join: gives the value, rethrows the exception, throws task_cancelled") {
-    stepped w;
     scope_end end;
+    stepped w;
     auto value = w.spawn(gives(7));
     CHECK(w.run(joins(value, end)) == "7");
     auto failure = w.spawn(fails("broken"));
@@ -133,8 +133,8 @@ TEST_CASE("join: gives the value, rethrows the exception, throws task_cancelled"
 }
 
 TEST_CASE("join: a task that has ended long ago is joined at once") {
-    stepped w;
     scope_end end;
+    stepped w;
     auto value = w.spawn(gives(7));
     w.settle();
     CHECK(value.done());
@@ -145,8 +145,8 @@ TEST_CASE("join: a task that has ended long ago is joined at once") {
 }
 
 TEST_CASE("join: outcome() gives the end as a value and does not throw") {
-    stepped w;
     scope_end end;
+    stepped w;
     auto value = w.spawn(gives(7));
     CHECK(w.end_of(value).value() == 7);
     auto failure = w.spawn(fails("broken"));
@@ -158,8 +158,8 @@ TEST_CASE("join: outcome() gives the end as a value and does not throw") {
 }
 
 TEST_CASE("join: across workers, the joiner resumes on its own") {
-    stepped w(2);
     scope_end end;
+    stepped w(2);
     auto there = w.spawn(home_index(), {.where = placement::worker(1)});
     CHECK(w.end_of(there).value() == 1);
     auto value = w.spawn(gives(7), {.where = placement::worker(1)});
@@ -170,9 +170,9 @@ TEST_CASE("join: across workers, the joiner resumes on its own") {
 
 TEST_CASE("join: cancelling the joiner ends the join, not the other task") {
     const unsigned place = GENERATE(0U, 1U);
-    stepped w(2);
     scope_end other_end;
     scope_end end;
+    stepped w(2);
     auto other = w.spawn(waits(other_end), {.where = placement::worker(place)});
     auto joiner = w.spawn(joins(other, end));
     w.settle();
@@ -189,9 +189,9 @@ TEST_CASE("join: cancelling the joiner ends the join, not the other task") {
 }
 
 TEST_CASE("join: cancelled when the other has just ended, it delivers the result") {
-    stepped w;
     gate at;
     scope_end end;
+    stepped w;
     const auto body = [](gate& way) -> task<int> {
         co_await way.pass();
         co_return 5;
@@ -226,8 +226,8 @@ TEST_CASE("join_handle: an empty one is invalid, moving leaves one behind") {
 }
 
 TEST_CASE("join_handle: dropped, the task runs on by itself") {
-    stepped w;
     event_log log;
+    stepped w;
     {
         auto dropped = w.spawn(notes(log, "ran"));
     }
@@ -267,8 +267,8 @@ TEST_CASE("join_handle: an exception that was fetched, or a cancellation, prints
 }
 
 TEST_CASE("S71: cancel() twice, or after the end, changes nothing; the first reason counts") {
-    stepped w;
     scope_end end;
+    stepped w;
     auto handle = w.spawn(waits(end));
     w.settle();
     handle.cancel(cancel_reason::timeout);
@@ -287,9 +287,9 @@ TEST_CASE("S71: cancel() twice, or after the end, changes nothing; the first rea
 }
 
 TEST_CASE("S71: a task that cancels itself goes on to its next cancellation point") {
-    stepped w;
     event_log log;
     std::optional<join_handle<void>> self;
+    stepped w;
     self.emplace(w.spawn(cancels_itself(self, log)));
     w.settle();
     CHECK(log == event_log{"after the request", "local!"});
@@ -298,8 +298,8 @@ TEST_CASE("S71: a task that cancels itself goes on to its next cancellation poin
 
 TEST_CASE("cancel: before the first turn, the task runs up to its first cancellation point") {
     const bool far = GENERATE(false, true);
-    stepped w(2);
     event_log log;
+    stepped w(2);
     const spawn_options there{.where = placement::worker(far ? 1 : 0)};
     auto point = w.spawn(first_point(log), there);
     point.cancel();
@@ -312,8 +312,8 @@ TEST_CASE("cancel: before the first turn, the task runs up to its first cancella
 
 TEST_CASE("S69: cancel() with a lock held, by a task or a thread, only flags and posts") {
     const int from = GENERATE(0, 1, 2);
-    stepped w(2);
     scope_end end;
+    stepped w(2);
     sync::mutex<int> mutex(0);
     auto handle = w.spawn(waits(end), {.where = placement::worker(0)});
     w.settle();
@@ -336,9 +336,9 @@ TEST_CASE("S69: cancel() with a lock held, by a task or a thread, only flags and
 }
 
 TEST_CASE("spawn: a child that is no scope's does not inherit its parent's request") {
-    stepped w;
     scope_end own;
     scope_end child;
+    stepped w;
     auto handle = w.spawn(spawns_and_waits(own, child));
     w.settle();
     handle.cancel();
@@ -348,8 +348,8 @@ TEST_CASE("spawn: a child that is no scope's does not inherit its parent's reque
 }
 
 TEST_CASE("spawn: a token in the options is a request to the task, early, late or too late") {
-    stepped w;
     scope_end end[2];
+    stepped w;
     cancellation_source source;
     auto early = w.spawn(waits(end[0]), {.token = source.token()});
     auto over = w.spawn(gives(7), {.token = source.token()});
@@ -436,9 +436,9 @@ TEST_CASE(
 
 TEST_CASE("join_handle: dropped by its owner while a task waits on it, the join goes on") {
     const unsigned place = GENERATE(0U, 1U);
-    stepped w(2);
     gate at;
     scope_end end;
+    stepped w(2);
     const auto body = [](gate& way) -> task<int> {
         co_await way.pass();
         co_return 5;

@@ -221,8 +221,8 @@ task<> runs_nested(scope_end& inner, scope_end& child, event_log& log) {
 } // namespace
 
 TEST_CASE("task_scope: ends when every child has, whether its handle was kept or dropped") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(runs_three(log));
     w.settle();
     CHECK(log == event_log{"body 3"});
@@ -239,19 +239,19 @@ TEST_CASE("task_scope: children can be joined in the body, whose value is the sc
 }
 
 TEST_CASE("task_scope: a child may spawn children, the scope waits for them too") {
-    stepped w;
     event_log log;
+    stepped w;
     w.run(runs_growing(log));
     CHECK(log == event_log{"parent", "grandchild 1", "grandchild 2", "scope ended"});
 }
 
 TEST_CASE("S27: the first child that fails cancels siblings and body; its exception is "
           "rethrown, a second one is reported") {
-    stepped w;
     event_log log;
     scope_end sibling;
     scope_end body;
     gate other;
+    stepped w;
     failing state{log, sibling, body, other};
     const stderr_capture err;
     auto handle = w.spawn(runs_failing(failing_child, state));
@@ -268,11 +268,11 @@ TEST_CASE("S27: the first child that fails cancels siblings and body; its except
 }
 
 TEST_CASE("task_scope: a body that fails cancels the children, and its exception is rethrown") {
-    stepped w;
     event_log log;
     scope_end sibling;
     scope_end body;
     gate other;
+    stepped w;
     failing state{log, sibling, body, other};
     const stderr_capture err;
     CHECK(w.run(runs_failing(failing_body, state)) == "body failed");
@@ -282,11 +282,11 @@ TEST_CASE("task_scope: a body that fails cancels the children, and its exception
 
 TEST_CASE(
     "task_scope: a failure that the body caught by joining fails the scope all the same") {
-    stepped w;
     event_log log;
     scope_end sibling;
     scope_end body;
     gate other;
+    stepped w;
     failing state{log, sibling, body, other};
     const stderr_capture err;
     CHECK(w.run(runs_failing(catches_joined_child, state)) == "joined child failed");
@@ -295,9 +295,9 @@ TEST_CASE(
 }
 
 TEST_CASE("task_scope: children run on other workers, and the scope still ends on its own") {
-    stepped w(3);
     std::vector<unsigned> seen;
     bool ended = false;
+    stepped w(3);
     auto handle = w.spawn(runs_spread(seen, ended));
     w.settle();
     std::sort(seen.begin(), seen.end());
@@ -307,8 +307,8 @@ TEST_CASE("task_scope: children run on other workers, and the scope still ends o
 }
 
 TEST_CASE("task_scope: a request to the caller reaches body and children, here and elsewhere") {
-    stepped w(2);
     cancelling state;
+    stepped w(2);
     state.child_place = placement::worker(1);
     auto handle = w.spawn(runs_bounded(cancelled_body, state));
     w.settle();
@@ -324,8 +324,8 @@ TEST_CASE(
     "task_scope: cancel() by a child, on this worker or another, stops body and siblings; "
     "without the value that it owes, the scope throws task_cancelled") {
     const unsigned place = GENERATE(0U, 1U);
-    stepped w(2);
     cancelling state;
+    stepped w(2);
     state.from_child = true;
     state.why = cancel_reason::lost_race;
     state.child_place = placement::worker(place);
@@ -340,8 +340,8 @@ TEST_CASE(
 
 TEST_CASE("task_scope: cancel() tears down the inside, the outside goes on and what it guards "
           "stays clean") {
-    stepped w;
     cancelling state;
+    stepped w;
     state.from_child = true;
     poison<int> outside(1);
     w.run(goes_on_after_cancel(outside, state));
@@ -358,8 +358,8 @@ TEST_CASE("task_scope: a function is a body, too") {
 
 TEST_CASE("task_scope: cancel() after the body has returned stops the children, the body's "
           "value is delivered") {
-    stepped w;
     cancelling state;
+    stepped w;
     state.from_child = true;
     state.end_body = true;
     auto handle = w.spawn(runs_bounded(cancelled_body, state));
@@ -373,8 +373,8 @@ TEST_CASE("task_scope: cancel() after the body has returned stops the children, 
 }
 
 TEST_CASE("task_scope: a child spawned while the scope is being cancelled is cancelled too") {
-    stepped w;
     cancelling state;
+    stepped w;
     auto handle = w.spawn(runs_bounded(spawning_while_cancelled, state));
     w.settle();
     handle.cancel(cancel_reason::shutdown);
@@ -389,10 +389,10 @@ TEST_CASE("task_scope: a child spawned while the scope is being cancelled is can
 }
 
 TEST_CASE("task_scope: a request goes through nested scopes, innermost down first") {
-    stepped w;
     scope_end inner;
     scope_end child;
     event_log log;
+    stepped w;
     const auto frames = detail::live_frames();
     {
         auto handle = w.spawn(runs_nested(inner, child, log));

@@ -175,8 +175,8 @@ task<> cleans_up_by_raii(event_log& log, poison<int>& data) {
 } // namespace
 
 TEST_CASE("task: the body does not run before it is awaited or spawned") {
-    stepped w;
     bool ran = false;
+    stepped w;
     task<> body = set(ran);
     CHECK_FALSE(ran);
     w.settle();
@@ -189,16 +189,16 @@ TEST_CASE("task: the body does not run before it is awaited or spawned") {
 }
 
 TEST_CASE("task: values, move-only values and references are handed to whoever awaits") {
-    stepped w;
     int target = 0;
+    stepped w;
     CHECK(w.run(sum_of_results(target)) == 42);
     CHECK(target == 7);
 }
 
 TEST_CASE("task: a moved task runs once, from where it was moved to") {
-    stepped w;
     bool first = false;
     bool second = false;
+    stepped w;
     task<> body = set(first);
     task<> other = set(second);
     other = std::move(body);
@@ -209,15 +209,15 @@ TEST_CASE("task: a moved task runs once, from where it was moved to") {
 }
 
 TEST_CASE("task: an exception arrives after everything of the frame that threw is gone") {
-    stepped w;
     event_log log;
+    stepped w;
     CHECK(w.run(caught_message(log)) == "number 1");
     CHECK(log == event_log{"parameter!", "caught", "outside"});
 }
 
 TEST_CASE("task: an exception that ends a frame poisons what the frame had as a parameter") {
-    stepped w;
     poison<int> data(0);
+    stepped w;
     auto handle = w.spawn(with_access_in_parameter(data, true));
     w.settle();
     REQUIRE(data.is_poisoned());
@@ -228,16 +228,16 @@ TEST_CASE("task: an exception that ends a frame poisons what the frame had as a 
 }
 
 TEST_CASE("task: a frame that returns releases its parameters clean") {
-    stepped w;
     poison<int> data(0);
+    stepped w;
     w.run(with_access_in_parameter(data, false));
     CHECK_FALSE(data.is_poisoned());
     CHECK(*data.access() == 2);
 }
 
 TEST_CASE("task: a cancelled chain is torn down innermost first, everything once") {
-    stepped w;
     event_log log;
+    stepped w;
     const auto frames = detail::live_frames();
     {
         auto handle = w.spawn(outer(log));
@@ -255,10 +255,10 @@ TEST_CASE("task: a cancelled chain is torn down innermost first, everything once
 TEST_CASE("task: temporaries of the awaiting expression are destroyed once, in any round") {
     const bool both = GENERATE(false, true);
     const int opened = GENERATE(0, 1, 2);
-    stepped w;
     event_log log;
     gate first;
     gate second;
+    stepped w;
     auto handle = w.spawn(temporaries(log, first, second, both));
     w.settle();
     if (opened > 0) first.open();
@@ -285,8 +285,8 @@ TEST_CASE("task: temporaries of the awaiting expression are destroyed once, in a
 }
 
 TEST_CASE("S23: a catch-all around the co_await does not see a cancellation") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(swallows_everything(log));
     w.settle();
     handle.cancel();
@@ -296,8 +296,8 @@ TEST_CASE("S23: a catch-all around the co_await does not see a cancellation") {
 }
 
 TEST_CASE("S25: a cancellation passes through noexcept coroutines") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(around_noexcept(log));
     w.settle();
     handle.cancel();
@@ -307,9 +307,9 @@ TEST_CASE("S25: a cancellation passes through noexcept coroutines") {
 }
 
 TEST_CASE("task: during a teardown, destructors can ask why and at which co_await it began") {
-    stepped w;
     scope_end end;
     scope_end below;
+    stepped w;
     unsigned line = 0;
     auto handle = w.spawn(stopped_below(end, below, line));
     w.settle();
@@ -325,9 +325,9 @@ TEST_CASE("task: during a teardown, destructors can ask why and at which co_awai
 }
 
 TEST_CASE("task: in normal control flow the level is 0 for destructors, suspended or not") {
-    stepped w;
     event_log log;
     gate at;
+    stepped w;
     auto handle = w.spawn(uses_level_in_normal_flow(log, at));
     w.settle();
     at.open();
@@ -337,9 +337,9 @@ TEST_CASE("task: in normal control flow the level is 0 for destructors, suspende
 }
 
 TEST_CASE("task: what a destructor does in a teardown, cleanly, is clean") {
-    stepped w;
     event_log log;
     poison<int> data(0);
+    stepped w;
     auto handle = w.spawn(cleans_up_by_raii(log, data));
     w.settle();
     handle.cancel();

@@ -171,8 +171,8 @@ TEST_CASE("this_task: inside a shield the token is not cancelled, outside it is"
 }
 
 TEST_CASE("this_task: a token first asked for after the request is cancelled already") {
-    stepped w;
     gate at;
+    stepped w;
     cancellation_token token;
     auto handle = w.spawn(asks_late(at, token));
     w.settle();

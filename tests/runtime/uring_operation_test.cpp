@@ -280,10 +280,10 @@ TEST_CASE("operation: cancelled while it waits for its turn, it leaves at once; 
 }
 
 TEST_CASE("operation: more in one turn than the submission queue has room for") {
-    stepped w;
     std::deque<test_pipe> pipes(200);
     std::deque<char> letters(200, 0);
     std::vector<join_handle<int>> handles;
+    stepped w;
     for (std::size_t i = 0; i < pipes.size(); ++i) {
         handles.push_back(w.spawn(reads(pipes[i].reader(), &letters[i], 1)));
     }

@@ -128,30 +128,30 @@ task<int> passes(gate& at) {
 } // namespace
 
 TEST_CASE("when_all: gives the results in the order given, of any kinds, void as monostate") {
-    stepped w;
     event_log log;
+    stepped w;
     CHECK(w.run(tuple_of_kinds(log)) == "7seven");
     CHECK(log == event_log{"void began", "void ended"});
 }
 
 TEST_CASE("when_all: of a vector gives a vector, in the order given") {
-    stepped w;
     std::vector<task<int>> bodies;
+    stepped w;
     for (int i = 0; i < 5; ++i) bodies.push_back(gives(i, std::chrono::milliseconds(5 - i)));
     CHECK(w.run(vector_of(std::move(bodies))) == std::vector{0, 1, 2, 3, 4});
 }
 
 TEST_CASE("when_all: they run at the same time, and all begin before the first goes on") {
-    stepped w;
     event_log log;
+    stepped w;
     w.run(vector_of_void(log, 3));
     CHECK(log ==
           event_log{"0 began", "1 began", "2 began", "0 ended", "1 ended", "2 ended", "all"});
 }
 
 TEST_CASE("when_all: of nothing is done") {
-    stepped w;
     event_log log;
+    stepped w;
     w.run(vector_of_void(log, 0));
     CHECK(log == event_log{"all"});
     CHECK(w.run(vector_of({})).empty());
@@ -165,10 +165,10 @@ TEST_CASE("when_all: takes plain awaitables and joins") {
 
 TEST_CASE("S27: the first exception cancels the siblings, poisons what they hold, and is "
           "rethrown when they are gone") {
-    stepped w;
     event_log log;
     poison<int> data(0);
     scope_end end;
+    stepped w;
     auto handle = w.spawn(caught(fails(10ms, "first failure"), holds(data, end), log));
     w.settle();
     CHECK(end.times == 0);
@@ -181,11 +181,11 @@ TEST_CASE("S27: the first exception cancels the siblings, poisons what they hold
 }
 
 TEST_CASE("when_all: a failure in a vector cancels those before and behind it") {
-    stepped w;
     poison<int> before(0);
     poison<int> behind(0);
     scope_end ends[2];
     std::vector<task<int>> bodies;
+    stepped w;
     bodies.push_back(holds(before, ends[0]));
     bodies.push_back(fails(10ms, "middle"));
     bodies.push_back(holds(behind, ends[1]));
@@ -195,10 +195,10 @@ TEST_CASE("when_all: a failure in a vector cancels those before and behind it") 
 }
 
 TEST_CASE("S27: a second exception is not lost in silence: stderr names it") {
-    stepped w;
     event_log log;
     scope_end end;
     gate at;
+    stepped w;
     const stderr_capture err;
     auto handle =
         w.spawn(caught(fails(10ms, "first failure"), fails_when_cancelled(end, at), log),
@@ -214,8 +214,8 @@ TEST_CASE("S27: a second exception is not lost in silence: stderr names it") {
 }
 
 TEST_CASE("when_all: waits for the cleanup of a sibling before it throws") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(caught(fails(10ms, "failed"), cleans_up(log), log));
     w.settle();
     w.advance(10ms);
@@ -226,8 +226,8 @@ TEST_CASE("when_all: waits for the cleanup of a sibling before it throws") {
 }
 
 TEST_CASE("when_all: a request to the caller reaches all, then the caller is torn down") {
-    stepped w;
     event_log log;
+    stepped w;
     poison<int> data[2] = {poison<int>(0), poison<int>(0)};
     scope_end ends[2];
     auto handle = w.spawn(outside(holds(data[0], ends[0]), holds(data[1], ends[1]), log));
@@ -244,11 +244,11 @@ TEST_CASE("when_all: a request to the caller reaches all, then the caller is tor
 }
 
 TEST_CASE("when_all: a request that is pending already acts at the children's first points") {
-    stepped w;
     event_log log;
     gate at;
     scope_end end;
     poison<int> data(0);
+    stepped w;
     auto handle = w.spawn(gate_then_all(at, end, data, log));
     w.settle();
     at.open();
@@ -260,10 +260,10 @@ TEST_CASE("when_all: a request that is pending already acts at the children's fi
 }
 
 TEST_CASE("when_all: of children that all finished although cancelled, the results arrive") {
-    stepped w;
     event_log log;
     gate a;
     gate b;
+    stepped w;
     a.holds_on_cancel = b.holds_on_cancel = true;
     auto handle = w.spawn(caught(passes(a), passes(b), log));
     w.settle();
@@ -279,8 +279,8 @@ TEST_CASE("when_all: of children that all finished although cancelled, the resul
 }
 
 TEST_CASE("when_all: a child that its own token stopped stops the others and the caller") {
-    stepped w;
     event_log log;
+    stepped w;
     cancellation_source source;
     poison<int> data(0);
     scope_end end;

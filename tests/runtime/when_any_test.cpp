@@ -149,8 +149,8 @@ task<> holder(lock& mutex, gate& release, event_log& log) {
 } // namespace
 
 TEST_CASE("when_any: gives the index and the value of whoever ends first") {
-    stepped w;
     event_log log;
+    stepped w;
     CHECK(w.run(race(gives(7, 5ms), gives(8, 1ms), log)) == "1:8");
     CHECK(w.run(race(gives(7, 1ms), gives(8, 5ms), log)) == "0:7");
     CHECK(w.worker().next_timer() == clock_point::max());
@@ -165,8 +165,8 @@ TEST_CASE("when_any: of different kinds gives a variant with an alternative for 
 }
 
 TEST_CASE("when_any: of a vector; of an empty one it refuses to wait for ever") {
-    stepped w;
     std::vector<task<int>> bodies;
+    stepped w;
     for (int i = 0; i < 5; ++i) {
         bodies.push_back(gives(i * 10, std::chrono::milliseconds(i == 3 ? 1 : 5)));
     }
@@ -176,8 +176,8 @@ TEST_CASE("when_any: of a vector; of an empty one it refuses to wait for ever") 
 }
 
 TEST_CASE("when_any: the losers are cancelled and joined before it returns") {
-    stepped w;
     event_log log;
+    stepped w;
     auto handle = w.spawn(race(cleans_up(log), gives(5, 1ms), log));
     w.settle();
     w.advance(1ms);
@@ -188,10 +188,10 @@ TEST_CASE("when_any: the losers are cancelled and joined before it returns") {
 }
 
 TEST_CASE("when_any: what a loser holds is poisoned with lost_race before the caller goes on") {
-    stepped w;
     event_log log;
     poison<int> data(0);
     scope_end end;
+    stepped w;
     CHECK(w.run(race(holds(data, end), gives(5, 1ms), log)) == "1:5");
     CHECK(end.reason == cancel_reason::lost_race);
     REQUIRE(data.is_poisoned());
@@ -199,19 +199,19 @@ TEST_CASE("when_any: what a loser holds is poisoned with lost_race before the ca
 }
 
 TEST_CASE("when_any: an exception wins like a value") {
-    stepped w;
     event_log log;
     poison<int> data(0);
     scope_end end;
+    stepped w;
     CHECK(w.run(race(fails(1ms, "failed first"), holds(data, end), log)) == "failed first");
     CHECK(end.reason == cancel_reason::lost_race);
 }
 
 TEST_CASE("when_any: a loser that finishes all the same has its result destroyed, once") {
-    stepped w;
     event_log log;
     gate winner;
     gate loser;
+    stepped w;
     auto handle = w.spawn(race_of_boxes(winner, loser, log));
     w.settle();
     winner.open();
@@ -226,9 +226,9 @@ TEST_CASE("when_any: a loser that finishes all the same has its result destroyed
 }
 
 TEST_CASE("when_any: a loser that fails is reported, not lost in silence") {
-    stepped w;
     event_log log;
     gate loser;
+    stepped w;
     const stderr_capture err;
     auto handle =
         w.spawn(race(gives(5, 1ms), fails_anyway(loser), log), {.name = "with a loser"});
@@ -241,15 +241,15 @@ TEST_CASE("when_any: a loser that fails is reported, not lost in silence") {
 }
 
 TEST_CASE("when_any: of two that end in the same turn one wins, the other is discarded") {
-    stepped w;
     event_log log;
+    stepped w;
     const auto text = w.run(race(gives(7, 1ms), gives(8, 1ms), log));
     CHECK((text == "0:7" || text == "1:8"));
 }
 
 TEST_CASE("when_any: a branch that its own token stopped wins nothing; the others go on") {
-    stepped w;
     event_log log;
+    stepped w;
     cancellation_source source;
     auto handle = w.spawn(race(stops_itself(source.token()), gives(5, 10ms), log));
     w.settle();
@@ -261,8 +261,8 @@ TEST_CASE("when_any: a branch that its own token stopped wins nothing; the other
 }
 
 TEST_CASE("when_any: when all branches stopped themselves, the caller stops too") {
-    stepped w;
     event_log log;
+    stepped w;
     cancellation_source first;
     cancellation_source second;
     auto handle =
@@ -279,8 +279,8 @@ TEST_CASE("when_any: when all branches stopped themselves, the caller stops too"
 }
 
 TEST_CASE("when_any: a request to the caller reaches all branches, then the caller") {
-    stepped w;
     event_log log;
+    stepped w;
     poison<int> data[2] = {poison<int>(0), poison<int>(0)};
     scope_end ends[2];
     auto handle = w.spawn(race(holds(data[0], ends[0]), holds(data[1], ends[1]), log));

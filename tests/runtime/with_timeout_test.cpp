@@ -134,9 +134,9 @@ task<int> plain_awaitables(join_handle<int>& other) {
 } // namespace
 
 TEST_CASE("with_timeout: in time, it gives the value or the exception, and its timer goes") {
-    stepped w;
     scope_end inside;
     scope_end outside;
+    stepped w;
     CHECK(w.run(described(1s, sleeps(10ms, inside), outside)) == "5");
     CHECK(w.run(described(1s, fails(), outside)) == "broken");
     CHECK(w.run(described(1s, never_suspends(), outside)) == "6");
@@ -145,9 +145,9 @@ TEST_CASE("with_timeout: in time, it gives the value or the exception, and its t
 }
 
 TEST_CASE("with_timeout: out of time, the inside is torn down first, then timeout_error") {
-    stepped w;
     scope_end inside;
     scope_end outside;
+    stepped w;
     auto handle = w.spawn(described(10ms, sleeps(1h, inside), outside));
     w.settle();
     w.advance(10ms - 1us);
@@ -160,10 +160,10 @@ TEST_CASE("with_timeout: out of time, the inside is torn down first, then timeou
 }
 
 TEST_CASE("S29: data held outside a timeout stays clean, data held inside is poisoned") {
-    stepped w;
     poison<int> outer(0);
     poison<int> inner(0);
     event_log log;
+    stepped w;
     auto handle = w.spawn(holds_outside(outer, inner, log));
     w.settle();
     w.advance(10ms);
@@ -177,9 +177,9 @@ TEST_CASE("S29: data held outside a timeout stays clean, data held inside is poi
 }
 
 TEST_CASE("with_timeout: of no time, the inside runs up to its first cancellation point") {
-    stepped w;
     scope_end inside;
     scope_end outside;
+    stepped w;
     for (const auto limit : {0ms, -1ms, -1000000ms}) {
         CHECK(w.run(described(limit, sleeps(1ms, inside), outside)) == "timeout");
         CHECK(w.run(described(limit, never_suspends(), outside)) == "6");
@@ -189,9 +189,9 @@ TEST_CASE("with_timeout: of no time, the inside runs up to its first cancellatio
 }
 
 TEST_CASE("with_timeout: limits beyond any clock are no limits") {
-    stepped w;
     scope_end inside;
     scope_end outside;
+    stepped w;
     CHECK(w.run(described(std::chrono::hours::max(), sleeps(1h, inside), outside)) == "5");
     CHECK(w.run(described(std::chrono::nanoseconds::max(), sleeps(1h, inside), outside)) ==
           "5");
@@ -201,9 +201,9 @@ TEST_CASE("with_timeout: limits beyond any clock are no limits") {
 }
 
 TEST_CASE("with_deadline: limits by a point in time, past ones too") {
-    stepped w;
     scope_end inside;
     scope_end outside;
+    stepped w;
     const auto now = w.worker().now();
     CHECK(w.run(described(now + 10ms, sleeps(1ms, inside), outside)) == "5");
     CHECK(w.run(described(now + 10ms, sleeps(1s, inside), outside)) == "timeout");
@@ -213,17 +213,17 @@ TEST_CASE("with_deadline: limits by a point in time, past ones too") {
 }
 
 TEST_CASE("try_with_timeout: gives value, exception or cancelled(timeout)") {
-    stepped w;
     scope_end inside;
+    stepped w;
     CHECK(w.run(tried(1s, sleeps(10ms, inside))) == "5");
     CHECK(w.run(tried(1s, fails())) == "exception");
     CHECK(w.run(tried(1ms, sleeps(10ms, inside))) == "cancelled timeout");
 }
 
 TEST_CASE("with_timeout: a sleep that would end in the same tick is ended by one of the two") {
-    stepped w;
     scope_end inside;
     scope_end outside;
+    stepped w;
     const auto text = w.run(described(10ms, sleeps(10ms, inside), outside));
     CHECK((text == "5" || text == "timeout"));
     CHECK(inside.times == 1);
@@ -246,9 +246,9 @@ TEST_CASE("S59: a result that the kernel delivered before the time was up is not
 }
 
 TEST_CASE("with_timeout: a join that is cut off leaves the result to the next who joins") {
-    stepped w;
     scope_end inside;
     scope_end outside;
+    stepped w;
     auto other = w.spawn(sleeps(10ms, inside));
     auto handle = w.spawn(described(10ms, joins(other), outside));
     w.settle();
@@ -259,9 +259,9 @@ TEST_CASE("with_timeout: a join that is cut off leaves the result to the next wh
 }
 
 TEST_CASE("with_timeout: an inside that finishes although time was up delivers its result") {
-    stepped w;
     scope_end inside;
     scope_end outside;
+    stepped w;
     auto handle = w.spawn(described(10ms, shielded(inside), outside));
     w.settle();
     w.advance(10ms);
@@ -272,8 +272,8 @@ TEST_CASE("with_timeout: an inside that finishes although time was up delivers i
 }
 
 TEST_CASE("with_timeout: nested, the shorter one fires and only its own inside is torn down") {
-    stepped w;
     scope_end inside;
+    stepped w;
     CHECK(w.run(nested(1000ms, 10ms, inside)) == 1);
     CHECK(w.run(nested(10ms, 1000ms, inside)) == 2);
     CHECK(inside.times == 2);
@@ -282,9 +282,9 @@ TEST_CASE("with_timeout: nested, the shorter one fires and only its own inside i
 
 TEST_CASE("with_timeout: a request to the caller tears down inside and outside, its reason") {
     const bool time_is_up_too = GENERATE(false, true);
-    stepped w;
     scope_end inside;
     scope_end outside;
+    stepped w;
     auto handle = w.spawn(described(10ms, sleeps(1h, inside), outside));
     w.settle();
     handle.cancel(cancel_reason::shutdown);
@@ -297,9 +297,9 @@ TEST_CASE("with_timeout: a request to the caller tears down inside and outside, 
 }
 
 TEST_CASE("with_timeout: a request to the caller after the time was up wins over the error") {
-    stepped w;
     scope_end inside;
     scope_end outside;
+    stepped w;
     auto handle = w.spawn(described(10ms, sleeps(1h, inside), outside));
     w.settle();
     w.kernel().time += 10ms;
@@ -324,8 +324,8 @@ TEST_CASE("with_timeout: the token inside is cancelled by the time, the one outs
 }
 
 TEST_CASE("with_timeout: takes any awaitable of the library") {
-    stepped w;
     scope_end inside;
+    stepped w;
     auto other = w.spawn(sleeps(1ms, inside));
     CHECK(w.run(plain_awaitables(other)) == 105);
 }

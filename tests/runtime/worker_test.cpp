@@ -51,9 +51,9 @@ task<int> gives(int value) {
 } // namespace
 
 TEST_CASE("worker: a turn in which nothing happened says so") {
+    scope_end end;
     stepped w;
     CHECK(w.step() == 0);
-    scope_end end;
     auto handle = w.spawn(waits(end));
     CHECK(w.step() > 0);
     w.settle();
@@ -62,8 +62,8 @@ TEST_CASE("worker: a turn in which nothing happened says so") {
 }
 
 TEST_CASE("worker: ready tasks run in the order in which they became ready, one turn each") {
-    stepped w;
     event_log log;
+    stepped w;
     auto a = w.spawn(notes(log, "a"));
     auto b = w.spawn(notes(log, "b"));
     w.step();
@@ -74,8 +74,8 @@ TEST_CASE("worker: ready tasks run in the order in which they became ready, one 
 
 TEST_CASE(
     "worker: what is posted runs once, in order, in the next turn, with its thread bound") {
-    stepped w(2);
     event_log log;
+    stepped w(2);
     errand first([&] {
         log.push_back("first");
         CHECK(w.worker(0).is_current());
@@ -97,9 +97,9 @@ TEST_CASE(
 }
 
 TEST_CASE("worker: an errand may be posted again from inside itself") {
-    stepped w;
     int times = 0;
     std::unique_ptr<errand> again;
+    stepped w;
     again = std::make_unique<errand>([&] {
         if (++times < 3) w.worker().post(*again);
     });
@@ -109,9 +109,9 @@ TEST_CASE("worker: an errand may be posted again from inside itself") {
 }
 
 TEST_CASE("worker: threads that post at once all get their turn") {
-    stepped w;
     std::atomic<int> ran{0};
     std::vector<std::unique_ptr<errand>> errands;
+    stepped w;
     for (int i = 0; i < 400; ++i) {
         errands.push_back(std::make_unique<errand>([&] { ++ran; }));
     }
@@ -156,9 +156,9 @@ TEST_CASE("worker: knows its roots, counts them in and out") {
 }
 
 TEST_CASE("worker: told to stop its roots, it stops those that come later as well") {
-    stepped w;
     scope_end now;
     scope_end later;
+    stepped w;
     auto a = w.spawn(waits(now));
     w.settle();
     w.worker().stop_roots(cancel_reason::shutdown, false);
