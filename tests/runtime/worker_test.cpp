@@ -171,9 +171,9 @@ TEST_CASE("worker: told to stop its roots, it stops those that come later as wel
 }
 
 TEST_CASE("worker: says when it has to be stepped next") {
+    scope_end end;
     stepped w;
     CHECK(w.worker().next_timer() == clock_point::max());
-    scope_end end;
     auto handle = w.spawn(waits(end));
     w.settle();
     const auto next = w.worker().next_timer();
