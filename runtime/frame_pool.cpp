@@ -8,6 +8,7 @@
 #include <atomic>
 #include <mutex>
 #include <new>
+#include <utility>
 
 namespace toadstone::detail {
 namespace {
@@ -38,6 +39,8 @@ registry& pools() {
 struct pool {
     std::array<free_block*, classes> free{};
     std::array<unsigned, classes> kept{};
+    unsigned keep = keep_per_class;
+    allocation_watcher* watcher = nullptr;
     // Written by the owning thread only; read by live_frames() from any.
     std::atomic<std::int64_t> live{0};
     pool* next = nullptr;
@@ -52,6 +55,16 @@ struct pool {
     }
 
     ~pool() {
+        drain();
+        auto& all = pools();
+        const std::lock_guard hold(all.lock);
+        all.of_ended_threads.fetch_add(live.load(std::memory_order_relaxed),
+                                       std::memory_order_relaxed);
+        if (next) next->previous = previous;
+        (previous ? previous->next : all.first) = next;
+    }
+
+    void drain() noexcept {
         for (auto*& head : free) {
             while (head) {
                 auto* block = head;
@@ -59,12 +72,7 @@ struct pool {
                 ::operator delete(block);
             }
         }
-        auto& all = pools();
-        const std::lock_guard hold(all.lock);
-        all.of_ended_threads.fetch_add(live.load(std::memory_order_relaxed),
-                                       std::memory_order_relaxed);
-        if (next) next->previous = previous;
-        (previous ? previous->next : all.first) = next;
+        kept.fill(0);
     }
 
     void count(std::int64_t change) noexcept {
@@ -104,6 +112,7 @@ void* allocate_frame(std::size_t size) {
         }
         size = (index + 1) * granule;
     }
+    if (own->watcher && own->watcher->refuses()) throw std::bad_alloc();
     void* block = ::operator new(size);
     own->count(1);
     return block;
@@ -119,13 +128,22 @@ void free_frame(void* frame, std::size_t size) noexcept {
     own->count(-1);
     if (!TOADSTONE_ASAN && size <= largest) {
         const std::size_t index = (size - 1) / granule;
-        if (own->kept[index] < keep_per_class) {
+        if (own->kept[index] < own->keep) {
             own->free[index] = ::new (frame) free_block{own->free[index]};
             ++own->kept[index];
             return;
         }
     }
     ::operator delete(frame);
+}
+
+// With nothing kept, every request takes the slow path, where the watcher is asked.
+allocation_watcher* watch_allocations(allocation_watcher* by) noexcept {
+    pool* own = this_thread_pool();
+    if (!own) return nullptr;
+    own->drain();
+    own->keep = by ? 0 : keep_per_class;
+    return std::exchange(own->watcher, by);
 }
 
 std::int64_t live_frames() noexcept {

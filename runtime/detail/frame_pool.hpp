@@ -18,6 +18,19 @@ void free_frame(void* frame, std::size_t size) noexcept;
 /// Blocks handed out and not returned, over all threads. Exact when no task is running.
 [[nodiscard]] std::int64_t live_frames() noexcept;
 
+/// Asked before each block of this thread is allocated, for simulations and tests.
+class allocation_watcher {
+public:
+    virtual bool refuses() noexcept = 0; ///< true: std::bad_alloc
+
+protected:
+    ~allocation_watcher() = default;
+};
+
+/// Has `by` asked from now on, on this thread; null: nobody. Returns who was asked before.
+/// Costs those that are not watched nothing: the fast path stays as it is.
+allocation_watcher* watch_allocations(allocation_watcher* by) noexcept;
+
 /// A base for records that live in the pool.
 struct pooled {
     static void* operator new(std::size_t size) { return allocate_frame(size); }
