@@ -2,6 +2,7 @@
 #include <toadstone/runtime/this_task.hpp>
 
 #include <toadstone/runtime/detail/context.hpp>
+#include <toadstone/runtime/executor.hpp>
 
 namespace toadstone::this_task {
 
@@ -18,6 +19,11 @@ std::string_view name() noexcept {
 cancellation_token token() {
     detail::context* task = detail::current_context();
     return task ? cancellation_token(task->shared_extras()) : cancellation_token();
+}
+
+std::chrono::steady_clock::time_point now() noexcept {
+    const detail::executor* worker = detail::executor::current();
+    return worker ? worker->now() : std::chrono::steady_clock::now();
 }
 
 } // namespace toadstone::this_task

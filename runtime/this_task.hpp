@@ -4,6 +4,7 @@
 
 #include <toadstone/runtime/cancel.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <string_view>
 
@@ -19,6 +20,11 @@ namespace toadstone::this_task {
 /// inside is). For handing the request to code that the runtime does not know. Empty on a plain
 /// thread.
 [[nodiscard]] cancellation_token token();
+
+/// The time by which this task's sleeps and deadlines go: std::chrono::steady_clock, except in
+/// a simulation, which has a clock of its own. Compute with this one whatever is to agree with
+/// them. On a plain thread, steady_clock.
+[[nodiscard]] std::chrono::steady_clock::time_point now() noexcept;
 
 } // namespace toadstone::this_task
 

@@ -74,6 +74,11 @@ task<> asks_late(gate& at, cancellation_token& token) {
     token = this_task::token();
     co_await checkpoint();
 }
+task<> sleeps_an_hour(std::chrono::steady_clock::duration& slept) {
+    const auto begun = this_task::now();
+    co_await sleep_for(1h);
+    slept = this_task::now() - begun;
+}
 
 } // namespace
 
@@ -181,4 +186,21 @@ TEST_CASE("this_task: a token first asked for after the request is cancelled alr
     w.settle();
     CHECK(handle.done());
     CHECK(token.reason() == cancel_reason::shutdown);
+}
+
+TEST_CASE("this_task: the time is that of the worker's timers") {
+    stepped w;
+    std::chrono::steady_clock::duration slept{};
+    auto handle = w.spawn(sleeps_an_hour(slept));
+    w.settle();
+    w.advance(1h);
+    CHECK(handle.done());
+    CHECK(slept == 1h);
+}
+
+TEST_CASE("this_task: on a plain thread the time is that of the steady clock") {
+    const auto before = std::chrono::steady_clock::now();
+    const auto now = this_task::now();
+    CHECK(now >= before);
+    CHECK(now <= std::chrono::steady_clock::now());
 }
