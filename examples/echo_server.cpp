@@ -7,18 +7,15 @@
 //     $ echo hello | nc -N 127.0.0.1 7000
 //     hello
 //     $ kill %1        # exit code 0, once the connections have been told
-#include <toadstone/io.hpp>
-#include <toadstone/runtime.hpp>
+#include "echo_server.hpp"
 
 #include <CLI/CLI.hpp>
 
-#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <span>
 #include <string>
 #include <utility>
 
@@ -34,20 +31,6 @@ struct options {
     unsigned idle_timeout = 60;
 };
 
-/// One client. A drain ends the wait for more; what was read before is still echoed.
-task<> echo(io::tcp_stream client, cancellation_token draining, std::chrono::seconds idle) {
-    std::array<std::byte, 16384> buffer;
-    for (;;) {
-        auto read = with_token(draining, client.read_some(std::span(buffer)));
-        const outcome<std::size_t> got = co_await try_with_timeout(idle, std::move(read));
-        if (got.is_cancelled()) co_return; // idle for too long, or draining
-        const std::size_t bytes = got.value();
-        if (bytes == 0) co_return; // the client is done
-        // A client that does not read has no claim to a connection either.
-        co_await with_timeout(idle, client.write_all(std::span(buffer).first(bytes)));
-    }
-}
-
 /// The set is gone after the first signal, so that a second one ends the process as usual.
 task<> stop_on_signal(io::signal_set signals, cancellation_source& stop) {
     co_await signals.wait();
@@ -57,21 +40,16 @@ task<> stop_on_signal(io::signal_set signals, cancellation_source& stop) {
 task<> serve_until_signal(const options& chosen) {
     cancellation_source stop;
     io::signal_set signals({SIGTERM, SIGINT});
-    io::listener_options listener;
-    listener.at = io::endpoint::of(chosen.host, chosen.port);
     io::serve_limits limits;
     limits.max_connections = chosen.max_connections;
-
+    const auto at = io::endpoint::of(chosen.host, chosen.port);
     const std::chrono::seconds idle(chosen.idle_timeout);
-    const auto serve_client = [idle](io::tcp_stream client, cancellation_token draining) {
-        return echo(std::move(client), std::move(draining), idle);
-    };
-    const auto say_where = [](const io::endpoint& at) {
-        std::printf("listening on %s\n", at.to_string().c_str());
+    const auto say_where = [](const io::endpoint& where) {
+        std::printf("listening on %s\n", where.to_string().c_str());
         std::fflush(stdout);
     };
     // A failure of the one, such as a port in use, cancels the other.
-    co_await when_all(io::serve(listener, serve_client, limits, stop.token(), say_where),
+    co_await when_all(echo_server::serve_echo(at, limits, idle, stop.token(), say_where),
                       stop_on_signal(std::move(signals), stop));
 }
 

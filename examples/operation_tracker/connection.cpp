@@ -7,6 +7,7 @@
 #include <toadstone/runtime/outcome.hpp>
 #include <toadstone/runtime/shield.hpp>
 #include <toadstone/runtime/task_scope.hpp>
+#include <toadstone/runtime/this_task.hpp>
 #include <toadstone/runtime/with_timeout.hpp>
 #include <toadstone/runtime/with_token.hpp>
 
@@ -54,7 +55,8 @@ private:
 
     void feed(request_parser& parser) { pending_.erase(0, parser.feed(pending_)); }
     [[nodiscard]] std::chrono::milliseconds time_left() const {
-        return std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - clock::now());
+        return std::chrono::duration_cast<std::chrono::milliseconds>(
+            deadline_ - toadstone::this_task::now());
     }
 
     const service& all_;
@@ -114,7 +116,7 @@ task<std::optional<request>> connection::read_request() {
     if (head.is_cancelled()) throw http_error(408, "the head of the request came too slowly");
     if (!head.value()) co_return std::nullopt;
 
-    deadline_ = clock::now() + all_.chosen.request_timeout;
+    deadline_ = toadstone::this_task::now() + all_.chosen.request_timeout;
     const outcome<bool> body =
         co_await toadstone::try_with_timeout(time_left(), read_body(parser));
     if (body.is_cancelled()) throw http_error(408, "the body of the request came too slowly");
@@ -174,11 +176,11 @@ task<> connection::send(std::string text) {
 /// still on its way. So its rest is read first, for a while.
 task<> connection::part() {
     stream_.shutdown_write();
-    const auto until = clock::now() + std::chrono::seconds(1);
+    const auto until = toadstone::this_task::now() + std::chrono::seconds(1);
     for (;;) {
         pending_.clear();
-        const auto left =
-            std::chrono::duration_cast<std::chrono::milliseconds>(until - clock::now());
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+            until - toadstone::this_task::now());
         const outcome<bool> more = co_await toadstone::try_with_timeout(left, fill());
         if (!more.has_value() || !more.value()) co_return;
     }

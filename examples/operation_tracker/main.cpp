@@ -38,12 +38,9 @@
 // happened if its record had reached the journal by then, else it has not. As with any server,
 // the client finds out by asking again. A client that shuts down its sending half
 // (`nc -N`) looks like one that left, as TCP cannot tell the two apart.
-#include "connection.hpp"
 #include "log.hpp"
-#include "metrics.hpp"
 #include "options.hpp"
-#include "routes.hpp"
-#include "store.hpp"
+#include "server.hpp"
 
 #include <toadstone/io.hpp>
 #include <toadstone/runtime.hpp>
@@ -52,7 +49,6 @@
 #include <cstdio>
 #include <exception>
 #include <string>
-#include <system_error>
 #include <utility>
 
 namespace tracker {
@@ -68,54 +64,18 @@ task<> stop_on_signal(io::signal_set signals, toadstone::cancellation_source& st
     stop.cancel(toadstone::cancel_reason::shutdown);
 }
 
-/// Connections break all the time, and clients do not read what they asked for: no news.
-void log_failure(const io::endpoint& peer, const std::exception_ptr& error) {
-    try {
-        std::rethrow_exception(error);
-    } catch (const std::system_error&) {
-    } catch (const toadstone::timeout_error&) {
-    } catch (const std::exception& why) {
-        log("the connection from " + peer.to_string() + " failed: " + why.what());
-    }
-}
-
-task<> serve_until_signal(const service& all, io::endpoint at, io::signal_set signals) {
+task<> run_until_signal(toadstone::runtime& here, const options& chosen) {
     toadstone::cancellation_source stop;
-    io::listener_options listener;
-    listener.at = at;
-    io::serve_limits limits;
-    limits.max_connections = all.chosen.max_connections;
-    limits.drain = all.chosen.drain_timeout;
-
-    const auto serve_one = [&all](io::tcp_stream stream,
-                                  toadstone::cancellation_token draining) {
-        return serve_client(all, std::move(stream), std::move(draining));
-    };
-    const auto say_where = [](const io::endpoint& where) {
+    io::signal_set signals({SIGTERM, SIGINT});
+    surroundings around;
+    around.live_tasks = [&here] { return here.live_tasks(); };
+    around.on_listening = [](const io::endpoint& where) {
         std::printf("listening on %s\n", where.to_string().c_str());
         std::fflush(stdout);
     };
     // A failure of the one, such as a port in use, cancels the other.
-    auto both = co_await toadstone::when_all(
-        io::serve(listener, serve_one, limits, stop.token(), say_where, &log_failure),
-        stop_on_signal(std::move(signals), stop));
-    const io::serve_report& report = std::get<0>(both);
-    log("stopped after " + std::to_string(report.accepted) + " connections, " +
-        std::to_string(report.cut) + " of them cut");
-}
-
-task<> operate(toadstone::runtime& here, const options& chosen) {
-    const io::endpoint at = io::endpoint::of(chosen.host, chosen.port);
-    io::signal_set signals({SIGTERM, SIGINT});
-    io::open_options how;
-    how.append = true;
-    how.create = true;
-    io::file journal = co_await io::file::open(chosen.journal, how);
-    metrics counts;
-    store operations(std::move(journal), chosen.slow_sync, counts);
-    co_await operations.load();
-    const service all{chosen, counts, operations, here};
-    co_await serve_until_signal(all, at, std::move(signals));
+    co_await toadstone::when_all(operate(chosen, around, stop.token()),
+                                 stop_on_signal(std::move(signals), stop));
 }
 
 } // namespace
@@ -131,7 +91,7 @@ int main(int argc, char** argv) {
         toadstone::runtime_options workers;
         workers.workers = chosen.workers;
         toadstone::runtime here(workers);
-        here.block_on(tracker::operate(here, chosen));
+        here.block_on(tracker::run_until_signal(here, chosen));
         return 0;
     } catch (const std::exception& error) {
         std::fprintf(stderr, "operation_tracker: %s\n", error.what());

@@ -1,6 +1,8 @@
 // The text of the metrics page.
 #include "metrics.hpp"
 
+#include <toadstone/runtime/this_task.hpp>
+
 #include <cstdio>
 #include <string_view>
 
@@ -124,7 +126,7 @@ std::string metrics::page(std::size_t live_tasks) const {
     page.family("toadstone_live_tasks", "gauge", "Tasks that have not ended.");
     page.sample("toadstone_live_tasks", live_tasks);
     page.family("tracker_uptime_seconds", "gauge", "Since the start.");
-    const std::chrono::duration<double> up = std::chrono::steady_clock::now() - started_;
+    const std::chrono::duration<double> up = toadstone::this_task::now() - started_;
     page.sample("tracker_uptime_seconds", seconds(up.count()));
     return page.take();
 }

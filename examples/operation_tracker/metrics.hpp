@@ -3,6 +3,7 @@
 #define TOADSTONE_EXAMPLES_OPERATION_TRACKER_METRICS_HPP
 
 #include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/runtime/this_task.hpp>
 
 #include <array>
 #include <atomic>
@@ -36,7 +37,7 @@ private:
 
     static constexpr std::size_t reasons = 8; // six of cancellations, exception, declared
 
-    std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+    std::chrono::steady_clock::time_point started_ = toadstone::this_task::now();
     std::array<counter, 600> answers_{};
     counter unanswered_{0};
     counter connections_{0};

@@ -86,7 +86,7 @@ response answer_at_once(const service& all, const route& where) {
     if (where.what == route::kind::health) return json_response(200, R"({"status":"ok"})");
     response page;
     page.type = "text/plain; version=0.0.4";
-    page.body = all.counts.page(all.here.live_tasks());
+    page.body = all.counts.page(all.around.live_tasks());
     return page;
 }
 

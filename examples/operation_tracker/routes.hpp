@@ -6,9 +6,9 @@
 #include "metrics.hpp"
 #include "operation.hpp"
 #include "options.hpp"
+#include "server.hpp"
 #include "store.hpp"
 
-#include <toadstone/runtime/loop.hpp>
 #include <toadstone/runtime/task.hpp>
 
 #include <exception>
@@ -20,7 +20,7 @@ struct service {
     const options& chosen;
     metrics& counts;
     store& operations;
-    const toadstone::runtime& here;
+    const surroundings& around;
 };
 
 struct route {

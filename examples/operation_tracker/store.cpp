@@ -7,6 +7,7 @@
 
 #include <toadstone/runtime/shield.hpp>
 #include <toadstone/runtime/sleep.hpp>
+#include <toadstone/runtime/this_task.hpp>
 
 namespace tracker {
 
@@ -80,11 +81,11 @@ task<> store::write_down(data& held, std::string line) const {
 task<> store::restore() {
     auto repair = co_await data_.recover();
     if (!repair.needed()) co_return;
-    const auto begun = std::chrono::steady_clock::now();
+    const auto begun = toadstone::this_task::now();
     log(repair.cause().to_string());
     counts_.count_poisoning(repair.cause());
     co_await read_back(*repair);
-    const auto took = std::chrono::steady_clock::now() - begun;
+    const auto took = toadstone::this_task::now() - begun;
     const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(took);
     counts_.count_recovery(took);
     log("restored from the journal in " + std::to_string(microseconds.count()) +
