@@ -55,14 +55,14 @@ bool driver::is_victim(context& ctx) const noexcept {
     return victims_.empty() || root.name().substr(0, victims_.size()) == victims_;
 }
 
-// The number of a slice is the number of the suspension that it ends in.
+// The number of a slice is the number of the suspension that it ends in. A task that is
+// cancelled here never suspends again, so the next one has the same number, and is to go on.
 void driver::resuming(context& ctx) noexcept {
     if (!watching_ || !is_victim(ctx)) return;
-    for (const auto& each : cancels_) {
-        if (each.moment == cancel_moment::before_start && each.point == resumed_) {
-            static_cast<toadstone::detail::root_task&>(ctx.root())
-                .request_from_anywhere(reason_);
-        }
+    for (auto& each : cancels_) {
+        if (each.moment != cancel_moment::before_start || each.point != resumed_) continue;
+        each.point = no_point;
+        static_cast<toadstone::detail::root_task&>(ctx.root()).request_from_anywhere(reason_);
     }
 }
 

@@ -71,7 +71,8 @@ private:
     std::uint64_t steps_ = 0;
     std::string failure_;
 
-    std::vector<planned_cancel> cancels_;
+    static constexpr std::uint64_t no_point = ~std::uint64_t{0};
+    std::vector<planned_cancel> cancels_; // no_point: made
     std::string victims_;
     cancel_reason reason_ = cancel_reason::requested;
     bool watching_ = false;

@@ -175,3 +175,22 @@ TEST_CASE(
     CHECK(checked.points.size() >= 6);
     CHECK(checked.runs > 100);
 }
+
+TEST_CASE("cancel_at_every_await: one cancellation hits one task, never its neighbour too") {
+    const auto checked = sim::cancel_at_every_await({}, [](sim::world&) -> task<> {
+        int ended = 0;
+        const auto child = [](int& count) -> task<> {
+            co_await yield_now();
+            co_await yield_now();
+            ++count;
+        };
+        const auto inside = [&](task_scope& scope) -> task<> {
+            for (int i = 0; i < 3; ++i) scope.spawn(child(ended)).detach();
+            co_return;
+        };
+        co_await with_scope(inside);
+        if (ended < 2) throw std::runtime_error("two were cancelled");
+    });
+    INFO(checked.to_string());
+    CHECK(checked);
+}
