@@ -159,7 +159,9 @@ for configuration in "${configurations[@]}"; do
     gcc) run gcc g++ 1 -Dbench=enabled -Dwerror=true ;;
     clang) run clang clang++-19 1 -Dbench=enabled -Dwerror=true ;;
     # Not optimised: builds in half the time, and that is where stacks are deepest.
-    gcc-asan) run gcc-asan g++ 4 -Db_sanitize=address,undefined "${sanitized[@]}" -Doptimization=0 ;;
+    gcc-asan)
+        run gcc-asan g++ 4 -Db_sanitize=address,undefined "${sanitized[@]}" -Doptimization=0
+        ;;
     clang-asan) run clang-asan clang++-19 3 -Db_sanitize=address,undefined "${sanitized[@]}" ;;
     gcc-tsan) run gcc-tsan g++ 3 -Db_sanitize=thread "${sanitized[@]}" ;;
     clang-tsan) run clang-tsan clang++-19 3 -Db_sanitize=thread "${sanitized[@]}" ;;

@@ -27,8 +27,8 @@ namespace {
 constexpr int million = 1000000;
 constexpr int hundred_thousand = 100000;
 
-/// How far the stack of the code under test reaches. AddressSanitizer may keep locals elsewhere,
-/// so it asks for the frame, not for the address of a local.
+/// How far the stack of the code under test reaches. AddressSanitizer may keep locals
+/// elsewhere, so it asks for the frame, not for the address of a local.
 class stack_gauge {
 public:
     [[gnu::noinline]] void note() noexcept {
