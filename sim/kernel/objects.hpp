@@ -18,7 +18,8 @@ struct connection;
 /// Told of what a destroyed socket leaves behind.
 class socket_home {
 public:
-    virtual void socket_gone(connection& link, int side) noexcept = 0;
+    /// `abort`: without a goodbye, as by a socket that nobody accepted.
+    virtual void socket_gone(connection& link, int side, bool abort) noexcept = 0;
 
 protected:
     ~socket_home() = default;
@@ -45,37 +46,43 @@ struct event_object final : object {
 struct segment {
     time_point arrives;
     std::vector<std::byte> bytes;
-    bool fin = false;
+    enum class mark : unsigned char { none, fin, rst } last = mark::none;
 };
 
 /// One direction of a connection.
 struct stream {
     std::deque<segment> in_flight;
     std::deque<std::byte> ready;
-    std::size_t held = 0; ///< bytes in flight and ready
-    bool fin_sent = false;
-    bool fin_arrived = false;
+    std::size_t held = 0;     ///< bytes in flight and ready
+    bool fin_sent = false;    ///< its writer has said that it is done
+    bool fin_arrived = false; ///< and its reader knows
+    bool refused = false;     ///< its reader has shut it
 };
 
 /// Both directions. Side 0 connected, side 1 accepted.
 struct connection {
     stream to[2];        ///< to[i]: what side i receives
     bool closed[2] = {}; ///< that side's socket is gone
-    bool reset = false;
+    bool reset[2] = {};  ///< that side knows that the connection is gone
+    int error[2] = {};   ///< what the next call of that side reports, once
     std::uint64_t number = 0;
 };
 
 struct socket_object final : object {
     explicit socket_object(socket_home& of) noexcept : object(kind::socket), home(of) {}
     ~socket_object() override {
-        if (link) home.socket_gone(*link, side);
-        for (auto& each : arrivals) home.socket_gone(*each.link, 1);
+        if (link) home.socket_gone(*link, side, aborts);
+        for (auto& each : arrivals) home.socket_gone(*each.link, 1, true);
     }
 
-    enum class state : unsigned char { fresh, listening, connecting, connected };
+    enum class state : unsigned char { fresh, listening, connected };
     socket_home& home;
     state now = state::fresh;
-    std::uint16_t port = 0;
+    bool reuse_address = false;
+    bool reuse_port = false;
+    bool aborts = false;       ///< SO_LINGER with 0 seconds: closing it resets
+    std::uint32_t address = 0; ///< in host order; 0: any
+    std::uint16_t port = 0;    ///< 0: not bound
     std::uint16_t peer_port = 0;
     std::shared_ptr<connection> link;
     int side = 0;
@@ -103,6 +110,8 @@ struct file_object final : object {
     bool readable = true;
     bool writable = false;
     bool append = false;
+    bool folder = false; ///< `node` is empty and nobody else's
+    std::string path;    ///< of a folder
 };
 
 } // namespace toadstone::sim::detail

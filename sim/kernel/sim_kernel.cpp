@@ -20,12 +20,33 @@ namespace {
 // A completion that is ready may be held back this often, so that every run comes to an end.
 constexpr unsigned most_delays = 3;
 
-sockaddr_in address_of(std::uint16_t port) noexcept {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
+// What a buffer that the kernel will write holds in the meantime.
+constexpr std::byte canary{0xa5};
+
+std::byte* pointer(std::uint64_t address) noexcept {
+    return reinterpret_cast<std::byte*>(address);
+}
+
+std::uint64_t sum_of(const std::byte* at, std::size_t size) noexcept {
+    std::uint64_t sum = size;
+    for (; size >= sizeof sum; at += sizeof sum, size -= sizeof sum) {
+        std::uint64_t part = 0;
+        std::memcpy(&part, at, sizeof part);
+        sum = (sum ^ part) * 0x9e3779b97f4a7c15;
+    }
+    for (; size > 0; ++at, --size)
+        sum = (sum ^ static_cast<std::uint64_t>(*at)) * 0x100000001b3;
+    return sum;
+}
+
+bool is_send(std::uint8_t opcode) noexcept {
+    return opcode == IORING_OP_SEND || opcode == IORING_OP_WRITE;
+}
+
+std::uint16_t port_at(std::uint64_t address) noexcept {
+    sockaddr_in name{}; // the port of an IPv6 address is at the same place
+    std::memcpy(&name, pointer(address), sizeof name);
+    return ntohs(name.sin_port);
 }
 
 } // namespace
@@ -85,29 +106,41 @@ bool sim_kernel::known(std::uint8_t opcode) noexcept {
 }
 
 int sim_kernel::enroll(io_uring&, unsigned opcode, void* argument, unsigned count) noexcept {
-    if (opcode == IORING_REGISTER_PROBE) {
+    switch (opcode) {
+    case IORING_REGISTER_PROBE: {
         auto* found = static_cast<io_uring_probe*>(argument);
         found->last_op = static_cast<std::uint8_t>(std::min(count, 256U) - 1);
         for (unsigned op = 0; op <= found->last_op; ++op) {
             found->ops[op].flags =
                 known(static_cast<std::uint8_t>(op)) ? IO_URING_OP_SUPPORTED : 0;
         }
+        return 0;
     }
-    return 0;
+    case IORING_REGISTER_ENABLE_RINGS:
+        return 0;
+    default:
+        return -EINVAL;
+    }
 }
 
-int sim_kernel::enter(io_uring& ring, unsigned to_submit, unsigned, unsigned,
+// The errors of a call belong to what it did not do: with something submitted, it tells how
+// much. So EAGAIN, for want of memory, comes only with submissions of which none was taken, and
+// EINTR only where there was nothing but a wait. The driver never waits in here; its calls
+// without submissions stand for those that would.
+int sim_kernel::enter(io_uring&, unsigned to_submit, unsigned, unsigned,
                       const __kernel_timespec*) noexcept {
     memory& m = *memory_;
     unsigned count = std::min(to_submit, m.sq_tail - m.sq_head);
     if (!prompt_) {
         switch (world_.choose(24, choice::timing)) {
         case 21:
-            return -EINTR;
+            if (count == 0) return -EINTR;
+            break;
         case 22:
-            return -EAGAIN;
+            if (count > 0) return -EAGAIN;
+            break;
         case 23:
-            count = count / 2; // takes some now, the rest at the next call
+            count = (count + 1) / 2; // takes some now, the rest at the next call
             break;
         default:
             break;
@@ -120,13 +153,37 @@ int sim_kernel::enter(io_uring& ring, unsigned to_submit, unsigned, unsigned,
     flush_overflow();
     world_.deliver();
     progress();
-    static_cast<void>(ring);
+    if (count == 0 && !m.overflow.empty()) return -EBUSY;
     return static_cast<int>(count);
+}
+
+// What the library never asks for is refused: better loudly than differently.
+bool sim_kernel::known_flags(const io_uring_sqe& entry) noexcept {
+    if ((entry.flags & ~IOSQE_ASYNC) || entry.ioprio || entry.file_index) return false;
+    switch (entry.opcode) {
+    case IORING_OP_NOP:
+    case IORING_OP_READ:
+    case IORING_OP_WRITE:
+    case IORING_OP_ASYNC_CANCEL:
+        return entry.rw_flags == 0;
+    case IORING_OP_FSYNC:
+        return (entry.fsync_flags & ~IORING_FSYNC_DATASYNC) == 0;
+    case IORING_OP_ACCEPT:
+        return (entry.accept_flags & ~static_cast<unsigned>(SOCK_CLOEXEC | SOCK_NONBLOCK)) == 0;
+    case IORING_OP_RECV:
+    case IORING_OP_SEND:
+        return (entry.msg_flags & ~static_cast<unsigned>(MSG_WAITALL | MSG_NOSIGNAL)) == 0;
+    case IORING_OP_POLL_ADD:
+        return entry.len == 0;
+    default:
+        return true;
+    }
 }
 
 void sim_kernel::accept_entry(const io_uring_sqe& entry) {
     world_.mix(entry.opcode);
-    if (!known(entry.opcode)) {
+    taken_.add(entry.user_data);
+    if (!known(entry.opcode) || !known_flags(entry)) {
         post(entry.user_data, -EINVAL);
         return;
     }
@@ -142,6 +199,9 @@ void sim_kernel::accept_entry(const io_uring_sqe& entry) {
         break;
     case IORING_OP_CLOSE: // resolved when it runs; never holds a reference
         break;
+    case IORING_OP_FSYNC: // a thread of the kernel does it, and resolves it when it gets to it
+        if (world_.choose(2, choice::race) == 0) next.file = world_.find(entry.fd);
+        break;
     default:
         next.file = world_.find(entry.fd);
         if (!next.file) {
@@ -149,92 +209,196 @@ void sim_kernel::accept_entry(const io_uring_sqe& entry) {
             return;
         }
     }
-    if (entry.opcode == IORING_OP_RECV || entry.opcode == IORING_OP_READ) {
-        // The buffer is the kernel's now. Whoever looks at it early, or frees it, is caught.
-        std::memset(reinterpret_cast<void*>(entry.addr), 0xa5, entry.len);
-    }
+    borrow(next);
     pending_.push_back(std::move(next));
 }
 
+// The memory is the kernel's now. Whoever looks at it early, changes it or frees it is caught.
+void sim_kernel::borrow(request& what) {
+    const submission& entry = what.entry;
+    loan& buffer = what.buffer;
+    buffer.at = pointer(entry.addr);
+    switch (entry.opcode) {
+    case IORING_OP_RECV:
+    case IORING_OP_READ:
+        buffer.written = true;
+        [[fallthrough]];
+    case IORING_OP_SEND:
+    case IORING_OP_WRITE:
+        buffer.size = entry.len;
+        break;
+    case IORING_OP_ACCEPT:
+        buffer.written = true;
+        if (buffer.at) buffer.size = *reinterpret_cast<const socklen_t*>(entry.off);
+        break;
+    case IORING_OP_CONNECT:
+        buffer.size = entry.off;
+        break;
+    case IORING_OP_OPENAT:
+        buffer.size = std::strlen(reinterpret_cast<const char*>(entry.addr)) + 1;
+        break;
+    default:
+        break;
+    }
+    if (!buffer.at) buffer.size = 0;
+    if (buffer.written) {
+        buffer.before.assign(buffer.at, buffer.at + buffer.size);
+        std::fill_n(buffer.at, buffer.size, canary);
+    } else {
+        buffer.sum = sum_of(buffer.at, buffer.size);
+    }
+}
+
+// Goes over all of it, whatever the result: a buffer that was freed before its completion shows
+// up here. Beyond what was delivered a real kernel has left it alone.
+void sim_kernel::give_back(request& what, int result) {
+    loan& buffer = what.buffer;
+    if (buffer.size == 0) return;
+    if (!buffer.written) {
+        if (sum_of(buffer.at, buffer.size) == buffer.sum) return;
+        complaint_ = "the memory of a " +
+                     std::string(toadstone::detail::opcode_name(what.entry.opcode)) +
+                     " in flight was changed";
+        return;
+    }
+    std::size_t kept = 0;
+    if (result >= 0) {
+        kept = what.entry.opcode == IORING_OP_ACCEPT ? sizeof(sockaddr_in)
+                                                     : static_cast<std::size_t>(result);
+        kept = std::min(kept, buffer.size);
+    }
+    kept = std::max(kept, static_cast<std::size_t>(what.done));
+    const auto untouched = std::count(buffer.at + kept, buffer.at + buffer.size, canary);
+    if (static_cast<std::size_t>(untouched) != buffer.size - kept) {
+        complaint_ = "the buffer of a " +
+                     std::string(toadstone::detail::opcode_name(what.entry.opcode)) +
+                     " in flight was written to";
+    }
+    std::copy(buffer.before.begin() + static_cast<std::ptrdiff_t>(kept), buffer.before.end(),
+              buffer.at + kept);
+    [[maybe_unused]] const volatile std::uint64_t read = sum_of(buffer.at, kept);
+}
+
+// What the kernel says of the cancellation, and how the target ends:
+//
+//     0          it was found, and ends as cancelled, with -EINTR, with the bytes that it had
+//                moved, or by itself because that came first
+//     -EALREADY  it is running: it ends by itself if it can, or as above
+//     -ENOENT    it has ended; only its completion may still be on its way
+//
+// The two completions come in any order. A close that is cancelled leaves its descriptor open;
+// a connection that was being made may be made all the same.
 void sim_kernel::cancel(const io_uring_sqe& entry) {
     const auto target =
         std::find_if(pending_.begin(), pending_.end(),
                      [&](const request& each) { return each.entry.user_data == entry.addr; });
-    if (target == pending_.end()) {
+    if (target == pending_.end() || target->end) {
         post(entry.user_data, -ENOENT);
         return;
     }
-    // What the kernel says of the cancellation has nothing to do with how the target ends.
-    static constexpr int answers[] = {0, -EALREADY, -ENOENT};
-    const int answer = answers[world_.choose(3, choice::race)];
+    if (target->stopped) {
+        post(entry.user_data, -EALREADY);
+        return;
+    }
+    int answer = 0;
     int result = 0;
-    const bool first = world_.choose(2, choice::race) == 0;
-    if (first) post(entry.user_data, answer);
-    switch (world_.choose(3, choice::race)) {
-    case 1: // it had just ended by itself, if it can
-        if (attempt(*target, result, false)) {
-            post(target->entry.user_data, result);
-            pending_.erase(target);
+    std::optional<int> ends_now;
+    switch (world_.choose(4, choice::race)) {
+    case 0:
+        ends_now = stopped_result(*target);
+        break;
+    case 1:
+        target->stopped = true;
+        break;
+    case 2:
+        if (ready(*target) && attempt(*target, result)) {
+            answer = -ENOENT;
+            target->end = result;
+            if (world_.choose(2, choice::race) == 0) ends_now = result;
             break;
         }
         [[fallthrough]];
-    case 0:
-        post(target->entry.user_data,
-             world_.choose(8, choice::race) == 7 ? -EINTR : -ECANCELED);
-        pending_.erase(target);
-        break;
-    default: // too far gone to be stopped at once
-        target->forced = -ECANCELED;
+    default:
+        answer = -EALREADY;
+        target->stopped = true;
         break;
     }
-    if (!first) post(entry.user_data, answer);
+    const bool target_first = world_.choose(2, choice::race) == 1;
+    if (!target_first) post(entry.user_data, answer);
+    if (ends_now) {
+        finish(static_cast<std::size_t>(target - pending_.begin()), *ends_now);
+    }
+    if (target_first) post(entry.user_data, answer);
+}
+
+int sim_kernel::stopped_result(request& what) {
+    if (what.done > 0) return static_cast<int>(what.done);
+    if (what.entry.opcode == IORING_OP_CONNECT && world_.choose(2, choice::race) == 1) {
+        int ignored = 0;
+        static_cast<void>(attempt(what, ignored));
+    }
+    return world_.choose(4, choice::race) == 3 ? -EINTR : -ECANCELED;
 }
 
 bool sim_kernel::can_progress() noexcept {
     if (!memory_->overflow.empty() || memory_->sq_head != memory_->sq_tail) return true;
     world_.deliver();
-    return std::any_of(pending_.begin(), pending_.end(), [&](request& each) {
-        int ignored = 0;
-        return each.forced != 0 || attempt(each, ignored, true);
-    });
+    return std::any_of(pending_.begin(), pending_.end(),
+                       [&](request& each) { return each.end || each.stopped || ready(each); });
 }
 
 void sim_kernel::progress() {
+    // Held back, again and again, but not for ever.
+    const auto later = [this](request& which, unsigned one_in) {
+        if (prompt_ || which.delays >= most_delays) return false;
+        if (world_.choose(one_in, choice::timing) != one_in - 1) return false;
+        ++which.delays;
+        return true;
+    };
     for (std::size_t i = 0; i < pending_.size();) {
         request& each = pending_[i];
+        const bool could = each.end || each.stopped || ready(each);
+        if (!could || later(each, 3)) {
+            ++i;
+            continue;
+        }
         int result = 0;
-        const bool could = each.forced != 0 || attempt(each, result, true);
-        if (!could) {
+        if (each.end) {
+            result = *each.end;
+        } else if (each.stopped) {
+            const bool itself = ready(each) && world_.choose(2, choice::race) == 1;
+            if (!itself || !attempt(each, result)) result = stopped_result(each);
+        } else if (!attempt(each, result)) {
+            ++i; // some of it is done
+            continue;
+        } else if (later(each, 4)) {
+            each.end = result;
             ++i;
             continue;
         }
-        if (!prompt_ && each.delays < most_delays && world_.choose(3, choice::timing) == 2) {
-            ++each.delays;
-            ++i;
-            continue;
-        }
-        if (each.forced == 0 ||
-            (world_.choose(2, choice::race) && attempt(each, result, true))) {
-            if (!attempt(each, result, false)) {
-                ++i;
-                continue;
-            }
-        } else {
-            result = each.forced;
-        }
-        const std::uint64_t user_data = each.entry.user_data;
-        pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(i));
-        post(user_data, result);
+        finish(i, result);
     }
 }
 
+void sim_kernel::finish(std::size_t index, int result) {
+    request ended = std::move(pending_[index]);
+    pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(index));
+    give_back(ended, result);
+    post(ended.entry.user_data, result);
+}
+
 void sim_kernel::post(std::uint64_t user_data, int result) {
-    memory& m = *memory_;
+    ended_.add(user_data);
     world_.mix(user_data);
     world_.mix(static_cast<std::uint64_t>(static_cast<std::int64_t>(result)));
     io_uring_cqe completion{};
     completion.user_data = user_data;
     completion.res = result;
+    put(completion);
+}
+
+void sim_kernel::put(const io_uring_cqe& completion) {
+    memory& m = *memory_;
     if (m.cq_tail - m.cq_head >= m.cq_entries || !m.overflow.empty()) {
         m.overflow.push_back(completion);
         m.flags |= IORING_SQ_CQ_OVERFLOW;
@@ -246,137 +410,167 @@ void sim_kernel::post(std::uint64_t user_data, int result) {
 
 void sim_kernel::flush_overflow() {
     memory& m = *memory_;
-    auto waiting = std::exchange(m.overflow, {});
     m.flags &= ~static_cast<unsigned>(IORING_SQ_CQ_OVERFLOW);
-    for (const auto& each : waiting) post(each.user_data, each.res);
+    for (const auto& each : std::exchange(m.overflow, {})) put(each);
 }
 
-bool sim_kernel::attempt(request& what, int& result, bool probe) {
-    switch (what.entry.opcode) {
+bool sim_kernel::ready(request& what) {
+    const submission& entry = what.entry;
+    if (!what.file || what.file->type == object::kind::file) return true;
+    if (what.file->type == object::kind::event) {
+        return entry.opcode != IORING_OP_READ ||
+               static_cast<event_object&>(*what.file).count > 0;
+    }
+    auto& socket = static_cast<socket_object&>(*what.file);
+    switch (entry.opcode) {
+    case IORING_OP_ACCEPT:
+        return socket.now != socket_object::state::listening || !socket.arrivals.empty();
+    case IORING_OP_CONNECT:
+        return entry.off < sizeof(sockaddr_in) ||
+               world_.can_connect(socket, port_at(entry.addr));
+    case IORING_OP_RECV:
+    case IORING_OP_READ:
+        return world_.can_receive(socket);
+    case IORING_OP_SEND:
+    case IORING_OP_WRITE:
+        return world_.can_send(socket);
+    case IORING_OP_POLL_ADD:
+        return (world_.events(socket) & (entry.flags | POLLERR | POLLHUP)) != 0;
+    default:
+        return true;
+    }
+}
+
+bool sim_kernel::attempt(request& what, int& result) {
+    const submission& entry = what.entry;
+    switch (entry.opcode) {
     case IORING_OP_NOP:
         result = 0;
         return true;
     case IORING_OP_OPENAT:
-        if (!probe) {
-            result =
-                world_.open(reinterpret_cast<const char*>(what.entry.addr), what.entry.flags);
-        }
+        result =
+            world_.open_at(entry.fd, reinterpret_cast<const char*>(entry.addr), entry.flags);
         return true;
     case IORING_OP_CLOSE:
-        if (!probe) result = world_.close(what.entry.fd);
+        result = world_.close(entry.fd);
+        return true;
+    case IORING_OP_FSYNC:
+        if (!what.file) what.file = world_.find(entry.fd);
+        if (what.file) break;
+        result = -EBADF;
         return true;
     default:
         break;
     }
     switch (what.file->type) {
     case object::kind::socket:
-        return attempt_socket(what, result, probe);
+        return attempt_socket(what, result);
     case object::kind::file:
-        return attempt_file(what, result, probe);
+        return attempt_file(what, result);
     case object::kind::event: {
         auto& event = static_cast<event_object&>(*what.file);
-        if (event.count == 0) return false;
-        if (!probe) {
-            std::memcpy(reinterpret_cast<void*>(what.entry.addr), &event.count,
-                        sizeof event.count);
-            event.count = 0;
-            result = sizeof event.count;
+        if (entry.opcode != IORING_OP_READ) {
+            result = -EINVAL;
+            return true;
         }
+        if (event.count == 0) return false;
+        std::memcpy(pointer(entry.addr), &event.count, sizeof event.count);
+        event.count = 0;
+        result = sizeof event.count;
         return true;
     }
     }
     return false;
 }
 
-bool sim_kernel::attempt_socket(request& what, int& result, bool probe) {
+bool sim_kernel::attempt_socket(request& what, int& result) {
     auto& socket = static_cast<socket_object&>(*what.file);
     const submission& entry = what.entry;
     switch (entry.opcode) {
-    case IORING_OP_ACCEPT: {
-        if (socket.now != socket_object::state::listening) {
+    case IORING_OP_ACCEPT:
+        result = accept(socket, entry);
+        return result != -EAGAIN;
+    case IORING_OP_CONNECT:
+        if (entry.off < sizeof(sockaddr_in)) {
             result = -EINVAL;
             return true;
         }
-        if (socket.arrivals.empty()) return false;
-        if (probe) return true;
-        if (world_.network_fault(20)) {
-            static constexpr int faults[] = {-ECONNABORTED, -EPROTO, -EMFILE, -ENOBUFS};
-            result = faults[world_.choose(4, choice::fault)];
-            return true;
-        }
-        auto arrival = std::move(socket.arrivals.front());
-        socket.arrivals.pop_front();
-        auto accepted = std::make_shared<socket_object>(socket.home);
-        accepted->now = socket_object::state::connected;
-        accepted->port = socket.port;
-        accepted->peer_port = arrival.port;
-        accepted->link = std::move(arrival.link);
-        accepted->side = 1;
-        if (entry.addr) {
-            const sockaddr_in address = address_of(arrival.port);
-            std::memcpy(reinterpret_cast<void*>(entry.addr), &address, sizeof address);
-            *reinterpret_cast<socklen_t*>(entry.off) = sizeof address;
-        }
-        result = world_.add(std::move(accepted));
-        return true;
-    }
-    case IORING_OP_CONNECT: {
-        sockaddr_in address{};
-        std::memcpy(&address, reinterpret_cast<const void*>(entry.addr),
-                    std::min<std::size_t>(sizeof address, entry.off));
-        if (probe) return true;
-        result = world_.connect(socket, ntohs(address.sin_port));
+        result = world_.connect(std::static_pointer_cast<socket_object>(what.file),
+                                port_at(entry.addr));
         return result != -EAGAIN;
-    }
     case IORING_OP_RECV:
-        result =
-            world_.receive(socket, reinterpret_cast<std::byte*>(entry.addr), entry.len, probe);
-        return result != -EAGAIN;
-    case IORING_OP_SEND: {
-        if (probe) {
-            if (!socket.link || socket.link->reset) return true;
-            const stream& way = socket.link->to[1 - socket.side];
-            return way.fin_sent || way.held < world_.options().stream_capacity;
-        }
-        result = world_.send(socket, reinterpret_cast<const std::byte*>(entry.addr), entry.len);
-        return result != -EAGAIN;
-    }
-    case IORING_OP_POLL_ADD: {
-        if (!socket.link) return false;
-        const stream& way = socket.link->to[socket.side];
-        int events = 0;
-        if (socket.link->reset) events |= POLLERR | POLLHUP | POLLRDHUP | POLLIN;
-        if (way.fin_arrived) events |= POLLRDHUP | POLLIN;
-        if (!way.ready.empty()) events |= POLLIN;
-        events &= entry.flags | POLLERR | POLLHUP;
-        if (!events) return false;
-        result = events;
-        return true;
-    }
+    case IORING_OP_READ:
+    case IORING_OP_SEND:
+    case IORING_OP_WRITE:
+        return attempt_transfer(what, result);
+    case IORING_OP_POLL_ADD:
+        result = world_.events(socket) & (entry.flags | POLLERR | POLLHUP);
+        return result != 0;
     default:
         result = -EINVAL;
         return true;
     }
 }
 
-bool sim_kernel::attempt_file(request& what, int& result, bool probe) {
-    if (probe) return true;
+int sim_kernel::accept(socket_object& listener, const submission& entry) {
+    if (listener.now != socket_object::state::listening) return -EINVAL;
+    if (listener.arrivals.empty()) return -EAGAIN;
+    if (world_.network_fault(20)) {
+        static constexpr int faults[] = {-ECONNABORTED, -EPROTO, -EMFILE, -ENOBUFS};
+        return faults[world_.choose(4, choice::fault)];
+    }
+    auto accepted = world_.accept(listener);
+    if (entry.addr) {
+        sockaddr_in name{};
+        name.sin_family = AF_INET;
+        name.sin_port = htons(accepted->peer_port);
+        name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        auto& length = *reinterpret_cast<socklen_t*>(entry.off);
+        std::memcpy(pointer(entry.addr), &name, std::min<std::size_t>(length, sizeof name));
+        length = sizeof name;
+    }
+    return world_.add(std::move(accepted));
+}
+
+// With MSG_WAITALL the kernel goes on after a short transfer, until all is done, the stream
+// ends or fails, or it is cancelled. A passing want of memory cuts a send short, too: then the
+// bytes are told and the error is not.
+bool sim_kernel::attempt_transfer(request& what, int& result) {
+    auto& socket = static_cast<socket_object&>(*what.file);
+    const submission& entry = what.entry;
+    std::byte* const at = pointer(entry.addr) + what.done;
+    const std::size_t left = entry.len - what.done;
+    const bool sending = is_send(entry.opcode);
+    const int count =
+        sending ? world_.send(socket, at, left) : world_.receive(socket, at, left);
+    if (count == -EAGAIN) return false;
+    if (count > 0) what.done += static_cast<std::uint32_t>(count);
+    result = what.done > 0 ? static_cast<int>(what.done) : count;
+    const bool of_ring = entry.opcode == IORING_OP_RECV || entry.opcode == IORING_OP_SEND;
+    const bool all = of_ring && (entry.flags & MSG_WAITALL);
+    if (!all || count <= 0 || what.done == entry.len) return true;
+    return sending && world_.choose(8, choice::amount) == 7;
+}
+
+bool sim_kernel::attempt_file(request& what, int& result) {
     auto& file = static_cast<file_object&>(*what.file);
     const submission& entry = what.entry;
     switch (entry.opcode) {
     case IORING_OP_READ:
-        result =
-            world_.read(file, reinterpret_cast<std::byte*>(entry.addr), entry.len, entry.off);
+        result = world_.read(file, pointer(entry.addr), entry.len, entry.off);
         return true;
     case IORING_OP_WRITE:
-        result = world_.write(file, reinterpret_cast<const std::byte*>(entry.addr), entry.len,
-                              entry.off);
+        result = world_.write(file, pointer(entry.addr), entry.len, entry.off);
         return true;
     case IORING_OP_FSYNC:
         result = world_.sync(file);
         return true;
+    case IORING_OP_POLL_ADD: // always ready for what files can be ready for, and for no more
+        result = entry.flags & (POLLIN | POLLOUT);
+        if (result == 0) result = -EINVAL;
+        return true;
     default:
-        result = -EINVAL;
+        result = -ENOTSOCK;
         return true;
     }
 }

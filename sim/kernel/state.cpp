@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 namespace toadstone::sim {
@@ -57,43 +60,115 @@ std::size_t world::state::descriptors() const noexcept {
                                      descriptors_.begin(), descriptors_.end(), nullptr));
 }
 
-int world::state::bind(socket_object& socket, std::uint16_t port) {
-    socket.port = port ? port : next_port_++;
+// Two sockets share a port if both want to in the same way, or if their addresses differ.
+bool world::state::conflicts(const socket_object& socket, std::uint32_t address,
+                             std::uint16_t port, bool to_listen) {
+    bound_.erase(std::remove_if(bound_.begin(), bound_.end(),
+                                [](const auto& each) { return each.expired(); }),
+                 bound_.end());
+    return std::any_of(bound_.begin(), bound_.end(), [&](const auto& each) {
+        const auto other = each.lock();
+        if (other.get() == &socket || other->port != port) return false;
+        if (address != 0 && other->address != 0 && other->address != address) return false;
+        const bool listens = other->now == socket_object::state::listening;
+        if (to_listen && !listens) return false;
+        if (socket.reuse_port && other->reuse_port) return false;
+        return !(socket.reuse_address && other->reuse_address && !listens);
+    });
+}
+
+std::uint16_t world::state::free_port() {
+    constexpr std::uint16_t first = 32768;
+    constexpr std::uint16_t last = 60999;
+    for (;;) {
+        const std::uint16_t port = next_port_;
+        next_port_ = port == last ? first : static_cast<std::uint16_t>(port + 1);
+        const bool taken = std::any_of(bound_.begin(), bound_.end(), [&](const auto& each) {
+            const auto other = each.lock();
+            return other && other->port == port;
+        });
+        if (!taken) return port;
+    }
+}
+
+int world::state::bind(const std::shared_ptr<socket_object>& socket, std::uint32_t address,
+                       std::uint16_t port) {
+    if (socket->port) return -EINVAL;
+    if (port && conflicts(*socket, address, port, false)) return -EADDRINUSE;
+    socket->address = address;
+    socket->port = port ? port : free_port();
+    bound_.push_back(socket);
     return 0;
 }
 
 int world::state::listen(const std::shared_ptr<socket_object>& socket, int backlog) {
-    if (!socket->port) socket->port = next_port_++;
-    socket->now = socket_object::state::listening;
+    if (socket->now == socket_object::state::connected) return -EINVAL;
+    if (!socket->port) static_cast<void>(bind(socket, 0, 0));
+    if (socket->now == socket_object::state::fresh) {
+        if (conflicts(*socket, socket->address, socket->port, true)) return -EADDRINUSE;
+        socket->now = socket_object::state::listening;
+    }
     socket->backlog =
         std::min(static_cast<unsigned>(std::max(1, backlog)), options_.listen_backlog);
-    listeners_.push_back(socket);
     return 0;
 }
 
-int world::state::connect(socket_object& socket, std::uint16_t port) {
-    if (partitioned_) return -EAGAIN;
+std::vector<std::shared_ptr<socket_object>> world::state::listening_at(std::uint16_t port) {
     std::vector<std::shared_ptr<socket_object>> found;
-    for (const auto& each : listeners_) {
+    for (const auto& each : bound_) {
         auto listener = each.lock();
         if (listener && listener->port == port &&
             listener->now == socket_object::state::listening) {
             found.push_back(std::move(listener));
         }
     }
+    return found;
+}
+
+bool world::state::can_connect(const socket_object& socket, std::uint16_t port) {
+    if (socket.now != socket_object::state::fresh) return true;
+    if (partitioned_) return false;
+    const auto found = listening_at(port);
+    return found.empty() || std::any_of(found.begin(), found.end(), [](const auto& each) {
+               return each->arrivals.size() < each->backlog;
+           });
+}
+
+int world::state::connect(const std::shared_ptr<socket_object>& socket, std::uint16_t port) {
+    if (socket->now != socket_object::state::fresh) return -EISCONN;
+    if (partitioned_) return -EAGAIN;
+    const auto found = listening_at(port);
     if (found.empty() || network_fault(16)) return -ECONNREFUSED;
     auto& listener = found[choose(static_cast<unsigned>(found.size()), choice::timing)];
     if (listener->arrivals.size() >= listener->backlog) return -EAGAIN; // SYN is sent again
     auto link = std::make_shared<connection>();
     link->number = next_connection_++;
     connections_.push_back(link);
-    if (!socket.port) socket.port = next_port_++;
-    socket.now = socket_object::state::connected;
-    socket.peer_port = port;
-    socket.link = link;
-    socket.side = 0;
-    listener->arrivals.push_back({link, socket.port});
+    if (!socket->port) socket->port = free_port();
+    if (!socket->address) socket->address = INADDR_LOOPBACK;
+    socket->now = socket_object::state::connected;
+    socket->peer_port = port;
+    socket->link = link;
+    socket->side = 0;
+    listener->arrivals.push_back({link, socket->port});
     return 0;
+}
+
+std::shared_ptr<socket_object> world::state::accept(socket_object& from) {
+    auto arrival = std::move(from.arrivals.front());
+    from.arrivals.pop_front();
+    auto made = std::make_shared<socket_object>(*this);
+    made->now = socket_object::state::connected;
+    made->reuse_address = from.reuse_address;
+    made->reuse_port = from.reuse_port;
+    made->aborts = from.aborts;
+    made->address = INADDR_LOOPBACK;
+    made->port = from.port;
+    made->peer_port = arrival.port;
+    made->link = std::move(arrival.link);
+    made->side = 1;
+    bound_.push_back(made);
+    return made;
 }
 
 void world::state::deliver() noexcept {
@@ -101,12 +176,20 @@ void world::state::deliver() noexcept {
     for (const auto& each : connections_) {
         const auto link = each.lock();
         if (!link) continue;
-        for (stream& way : link->to) {
+        for (int side = 0; side < 2; ++side) {
+            stream& way = link->to[side];
             while (!way.in_flight.empty() && way.in_flight.front().arrives <= now_) {
-                segment& first = way.in_flight.front();
-                way.ready.insert(way.ready.end(), first.bytes.begin(), first.bytes.end());
-                if (first.fin) way.fin_arrived = true;
+                const segment first = std::move(way.in_flight.front());
                 way.in_flight.pop_front();
+                if (link->reset[side]) continue;
+                if (first.last == segment::mark::rst) {
+                    reset(*link, side);
+                } else if (!link->closed[side]) {
+                    way.ready.insert(way.ready.end(), first.bytes.begin(), first.bytes.end());
+                    if (first.last == segment::mark::fin) way.fin_arrived = true;
+                } else if (!first.bytes.empty()) {
+                    send_rst(*link, side, false); // nobody is there
+                }
             }
         }
     }
@@ -125,18 +208,45 @@ detail::time_point world::state::next_arrival() const noexcept {
     return next;
 }
 
+namespace {
+
+// The error that waits for this side, which is told once, or else `otherwise`.
+int error_of(connection& link, int side, int otherwise) noexcept {
+    const int error = std::exchange(link.error[side], 0);
+    return error ? -error : otherwise;
+}
+
+// A slow segment delays those behind it: a stream keeps its order.
+void send_segment(stream& way, detail::time_point arrives, std::vector<std::byte> bytes,
+                  segment::mark last) {
+    if (!way.in_flight.empty()) arrives = std::max(arrives, way.in_flight.back().arrives);
+    way.in_flight.push_back({arrives, std::move(bytes), last});
+}
+
+} // namespace
+
+bool world::state::can_send(const socket_object& socket) const {
+    if (socket.now != socket_object::state::connected) return true;
+    const connection& link = *socket.link;
+    const stream& way = link.to[1 - socket.side];
+    return link.reset[socket.side] || link.closed[1 - socket.side] || way.fin_sent ||
+           way.held < options_.stream_capacity;
+}
+
 int world::state::send(socket_object& socket, const std::byte* data, std::size_t size) {
-    if (socket.now != socket_object::state::connected) return -ENOTCONN;
+    if (socket.now != socket_object::state::connected) return -EPIPE;
     connection& link = *socket.link;
-    stream& way = link.to[1 - socket.side];
-    if (link.reset || way.fin_sent) return -EPIPE;
-    if (network_fault(200)) {
-        reset(link);
-        return -ECONNRESET;
+    const int side = socket.side;
+    stream& way = link.to[1 - side];
+    if (!link.reset[side] && !way.fin_sent && network_fault(200)) {
+        reset(link, 0);
+        reset(link, 1);
     }
+    if (link.reset[side] || way.fin_sent) return error_of(link, side, -EPIPE);
     if (size == 0) return 0;
-    if (link.closed[1 - socket.side]) { // nobody is there: this is answered by a reset
-        reset(link);
+    if (link.closed[1 - side] || link.reset[1 - side]) {
+        // Nobody is there. It is taken, and answered by a reset.
+        send_rst(link, 1 - side, false);
         return static_cast<int>(size);
     }
     if (way.held >= options_.stream_capacity) return -EAGAIN;
@@ -156,21 +266,29 @@ int world::state::send(socket_object& socket, const std::byte* data, std::size_t
             break;
         }
     }
-    // A slow segment delays those behind it: a stream keeps its order.
-    auto arrives = now_ + options_.latency * (1 + 9 * choose(2, choice::timing));
-    if (!way.in_flight.empty()) arrives = std::max(arrives, way.in_flight.back().arrives);
-    way.in_flight.push_back({arrives, std::vector<std::byte>(data, data + count), false});
+    send_segment(way, now_ + options_.latency * (1 + 9 * choose(2, choice::timing)),
+                 std::vector<std::byte>(data, data + count), segment::mark::none);
     way.held += count;
     return static_cast<int>(count);
 }
 
-int world::state::receive(socket_object& socket, std::byte* into, std::size_t size,
-                          bool peek_only) {
+bool world::state::can_receive(const socket_object& socket) const {
+    if (socket.now != socket_object::state::connected) return true;
+    const connection& link = *socket.link;
+    const stream& way = link.to[socket.side];
+    return !way.ready.empty() || way.fin_arrived || way.refused || link.reset[socket.side];
+}
+
+// What has arrived is read first; then the end; then, once, why there was none.
+int world::state::receive(socket_object& socket, std::byte* into, std::size_t size) {
     if (socket.now != socket_object::state::connected) return -ENOTCONN;
-    stream& way = socket.link->to[socket.side];
-    if (socket.link->reset) return -ECONNRESET;
-    if (way.ready.empty()) return way.fin_arrived ? 0 : -EAGAIN;
-    if (peek_only) return 1;
+    connection& link = *socket.link;
+    stream& way = link.to[socket.side];
+    if (way.ready.empty()) {
+        if (way.fin_arrived) return 0;
+        if (link.reset[socket.side]) return error_of(link, socket.side, 0);
+        return way.refused ? 0 : -EAGAIN;
+    }
     std::size_t count = std::min(size, way.ready.size());
     if (count > 1) {
         switch (choose(3, choice::amount)) {
@@ -190,44 +308,99 @@ int world::state::receive(socket_object& socket, std::byte* into, std::size_t si
     return static_cast<int>(count);
 }
 
+int world::state::events(const socket_object& socket) const {
+    switch (socket.now) {
+    case socket_object::state::fresh:
+        return POLLOUT | POLLHUP;
+    case socket_object::state::listening:
+        return socket.arrivals.empty() ? 0 : POLLIN;
+    case socket_object::state::connected:
+        break;
+    }
+    const connection& link = *socket.link;
+    const stream& in = link.to[socket.side];
+    const stream& out = link.to[1 - socket.side];
+    const bool gone = link.reset[socket.side];
+    const bool no_more = gone || in.fin_arrived || in.refused;
+    int events = 0;
+    if (no_more || !in.ready.empty()) events |= POLLIN;
+    if (no_more) events |= POLLRDHUP;
+    if (gone || (no_more && out.fin_sent)) events |= POLLHUP;
+    if (can_send(socket)) events |= POLLOUT;
+    if (link.error[socket.side]) events |= POLLERR;
+    return events;
+}
+
 void world::state::send_fin(connection& link, int side) {
     stream& way = link.to[1 - side];
-    if (way.fin_sent || link.reset) return;
+    if (way.fin_sent || link.reset[side]) return;
     way.fin_sent = true;
-    auto arrives = now_ + options_.latency;
-    if (!way.in_flight.empty()) arrives = std::max(arrives, way.in_flight.back().arrives);
-    way.in_flight.push_back({arrives, {}, true});
+    send_segment(way, now_ + options_.latency, {}, segment::mark::fin);
+}
+
+void world::state::send_rst(connection& link, int side, bool overtakes) {
+    stream& way = link.to[1 - side];
+    if (overtakes) way.in_flight.clear(); // what it overtakes is refused on arrival
+    send_segment(way, now_ + options_.latency, {}, segment::mark::rst);
 }
 
 int world::state::shut_down(socket_object& socket, int how) {
-    if (socket.now == socket_object::state::listening) {
+    if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
+    switch (socket.now) {
+    case socket_object::state::fresh:
+        return -ENOTCONN;
+    case socket_object::state::listening:
+        if (how == SHUT_WR) return 0;
         socket.now = socket_object::state::fresh; // a pending accept ends
+        for (auto& each : std::exchange(socket.arrivals, {})) {
+            socket_gone(*each.link, 1, true);
+        }
         return 0;
+    case socket_object::state::connected:
+        break;
     }
-    if (socket.now != socket_object::state::connected) return -ENOTCONN;
-    if (how != SHUT_RD) send_fin(*socket.link, socket.side);
-    if (how != SHUT_WR) socket.link->to[socket.side].fin_arrived = true;
+    connection& link = *socket.link;
+    stream& in = link.to[socket.side];
+    const bool both_ended = in.fin_arrived && link.to[1 - socket.side].fin_arrived;
+    if (both_ended || link.reset[socket.side]) return -ENOTCONN;
+    if (how != SHUT_RD) send_fin(link, socket.side);
+    if (how != SHUT_WR) in.refused = true;
     return 0;
 }
 
 // With bytes that nobody has read, Linux resets instead of saying goodbye.
-void world::state::socket_gone(connection& link, int side) noexcept {
+void world::state::socket_gone(connection& link, int side, bool abort) noexcept {
     link.closed[side] = true;
-    if (!link.to[side].ready.empty()) {
-        reset(link);
+    if (link.reset[side]) return;
+    if (abort || !link.to[side].ready.empty()) {
+        send_rst(link, side, choose(2, choice::timing) == 1);
     } else {
         send_fin(link, side);
     }
 }
 
-void world::state::reset(connection& link) noexcept {
-    link.reset = true;
-    for (stream& way : link.to) way = stream{};
+// What has arrived stays readable; what was on its way is lost. A reset that follows the end of
+// the stream is a broken pipe, and one that follows both ends is nothing.
+void world::state::reset(connection& link, int side) noexcept {
+    stream& in = link.to[side];
+    stream& out = link.to[1 - side];
+    if (link.reset[side]) return;
+    link.reset[side] = true;
+    if (!in.fin_arrived) {
+        link.error[side] = ECONNRESET;
+    } else if (!out.fin_arrived) {
+        link.error[side] = out.fin_sent ? ECONNRESET : EPIPE;
+    }
+    in.in_flight.clear();
+    out.in_flight.clear();
 }
 
 void world::state::reset_all() noexcept {
     for (const auto& each : connections_) {
-        if (const auto link = each.lock()) reset(*link);
+        const auto link = each.lock();
+        if (!link) continue;
+        reset(*link, 0);
+        reset(*link, 1);
     }
 }
 
@@ -235,12 +408,40 @@ std::size_t world::state::open_connections() const noexcept {
     std::size_t count = 0;
     for (const auto& each : connections_) {
         const auto link = each.lock();
-        count += link && !link->reset && !(link->closed[0] && link->closed[1]);
+        count +=
+            link && !link->reset[0] && !link->reset[1] && !(link->closed[0] && link->closed[1]);
     }
     return count;
 }
 
+bool world::state::is_folder(std::string_view path) const {
+    if (path == "/" || path == "." || path == "..") return true;
+    const auto after = directory_.upper_bound(path);
+    for (auto each = after; each != directory_.end(); ++each) {
+        const std::string_view name = each->first;
+        if (name.substr(0, path.size()) != path) break;
+        if (name.size() > path.size() && name[path.size()] == '/') return true;
+    }
+    return false;
+}
+
+int world::state::open_folder(std::string_view path, int flags) {
+    if ((flags & O_CREAT) && (flags & O_EXCL)) return -EEXIST;
+    if ((flags & O_CREAT) || (flags & O_ACCMODE) != O_RDONLY) return -EISDIR;
+    auto folder = std::make_shared<file_object>(std::make_shared<inode>());
+    folder->folder = true;
+    folder->path = path;
+    return add(std::move(folder));
+}
+
 int world::state::open(std::string_view path, int flags) {
+    if (path.empty()) return -ENOENT;
+    // The folders on the way need not be made: only a file in their place is in the way.
+    for (auto at = path.find('/', 1); at != path.npos; at = path.find('/', at + 1)) {
+        if (directory_.find(path.substr(0, at)) != directory_.end()) return -ENOTDIR;
+    }
+    if (is_folder(path)) return open_folder(path, flags);
+    if (path.back() == '/') return (flags & O_CREAT) ? -EISDIR : -ENOENT;
     auto found = directory_.find(path);
     if (found == directory_.end()) {
         if (!(flags & O_CREAT)) return -ENOENT;
@@ -249,6 +450,7 @@ int world::state::open(std::string_view path, int flags) {
     } else if ((flags & O_CREAT) && (flags & O_EXCL)) {
         return -EEXIST;
     }
+    if (flags & O_DIRECTORY) return -ENOTDIR;
     if (flags & O_TRUNC) found->second->cached.clear();
     auto file = std::make_shared<file_object>(found->second);
     const int access = flags & O_ACCMODE;
@@ -256,6 +458,16 @@ int world::state::open(std::string_view path, int flags) {
     file->writable = access != O_RDONLY;
     file->append = (flags & O_APPEND) != 0;
     return add(std::move(file));
+}
+
+int world::state::open_at(int folder, std::string_view path, int flags) {
+    if (folder == AT_FDCWD || path.substr(0, 1) == "/") return open(path, flags);
+    if (path.empty()) return -ENOENT;
+    const auto found = find(folder);
+    if (!found) return -EBADF;
+    const auto* from = dynamic_cast<const file_object*>(found.get());
+    if (!from || !from->folder) return -ENOTDIR;
+    return open(from->path + "/" + std::string(path), flags);
 }
 
 int world::state::write(file_object& file, const std::byte* data, std::size_t size,
@@ -277,6 +489,7 @@ int world::state::write(file_object& file, const std::byte* data, std::size_t si
 int world::state::read(file_object& file, std::byte* into, std::size_t size,
                        std::uint64_t offset) {
     if (!file.readable) return -EBADF;
+    if (file.folder) return -EISDIR;
     const auto& bytes = file.node->cached;
     const bool by_position = offset == static_cast<std::uint64_t>(-1);
     const std::size_t at = by_position ? file.position : static_cast<std::size_t>(offset);
@@ -289,6 +502,14 @@ int world::state::read(file_object& file, std::byte* into, std::size_t size,
 }
 
 int world::state::sync(file_object& file) {
+    if (file.folder) {
+        for (auto& [path, node] : directory_) {
+            const auto slash = path.rfind('/');
+            const auto parent = slash == path.npos ? "." : path.substr(0, slash);
+            if (parent == file.path) node->entry_durable = true;
+        }
+        return 0;
+    }
     if (fail_sync_ || disk_fault(40)) {
         // As on Linux: the pages are marked clean although they were not written.
         fail_sync_ = false;

@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,19 +52,28 @@ public:
     int close(int fd);
     [[nodiscard]] std::size_t descriptors() const noexcept;
 
-    // Network.
-    [[nodiscard]] int bind(detail::socket_object& socket, std::uint16_t port);
+    // Network. Addresses and ports are in host order.
+    [[nodiscard]] int bind(const std::shared_ptr<detail::socket_object>& socket,
+                           std::uint32_t address, std::uint16_t port);
     [[nodiscard]] int listen(const std::shared_ptr<detail::socket_object>& socket, int backlog);
-    [[nodiscard]] int connect(detail::socket_object& socket, std::uint16_t port);
+    /// 0, -errno, or -EAGAIN while nobody answers.
+    [[nodiscard]] int connect(const std::shared_ptr<detail::socket_object>& socket,
+                              std::uint16_t port);
+    /// connect() would not have to wait.
+    [[nodiscard]] bool can_connect(const detail::socket_object& socket, std::uint16_t port);
+    /// The first connection that waits; there is one.
+    [[nodiscard]] std::shared_ptr<detail::socket_object> accept(detail::socket_object& from);
     /// Bytes taken, -errno, or -EAGAIN when the operation has to wait.
     [[nodiscard]] int send(detail::socket_object& socket, const std::byte* data,
                            std::size_t size);
-    [[nodiscard]] int receive(detail::socket_object& socket, std::byte* into, std::size_t size,
-                              bool peek_only);
+    [[nodiscard]] bool can_send(const detail::socket_object& socket) const;
+    [[nodiscard]] int receive(detail::socket_object& socket, std::byte* into, std::size_t size);
+    [[nodiscard]] bool can_receive(const detail::socket_object& socket) const;
+    /// What poll(2) would report.
+    [[nodiscard]] int events(const detail::socket_object& socket) const;
     void send_fin(detail::connection& link, int side);
     [[nodiscard]] int shut_down(detail::socket_object& socket, int how);
-    void socket_gone(detail::connection& link, int side) noexcept override;
-    void reset(detail::connection& link) noexcept;
+    void socket_gone(detail::connection& link, int side, bool abort) noexcept override;
     void deliver() noexcept;
     void set_partitioned(bool on) noexcept { partitioned_ = on; }
     void reset_all() noexcept;
@@ -73,6 +83,7 @@ public:
 
     // Files.
     [[nodiscard]] int open(std::string_view path, int flags);
+    [[nodiscard]] int open_at(int folder, std::string_view path, int flags);
     [[nodiscard]] int write(detail::file_object& file, const std::byte* data, std::size_t size,
                             std::uint64_t offset);
     [[nodiscard]] int read(detail::file_object& file, std::byte* into, std::size_t size,
@@ -86,13 +97,23 @@ public:
 private:
     static constexpr int first_fd = 1 << 20; // a real call on one fails loudly
 
+    [[nodiscard]] bool conflicts(const detail::socket_object& socket, std::uint32_t address,
+                                 std::uint16_t port, bool to_listen);
+    [[nodiscard]] std::uint16_t free_port();
+    [[nodiscard]] std::vector<std::shared_ptr<detail::socket_object>>
+    listening_at(std::uint16_t port);
+    void send_rst(detail::connection& link, int side, bool overtakes);
+    void reset(detail::connection& link, int side) noexcept;
+    [[nodiscard]] bool is_folder(std::string_view path) const;
+    [[nodiscard]] int open_folder(std::string_view path, int flags);
+
     world_options options_;
     sim::choices& dice_;
     detail::time_point now_{std::chrono::hours(24)};
     std::uint64_t hash_ = 0xcbf29ce484222325;
     std::vector<std::shared_ptr<detail::object>> descriptors_;
     std::vector<std::weak_ptr<detail::connection>> connections_;
-    std::vector<std::weak_ptr<detail::socket_object>> listeners_;
+    std::vector<std::weak_ptr<detail::socket_object>> bound_; // and accepted
     std::uint16_t next_port_ = 40000;
     std::uint64_t next_connection_ = 0;
     bool partitioned_ = false;
@@ -129,6 +150,13 @@ public:
     [[nodiscard]] std::size_t in_flight() const noexcept { return pending_.size(); }
     /// In a run that has to come to its end: no more delays.
     void be_prompt() noexcept { prompt_ = true; }
+    /// Every submission has had exactly one last completion, and no buffer was touched while it
+    /// was the kernel's.
+    [[nodiscard]] bool balanced() const noexcept {
+        return taken_.count == ended_.count && taken_.sum == ended_.sum && complaint_.empty();
+    }
+    /// What was done to a buffer in flight; empty if nothing was.
+    [[nodiscard]] const std::string& complaint() const noexcept { return complaint_; }
 
 private:
     struct memory;
@@ -147,27 +175,61 @@ private:
         int flags = 0;
         std::uint64_t user_data = 0;
     };
+    /// The memory of a task that is the kernel's until the last completion.
+    struct loan {
+        std::byte* at = nullptr;
+        std::size_t size = 0;
+        std::vector<std::byte> before; ///< of a buffer that the kernel writes
+        std::uint64_t sum = 0;         ///< of one that it reads
+        bool written = false;
+    };
     struct request {
         std::shared_ptr<object> file;
-        unsigned delays = 0;
-        int forced = 0; // != 0: how it ends, whatever it could do
         submission entry;
+        loan buffer;
+        std::uint32_t done = 0; ///< bytes so far, of a send or receive that wants all
+        unsigned delays = 0;
+        /// It ends so, and has had its effect; only the completion is missing.
+        std::optional<int> end;
+        bool stopped = false; ///< cancelled: ends soon, by itself or not
+    };
+    /// Of many values, in any order.
+    struct tally {
+        void add(std::uint64_t user_data) noexcept {
+            ++count;
+            sum += (user_data ^ (user_data >> 29)) * 0x9e3779b97f4a7c15;
+        }
+        std::uint64_t count = 0;
+        std::uint64_t sum = 0;
     };
 
     [[nodiscard]] static bool known(std::uint8_t opcode) noexcept;
+    [[nodiscard]] static bool known_flags(const io_uring_sqe& entry) noexcept;
     void accept_entry(const io_uring_sqe& entry);
+    void borrow(request& what);
+    void give_back(request& what, int result);
     void cancel(const io_uring_sqe& entry);
+    [[nodiscard]] int stopped_result(request& what);
     void progress();
-    /// True: it has completed, with `result`. `probe` only asks whether it could.
-    [[nodiscard]] bool attempt(request& what, int& result, bool probe);
-    [[nodiscard]] bool attempt_socket(request& what, int& result, bool probe);
-    [[nodiscard]] bool attempt_file(request& what, int& result, bool probe);
+    /// It could have its effect now.
+    [[nodiscard]] bool ready(request& what);
+    /// True: it has had its effect, with `result`.
+    [[nodiscard]] bool attempt(request& what, int& result);
+    [[nodiscard]] bool attempt_socket(request& what, int& result);
+    [[nodiscard]] bool attempt_transfer(request& what, int& result);
+    [[nodiscard]] bool attempt_file(request& what, int& result);
+    [[nodiscard]] int accept(socket_object& listener, const submission& entry);
+    void finish(std::size_t index, int result);
     void post(std::uint64_t user_data, int result);
+    void put(const io_uring_cqe& completion);
     void flush_overflow();
 
     world::state& world_;
     std::unique_ptr<memory> memory_;
     std::vector<request> pending_;
+    tally taken_;
+    tally ended_;
+    std::string complaint_;
     bool prompt_ = false;
 };
 

@@ -3,6 +3,7 @@
 
 #include <toadstone/runtime/uring/system_calls.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -20,62 +21,117 @@ int answer(int result) noexcept {
     return -1;
 }
 
-std::uint16_t port_of(const sockaddr* address) noexcept {
-    if (address->sa_family == AF_INET) {
-        return ntohs(reinterpret_cast<const sockaddr_in*>(address)->sin_port);
-    }
+// 0 and the object, or why it is none.
+template <class T>
+int find(int fd, std::shared_ptr<T>& found, int otherwise) {
+    const auto any = current->find(fd);
+    if (!any) return -EBADF;
+    found = std::dynamic_pointer_cast<T>(any);
+    return found ? 0 : otherwise;
+}
+
+int find_socket(int fd, std::shared_ptr<socket_object>& found) {
+    return find(fd, found, -ENOTSOCK);
+}
+
+int make_socket(int domain, int type) {
+    if (domain != AF_INET && domain != AF_INET6) return -EAFNOSUPPORT;
+    if ((type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != SOCK_STREAM) return -EPROTONOSUPPORT;
+    return current->add(std::make_shared<socket_object>(*current));
+}
+
+// IPv6 addresses are taken for their ports; there is one machine, and it is this one.
+int bind_socket(int fd, const sockaddr* address, socklen_t length) {
+    std::shared_ptr<socket_object> socket;
+    if (const int error = find_socket(fd, socket)) return error;
+    if (length < sizeof(sockaddr_in)) return -EINVAL;
     if (address->sa_family == AF_INET6) {
-        return ntohs(reinterpret_cast<const sockaddr_in6*>(address)->sin6_port);
+        const auto* name = reinterpret_cast<const sockaddr_in6*>(address);
+        return current->bind(socket, 0, ntohs(name->sin6_port));
     }
+    if (address->sa_family != AF_INET) return -EAFNOSUPPORT;
+    const auto* name = reinterpret_cast<const sockaddr_in*>(address);
+    return current->bind(socket, ntohl(name->sin_addr.s_addr), ntohs(name->sin_port));
+}
+
+int set_option(int fd, int level, int option, const void* value, socklen_t length) {
+    std::shared_ptr<socket_object> socket;
+    if (const int error = find_socket(fd, socket)) return error;
+    if (length < sizeof(int)) return -EINVAL;
+    int number = 0;
+    std::memcpy(&number, value, sizeof number);
+    if (level != SOL_SOCKET) return 0;
+    switch (option) {
+    case SO_REUSEADDR:
+        socket->reuse_address = number != 0;
+        return 0;
+    case SO_REUSEPORT:
+        socket->reuse_port = number != 0;
+        return 0;
+    case SO_LINGER: {
+        if (length < sizeof(linger)) return -EINVAL;
+        linger wanted{};
+        std::memcpy(&wanted, value, sizeof wanted);
+        socket->aborts = wanted.l_onoff != 0 && wanted.l_linger == 0;
+        return 0;
+    }
+    default:
+        return 0;
+    }
+}
+
+int tell_name(int fd, sockaddr* address, socklen_t* length) {
+    std::shared_ptr<socket_object> socket;
+    if (const int error = find_socket(fd, socket)) return error;
+    sockaddr_in own{};
+    own.sin_family = AF_INET;
+    own.sin_port = htons(socket->port);
+    own.sin_addr.s_addr = htonl(socket->address);
+    std::memcpy(address, &own, std::min<std::size_t>(*length, sizeof own));
+    *length = sizeof own;
+    return 0;
+}
+
+int resize(int fd, off_t size) {
+    std::shared_ptr<file_object> file;
+    if (const int error = find(fd, file, -EINVAL)) return error;
+    if (!file->writable || size < 0) return -EINVAL;
+    file->node->cached.resize(static_cast<std::size_t>(size));
     return 0;
 }
 
 constexpr toadstone::detail::system_calls simulated = {
-    .socket = [](int, int, int) -> int {
-        return current->add(std::make_shared<socket_object>(*current));
+    .socket = [](int domain, int type, int) -> int {
+        return answer(make_socket(domain, type));
     },
-    .bind = [](int fd, const sockaddr* address, socklen_t) -> int {
-        const auto socket = current->find_as<socket_object>(fd);
-        return answer(socket ? current->bind(*socket, port_of(address)) : -EBADF);
+    .bind = [](int fd, const sockaddr* address, socklen_t length) -> int {
+        return answer(bind_socket(fd, address, length));
     },
     .listen = [](int fd, int backlog) -> int {
-        const auto socket = current->find_as<socket_object>(fd);
-        return answer(socket ? current->listen(socket, backlog) : -EBADF);
+        std::shared_ptr<socket_object> socket;
+        const int error = find_socket(fd, socket);
+        return answer(error ? error : current->listen(socket, backlog));
     },
-    .setsockopt = [](int fd, int, int, const void*, socklen_t) -> int {
-        return answer(current->find(fd) ? 0 : -EBADF);
-    },
+    .setsockopt = [](int fd, int level, int option, const void* value, socklen_t length)
+        -> int { return answer(set_option(fd, level, option, value, length)); },
     .getsockname = [](int fd, sockaddr* address, socklen_t* length) -> int {
-        const auto socket = current->find_as<socket_object>(fd);
-        if (!socket) return answer(-EBADF);
-        sockaddr_in own{};
-        own.sin_family = AF_INET;
-        own.sin_port = htons(socket->port);
-        own.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        std::memcpy(address, &own, sizeof own);
-        *length = sizeof own;
-        return 0;
+        return answer(tell_name(fd, address, length));
     },
     .shutdown = [](int fd, int how) -> int {
-        const auto socket = current->find_as<socket_object>(fd);
-        if (!socket) return answer(-EBADF);
-        return answer(current->shut_down(*socket, how));
+        std::shared_ptr<socket_object> socket;
+        const int error = find_socket(fd, socket);
+        return answer(error ? error : current->shut_down(*socket, how));
     },
     .close = [](int fd) -> int { return answer(current->close(fd)); },
     .fstat = [](int fd, struct stat* about) -> int {
         const auto file = current->find_as<file_object>(fd);
         if (!file) return answer(-EBADF);
         *about = {};
-        about->st_mode = S_IFREG | 0644;
+        about->st_mode = file->folder ? S_IFDIR | 0755 : S_IFREG | 0644;
         about->st_size = static_cast<off_t>(file->node->cached.size());
         return 0;
     },
-    .ftruncate = [](int fd, off_t size) -> int {
-        const auto file = current->find_as<file_object>(fd);
-        if (!file || !file->writable) return answer(-EBADF);
-        file->node->cached.resize(static_cast<std::size_t>(size));
-        return 0;
-    },
+    .ftruncate = [](int fd, off_t size) -> int { return answer(resize(fd, size)); },
 };
 
 } // namespace
