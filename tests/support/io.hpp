@@ -56,6 +56,7 @@ public:
         ::rmdir(path_.c_str());
     }
     [[nodiscard]] std::string file(const char* name) const { return path_ + "/" + name; }
+    [[nodiscard]] const std::string& path() const noexcept { return path_; }
 
 private:
     std::string path_;

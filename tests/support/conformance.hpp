@@ -1,0 +1,376 @@
+// One body, two kernels: what a coroutine sees of the real ring and of a simulated one, written
+// down so that it can be compared.
+#ifndef TOADSTONE_TESTS_SUPPORT_CONFORMANCE_HPP
+#define TOADSTONE_TESTS_SUPPORT_CONFORMANCE_HPP
+
+#include <toadstone/runtime.hpp>
+#include <toadstone/runtime/detail/io_op.hpp>
+#include <toadstone/runtime/uring/system_calls.hpp>
+
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+namespace toadstone::tests {
+
+/// A submission entry that a frame can hold: the kernel's own type ends in an array of no size,
+/// which no member may.
+class entry {
+public:
+    /// `entry([&](io_uring_sqe* e) { io_uring_prep_nop(e); })`
+    template <class Prepare>
+    explicit entry(Prepare prepare) {
+        io_uring_sqe made{};
+        prepare(&made);
+        std::memcpy(bytes_, &made, sizeof bytes_);
+    }
+    void copy_to(io_uring_sqe& to) const noexcept { std::memcpy(&to, bytes_, sizeof bytes_); }
+    /// The same with changes: `with([](io_uring_sqe* e) { e->flags = IOSQE_ASYNC; })`.
+    template <class Change>
+    [[nodiscard]] entry with(Change change) const {
+        return entry([&](io_uring_sqe* e) {
+            copy_to(*e);
+            change(e);
+        });
+    }
+
+private:
+    unsigned char bytes_[sizeof(io_uring_sqe)];
+};
+
+/// An entry as it is given, whatever it ends with: also a cancelled one delivers.
+class [[nodiscard]] raw_op final : public detail::io_op {
+public:
+    explicit raw_op(const entry& what, const io_uring_sqe** placed = nullptr) noexcept
+        : entry_(what), placed_(placed) {}
+    bool taken() noexcept override { return false; }
+    [[nodiscard]] int await_resume() const noexcept { return result(); }
+
+private:
+    void fill(io_uring_sqe& to) noexcept override {
+        entry_.copy_to(to);
+        if (placed_) *placed_ = &to;
+    }
+    entry entry_;
+    const io_uring_sqe** placed_;
+};
+
+/// "ECONNRESET" for -ECONNRESET, "17" for 17.
+inline std::string name_of(int result) {
+    if (result >= 0) return std::to_string(result);
+    const char* const name = ::strerrorname_np(-result);
+    return name ? name : std::to_string(result);
+}
+
+/// "POLLIN|POLLHUP".
+inline std::string name_of_events(int events) {
+    if (events < 0) return name_of(events);
+    static constexpr std::pair<int, const char*> names[] = {
+        {POLLIN, "IN"},   {POLLOUT, "OUT"},     {POLLERR, "ERR"},
+        {POLLHUP, "HUP"}, {POLLRDHUP, "RDHUP"},
+    };
+    std::string text;
+    for (const auto& [bit, name] : names) {
+        if (events & bit) text += (text.empty() ? "" : "|") + std::string(name);
+    }
+    return text.empty() ? "0" : text;
+}
+
+/// An operation that is under way while its body goes on.
+struct flight {
+    const io_uring_sqe* placed = nullptr;
+    std::uint64_t tag = 0;
+    std::unique_ptr<join_handle<int>> handle;
+};
+
+/// Two connected sockets and where they met.
+struct pair_of_sockets {
+    int client = -1;
+    int server = -1;
+    int listener = -1;
+};
+
+/// One run of a body. Everything that the kernel is lent lives here, so that a body may be torn
+/// down at any time.
+class lab {
+public:
+    explicit lab(std::string folder) : folder_(std::move(folder)) {}
+    lab(const lab&) = delete;
+    lab& operator=(const lab&) = delete;
+
+    // What was seen.
+    void same(const std::string& what, const std::string& value) {
+        seen_.push_back(what + ": " + value);
+    }
+    void same(const std::string& what, int result) { same(what, name_of(result)); }
+    /// The kernel has a choice here. `why` is for the reader of the test.
+    void one_of(const std::string& what, const std::string& value,
+                const std::set<std::string>& allowed, [[maybe_unused]] const char* why) {
+        const bool fine = allowed.count(value) > 0;
+        seen_.push_back(what + ": " + (fine ? "as allowed" : value + ", which is not allowed"));
+        choices_[what].emplace(allowed, std::set<std::string>()).first->second.insert(value);
+    }
+    /// Claims that hold in every world.
+    void holds(const std::string& claim, bool is_so) {
+        seen_.push_back(claim + (is_so ? ": yes" : ": NO"));
+    }
+
+    /// `what` -> allowed -> seen
+    using choices =
+        std::map<std::string, std::map<std::set<std::string>, std::set<std::string>>>;
+    [[nodiscard]] const std::vector<std::string>& seen() const noexcept { return seen_; }
+    [[nodiscard]] const choices& chosen() const noexcept { return choices_; }
+
+    // Memory that outlives the body.
+    [[nodiscard]] char* buffer(std::size_t size, char filled_with = '.') {
+        return memory_.emplace_back(size, filled_with).data();
+    }
+    [[nodiscard]] const char* text(std::string of) {
+        return memory_.emplace_back(std::move(of)).c_str();
+    }
+    [[nodiscard]] const char* path(const char* name) { return text(folder_ + "/" + name); }
+    [[nodiscard]] const char* folder() const noexcept { return folder_.c_str(); }
+
+    // Operations, awaited at once: `co_await in.recv(fd, buffer, 4)`.
+    [[nodiscard]] static raw_op run(const entry& what) { return raw_op(what); }
+    [[nodiscard]] static entry recv(int fd, char* to, std::size_t size, int flags = 0) {
+        return entry([&](io_uring_sqe* e) { io_uring_prep_recv(e, fd, to, size, flags); });
+    }
+    [[nodiscard]] static entry send(int fd, const char* from, std::size_t size, int flags = 0) {
+        return entry([&](io_uring_sqe* e) {
+            io_uring_prep_send(e, fd, from, size, flags | MSG_NOSIGNAL);
+        });
+    }
+    [[nodiscard]] static entry poll(int fd, unsigned mask) {
+        return entry([&](io_uring_sqe* e) { io_uring_prep_poll_add(e, fd, mask); });
+    }
+    [[nodiscard]] static entry close(int fd) {
+        return entry([&](io_uring_sqe* e) { io_uring_prep_close(e, fd); });
+    }
+    [[nodiscard]] static entry accept(int fd, sockaddr* name = nullptr,
+                                      socklen_t* length = nullptr) {
+        return entry(
+            [&](io_uring_sqe* e) { io_uring_prep_accept(e, fd, name, length, SOCK_CLOEXEC); });
+    }
+    [[nodiscard]] static entry read(int fd, char* to, unsigned size, std::uint64_t offset) {
+        return entry([&](io_uring_sqe* e) { io_uring_prep_read(e, fd, to, size, offset); });
+    }
+    [[nodiscard]] static entry write(int fd, const char* from, unsigned size,
+                                     std::uint64_t offset) {
+        return entry([&](io_uring_sqe* e) { io_uring_prep_write(e, fd, from, size, offset); });
+    }
+    [[nodiscard]] static entry fsync(int fd, unsigned flags = 0) {
+        return entry([&](io_uring_sqe* e) { io_uring_prep_fsync(e, fd, flags); });
+    }
+    [[nodiscard]] static entry open(const char* path, int flags, int at = AT_FDCWD) {
+        return entry([&](io_uring_sqe* e) { io_uring_prep_openat(e, at, path, flags, 0600); });
+    }
+    [[nodiscard]] entry connect(int fd, std::uint16_t port) {
+        auto& name = names_.emplace_back(loopback(port));
+        return entry([&](io_uring_sqe* e) {
+            io_uring_prep_connect(e, fd, reinterpret_cast<const sockaddr*>(&name), sizeof name);
+        });
+    }
+    [[nodiscard]] static entry cancel(std::uint64_t tag) {
+        return entry([&](io_uring_sqe* e) { io_uring_prep_cancel64(e, tag, 0); });
+    }
+
+    /// Handed over with the next entries, and goes on beside the body.
+    [[nodiscard]] flight& start(const entry& what) {
+        flight& made = flights_.emplace_back();
+        made.handle = std::make_unique<join_handle<int>>(spawn(carry(what, made)));
+        return made;
+    }
+    /// Once.
+    static task<int> end_of(flight& which) {
+        const auto handle = std::exchange(which.handle, nullptr);
+        const int result = co_await *handle;
+        co_return result;
+    }
+    /// It has an entry, which is submitted in this turn or has been.
+    task<> prepared(flight& which) {
+        while (!which.placed) co_await yield_now();
+        which.tag = which.placed->user_data;
+    }
+    /// It is the kernel's, or has ended.
+    task<> submitted(flight& which) {
+        co_await prepared(which);
+        for (int i = 0; i < 8; ++i) co_await yield_now();
+    }
+    /// Time enough for whatever happens by itself.
+    static task<> quiet() {
+        for (int i = 0; i < 8; ++i) co_await yield_now();
+        co_await sleep_for(std::chrono::milliseconds(10));
+        for (int i = 0; i < 8; ++i) co_await yield_now();
+    }
+
+    // Sockets; -errno on failure.
+    [[nodiscard]] static int error(int result) noexcept { return result < 0 ? -errno : result; }
+    [[nodiscard]] static sockaddr_in loopback(std::uint16_t port) noexcept {
+        sockaddr_in name{};
+        name.sin_family = AF_INET;
+        name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        name.sin_port = htons(port);
+        return name;
+    }
+    [[nodiscard]] static int socket() {
+        return error(detail::system().socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    }
+    [[nodiscard]] static int bind(int fd, std::uint16_t port) {
+        const sockaddr_in name = loopback(port);
+        return error(
+            detail::system().bind(fd, reinterpret_cast<const sockaddr*>(&name), sizeof name));
+    }
+    [[nodiscard]] static int listen(int fd) { return error(detail::system().listen(fd, 16)); }
+    [[nodiscard]] static int shutdown(int fd, int how) {
+        return error(detail::system().shutdown(fd, how));
+    }
+    [[nodiscard]] static int option(int fd, int level, int name, int value) {
+        return error(detail::system().setsockopt(fd, level, name, &value, sizeof value));
+    }
+    /// Closing it then resets the connection.
+    [[nodiscard]] static int abort_on_close(int fd) {
+        const linger none{1, 0};
+        return error(
+            detail::system().setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none));
+    }
+    [[nodiscard]] static std::uint16_t port_of(int fd) {
+        sockaddr_in name{};
+        socklen_t length = sizeof name;
+        detail::system().getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length);
+        return ntohs(name.sin_port);
+    }
+    [[nodiscard]] static int listener() {
+        const int fd = socket();
+        static_cast<void>(bind(fd, 0));
+        static_cast<void>(listen(fd));
+        return fd;
+    }
+    task<pair_of_sockets> connected() {
+        pair_of_sockets made;
+        made.listener = listener();
+        made.client = socket();
+        const int result = co_await run(connect(made.client, port_of(made.listener)));
+        made.server = co_await run(accept(made.listener));
+        holds("two sockets are connected", result == 0 && made.server >= 0);
+        co_return made;
+    }
+    task<> close_all(pair_of_sockets which) {
+        for (const int fd : {which.client, which.server, which.listener}) {
+            if (fd >= 0) same("close", co_await run(close(fd)));
+        }
+    }
+    /// Until so many bytes are there, the stream ends or an error comes, which is added.
+    task<std::string> receive(int fd, std::size_t size) {
+        std::string all;
+        char* const to = buffer(size);
+        while (all.size() < size) {
+            const int count = co_await run(recv(fd, to, size - all.size()));
+            if (count < 0) all += name_of(count);
+            if (count <= 0) break;
+            all.append(to, static_cast<std::size_t>(count));
+        }
+        co_return all;
+    }
+    task<int> send_all(int fd, const char* from, std::size_t size) {
+        std::size_t sent = 0;
+        while (sent < size) {
+            const int count = co_await run(send(fd, from + sent, size - sent));
+            if (count < 0) co_return count;
+            sent += static_cast<std::size_t>(count);
+        }
+        co_return static_cast<int>(sent);
+    }
+
+private:
+    static task<int> carry(entry what, flight& into) {
+        const int result = co_await raw_op(what, &into.placed);
+        co_return result;
+    }
+
+    std::string folder_;
+    std::vector<std::string> seen_;
+    choices choices_;
+    std::deque<std::string> memory_;
+    std::deque<sockaddr_in> names_;
+    std::deque<flight> flights_;
+};
+
+using body = task<> (*)(lab&);
+
+/// How an operation can end.
+enum class how : unsigned char { ok, falls_short, error, cancel, close };
+inline constexpr how every_how[] = {how::ok, how::falls_short, how::error, how::cancel,
+                                    how::close};
+inline constexpr const char* how_names[] = {"ok", "short", "error", "cancel", "close"};
+
+/// One cell of opcode x how: a body, or why there is none.
+struct cell {
+    std::uint8_t opcode;
+    how end;
+    body what;
+    const char* why_not = nullptr;
+};
+
+/// The opcodes of each of the two files of cells; a new one belongs to one of them.
+inline constexpr std::uint8_t file_opcodes[] = {
+    IORING_OP_NOP,    IORING_OP_READ,  IORING_OP_WRITE,        IORING_OP_FSYNC,
+    IORING_OP_OPENAT, IORING_OP_CLOSE, IORING_OP_ASYNC_CANCEL,
+};
+inline constexpr std::uint8_t socket_opcodes[] = {
+    IORING_OP_ACCEPT, IORING_OP_CONNECT, IORING_OP_RECV, IORING_OP_SEND, IORING_OP_POLL_ADD,
+};
+
+/// Cancels an operation that was handed over in the same batch, or before. Gives the answer and
+/// how the operation ended: "0/ECANCELED".
+struct cancelled {
+    int answer = 0;
+    int result = 0;
+    /// `own`: what every other result is called.
+    [[nodiscard]] std::string to_string(const char* own = nullptr) const {
+        const bool itself = result != -ECANCELED && result != -EINTR;
+        return name_of(answer) + "/" + (itself && own ? own : name_of(result));
+    }
+};
+inline task<cancelled> cancels(lab& in, entry target, bool same_batch) {
+    flight& on_its_way = in.start(target);
+    if (same_batch) {
+        co_await in.prepared(on_its_way);
+    } else {
+        co_await in.submitted(on_its_way);
+    }
+    cancelled end;
+    end.answer = co_await in.run(in.cancel(on_its_way.tag));
+    end.result = co_await in.end_of(on_its_way);
+    co_return end;
+}
+
+/// Of an operation that nothing would end by itself.
+inline const std::set<std::string> ways_to_stop = {
+    "0/ECANCELED",
+    "0/EINTR",
+    "EALREADY/ECANCELED",
+    "EALREADY/EINTR",
+};
+/// Of one that would end by itself, in one way.
+inline const std::set<std::string> ways_to_end = {
+    "0/ECANCELED",    "0/EINTR",         "0/itself",      "EALREADY/ECANCELED",
+    "EALREADY/EINTR", "EALREADY/itself", "ENOENT/itself",
+};
+
+} // namespace toadstone::tests
+
+#endif

@@ -1,0 +1,109 @@
+// Runs a body on the real ring and in simulated worlds, tame and hostile, and compares what it
+// has seen.
+#ifndef TOADSTONE_TESTS_SUPPORT_TWO_KERNELS_HPP
+#define TOADSTONE_TESTS_SUPPORT_TWO_KERNELS_HPP
+
+#include <toadstone/runtime/uring/kernel.hpp>
+#include <toadstone/sim.hpp>
+
+#include "support/conformance.hpp"
+#include "support/io.hpp"
+#include "support/stepped.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace toadstone::tests {
+
+inline std::vector<std::string> seen_on_real_ring(body what) {
+    const temporary_folder folder;
+    const std::size_t before = open_descriptors();
+    lab in(folder.path());
+    {
+        stepped workers;
+        workers.run(what(in));
+    }
+    CHECK(open_descriptors() == before);
+    return in.seen();
+}
+
+/// Alternatives that a body allows and that no simulation has shown.
+inline std::set<std::string> never_simulated(const lab::choices& chosen) {
+    std::set<std::string> never;
+    for (const auto& [name, sets] : chosen) {
+        for (const auto& [allowed, seen] : sets) {
+            for (const auto& each : allowed) {
+                if (seen.count(each) == 0) never.insert(name + ": " + each);
+            }
+        }
+    }
+    return never;
+}
+
+/// Whatever the worlds decide, the body sees the same; and they make every choice that the body
+/// says the kernel has.
+inline void same_on_both_kernels(body what) {
+    constexpr unsigned real_runs = 5;
+    constexpr unsigned seeds = 200;
+    constexpr unsigned most_seeds = 5000; // for what is rare
+    const auto real = seen_on_real_ring(what);
+    for (const auto& each : real) {
+        CHECK_THAT(each, !Catch::EndsWith(": NO"));
+        CHECK_THAT(each, !Catch::Contains("not allowed"));
+    }
+    for (unsigned i = 1; i < real_runs; ++i) CHECK(seen_on_real_ring(what) == real);
+    lab::choices chosen;
+    for (unsigned seed = 0;
+         seed <= seeds || (seed <= most_seeds && !never_simulated(chosen).empty()); ++seed) {
+        lab in("/world");
+        sim::world_options options;
+        options.hostile = seed > 0;
+        const auto dice =
+            seed > 0 ? sim::random_choices(seed) : sim::replayed_choices(std::string_view());
+        const auto run = [&](sim::world&) -> task<> { co_await what(in); };
+        const auto end = sim::simulate(options, *dice, run);
+        INFO("seed " << seed << ": " << end.failure);
+        REQUIRE(in.seen() == real);
+        REQUIRE(end);
+        for (const auto& [name, sets] : in.chosen()) {
+            for (const auto& [allowed, seen] : sets) {
+                chosen[name][allowed].insert(seen.begin(), seen.end());
+            }
+        }
+    }
+    CHECK(never_simulated(chosen) == std::set<std::string>());
+}
+
+/// Each of these opcodes has each of its cells, once, with a body or a reason.
+inline void check_complete(std::span<const cell> cells, std::span<const std::uint8_t> opcodes) {
+    for (const std::uint8_t opcode : opcodes) {
+        for (const how end : every_how) {
+            const auto matches = [&](const cell& each) {
+                return each.opcode == opcode && each.end == end;
+            };
+            INFO(detail::opcode_name(opcode) << " " << how_names[static_cast<int>(end)]);
+            CHECK(std::count_if(cells.begin(), cells.end(), matches) == 1);
+        }
+    }
+    for (const cell& each : cells) CHECK((each.what == nullptr) == (each.why_not != nullptr));
+}
+
+inline void run_cells(std::span<const cell> cells) {
+    for (const cell& each : cells) {
+        if (!each.what) continue;
+        DYNAMIC_SECTION(detail::opcode_name(each.opcode)
+                        << " " << how_names[static_cast<int>(each.end)]) {
+            same_on_both_kernels(each.what);
+        }
+    }
+}
+
+} // namespace toadstone::tests
+
+#endif
