@@ -3,7 +3,10 @@
 
 #include <toadstone/sim/kernel/driver.hpp>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
+#include <iterator>
 
 namespace toadstone::sim::detail {
 
@@ -12,6 +15,29 @@ report run_once(const world_options& options, choices& dice, scenario& what) {
 }
 
 namespace {
+
+// The source that a name from choices::name() means.
+std::unique_ptr<choices> choices_named(std::string_view name) {
+    const auto number = [&name] {
+        std::uint64_t value = 0;
+        const auto end = std::from_chars(name.data(), name.data() + name.size(), value);
+        name.remove_prefix(static_cast<std::size_t>(end.ptr - name.data()));
+        return value;
+    };
+    const auto starts = [&name](std::string_view with) {
+        if (name.substr(0, with.size()) != with) return false;
+        name.remove_prefix(with.size());
+        return true;
+    };
+    if (starts("seed=")) return random_choices(number());
+    if (starts("pct=")) {
+        const std::uint64_t seed = number();
+        const auto depth = static_cast<unsigned>(starts("/") ? number() : 3);
+        return pct_choices(seed, depth);
+    }
+    starts("bytes=");
+    return replayed_choices(name);
+}
 
 class explorer {
 public:
@@ -68,14 +94,8 @@ bool explorer::check_repeat(const report& first, std::unique_ptr<choices> again)
 
 exploration explorer::run() {
     if (const char* replay = std::getenv("TOADSTONE_SIM_REPLAY")) {
-        std::string_view text = replay;
-        std::unique_ptr<choices> dice;
-        if (text.substr(0, 5) == "seed=") {
-            dice = random_choices(std::strtoull(replay + 5, nullptr, 10));
-        } else {
-            if (text.substr(0, 6) == "bytes=") text.remove_prefix(6);
-            dice = replayed_choices(text);
-        }
+        const std::string_view text = replay;
+        const auto dice = choices_named(text);
         report found = run_once(options_.world, *dice, what_);
         result_.runs = 1;
         result_.steps = found.steps;
@@ -116,27 +136,27 @@ exploration explorer::run() {
     return result_;
 }
 
-const char* name_of(cancel_moment moment) noexcept {
-    switch (moment) {
-    case cancel_moment::before_start:
-        return "before the await began";
-    case cancel_moment::prepared:
-        return "before submission";
-    case cancel_moment::submitted:
-        return "after submission";
-    case cancel_moment::completed:
-        return "after completion";
-    case cancel_moment::twice:
-        return "twice";
-    }
-    return "?";
+struct named_moment {
+    cancel_moment moment;
+    std::string_view word;     // in what reproduces a run
+    std::string_view sentence; // in what tells of it
+};
+constexpr named_moment moments[] = {
+    {cancel_moment::before_start, "early", "cancelled before the await began"},
+    {cancel_moment::prepared, "prepared", "cancelled before submission"},
+    {cancel_moment::submitted, "submitted", "cancelled after submission"},
+    {cancel_moment::completed, "completed", "cancelled after completion"},
+    {cancel_moment::timed_out, "timeout", "timed out at the completion"},
+    {cancel_moment::twice, "twice", "cancelled twice"},
+    {cancel_moment::failed, "failed", "its operation failed"},
+};
+
+const named_moment& name_of(cancel_moment moment) noexcept {
+    return *std::find_if(std::begin(moments), std::end(moments),
+                         [moment](const auto& each) { return each.moment == moment; });
 }
 
-constexpr cancel_moment moments[] = {cancel_moment::before_start, cancel_moment::prepared,
-                                     cancel_moment::submitted, cancel_moment::completed,
-                                     cancel_moment::twice};
-
-/// One world, tame or from a seed, in which everything is cancelled once.
+/// One world, tame or from a seed, in which everything goes wrong once.
 class canceller {
 public:
     canceller(const cancel_options& options, scenario& what, cancel_report& into)
@@ -144,63 +164,129 @@ public:
 
     bool run_all(unsigned seed) {
         seed_ = seed;
+        recorded_.clear();
         const auto points = attempt({});
-        if (!into_.ok) return false;
-        if (into_.points.empty()) into_.points = points;
-        for (std::uint64_t k = 0; k < points.size(); ++k) {
-            for (const auto moment : moments) {
-                const auto after = attempt({{k, moment}});
+        recorded_ = points;
+        if (into_.ok && into_.points.empty()) into_.points = points;
+        for (std::uint64_t k = 0; into_.ok && k < points.size(); ++k) {
+            for (const auto& each : moments) {
+                const auto after = attempt({{{k, each.moment}}, {}});
                 if (!into_.ok) return false;
-                if (!options_.pairs) continue;
-                for (std::uint64_t second = k + 1; second < after.size(); ++second) {
-                    attempt({{k, moment}, {second, cancel_moment::submitted}});
-                    if (!into_.ok) return false;
-                    attempt({{k, moment}, {second, cancel_moment::completed}});
-                    if (!into_.ok) return false;
-                }
+                if (options_.pairs) run_pairs({k, each.moment}, after.size());
             }
         }
-        return true;
+        if (options_.allocations) refuse_each();
+        return into_.ok;
+    }
+
+    /// What `text`, of an earlier report, names.
+    void replay(std::string_view text) {
+        const std::size_t at = text.find('@');
+        if (at != text.npos) seed_ = static_cast<unsigned>(to_number(text.substr(at + 1)));
+        text = text.substr(0, at);
+        run_plan plan;
+        while (!text.empty()) {
+            const std::size_t end = text.find('+');
+            const std::string_view one = text.substr(0, end);
+            text = end == text.npos ? std::string_view() : text.substr(end + 1);
+            const std::size_t slash = one.find('/');
+            if (slash == one.npos) continue;
+            const std::string_view word = one.substr(0, slash);
+            const std::uint64_t number = to_number(one.substr(slash + 1));
+            if (word == refuse_word) plan.refused = number;
+            for (const auto& each : moments) {
+                if (each.word == word) plan.cancels.push_back({number, each.moment});
+            }
+        }
+        recorded_ = attempt({});
+        if (!into_.ok) return;
+        into_ = {};
+        into_.points = attempt(plan);
     }
 
 private:
-    std::vector<await_point> attempt(std::vector<planned_cancel> cancels) {
+    static constexpr std::string_view refuse_word = "refuse";
+
+    static std::uint64_t to_number(std::string_view text) {
+        std::uint64_t value = 0;
+        std::from_chars(text.data(), text.data() + text.size(), value);
+        return value;
+    }
+
+    void run_pairs(const planned_cancel& first, std::uint64_t points) {
+        for (std::uint64_t second = first.point + 1; second < points; ++second) {
+            for (const auto moment : {cancel_moment::submitted, cancel_moment::completed}) {
+                attempt({{first, {second, moment}}, {}});
+                if (!into_.ok) return;
+            }
+        }
+    }
+
+    void refuse_each() {
+        refused_ = true;
+        for (std::uint64_t k = 0; into_.ok && refused_; ++k) {
+            attempt({{}, k});
+            into_.allocations += refused_;
+        }
+    }
+
+    std::vector<await_point> attempt(const run_plan& plan) {
         world_options options = options_.world;
         const auto dice = seed_ ? random_choices(seed_) : replayed_choices(std::string_view());
         if (seed_) options.hostile = true;
         driver once(options, *dice);
-        once.plan(cancels, options_.victims, options_.reason);
+        once.plan(plan, options_.victims, options_.reason);
         const report found = once.run(what_);
+        refused_ = once.refused();
         ++into_.runs;
         into_.steps += found.steps;
         if (!found.ok) {
             into_.ok = false;
-            into_.failure = describe(cancels, once.points()) + ": " + found.failure;
+            // One that is cancelled before an await does not suspend there.
+            const auto& names =
+                once.points().size() > recorded_.size() ? once.points() : recorded_;
+            into_.failure = describe(plan, names) + ": " + found.failure;
+            into_.reproduce = name_of_plan(plan);
         }
         return once.points();
     }
 
-    std::string describe(const std::vector<planned_cancel>& cancels,
-                         const std::vector<await_point>& points) const {
-        std::string text =
-            seed_ ? "in the world of seed " + std::to_string(seed_) + ", " : std::string();
-        if (cancels.empty()) return text + "without any cancellation";
-        for (const auto& each : cancels) {
-            text += "cancelled at await " + std::to_string(each.point);
+    std::string describe(const run_plan& plan, const std::vector<await_point>& points) const {
+        std::string text;
+        if (seed_) text = "in the world of seed " + std::to_string(seed_) + ", ";
+        if (plan.refused) {
+            return text + "without memory for allocation " + std::to_string(*plan.refused);
+        }
+        if (plan.cancels.empty()) return text + "with nothing cancelled";
+        for (const auto& each : plan.cancels) {
+            text.append(name_of(each.moment).sentence);
+            text += " at await " + std::to_string(each.point);
             if (each.point < points.size()) {
                 text +=
                     " (" + points[each.point].task + " at " + points[each.point].where + ")";
             }
-            text += " " + std::string(name_of(each.moment)) + ", ";
+            text += ", ";
         }
         text.resize(text.size() - 2);
         return text;
+    }
+
+    std::string name_of_plan(const run_plan& plan) const {
+        std::string text = "cancel=";
+        for (const auto& each : plan.cancels) {
+            if (text.back() != '=') text += '+';
+            text.append(name_of(each.moment).word) += '/' + std::to_string(each.point);
+        }
+        if (plan.refused) text.append(refuse_word) += '/' + std::to_string(*plan.refused);
+        return seed_ ? text + '@' + std::to_string(seed_) : text;
     }
 
     const cancel_options& options_;
     scenario& what_;
     cancel_report& into_;
     unsigned seed_ = 0;
+    bool refused_ = false;
+    std::vector<await_point> recorded_; // of the run in which nothing goes wrong
 };
 
 } // namespace
@@ -212,6 +298,12 @@ exploration explore_all(const explore_options& options, scenario& what) {
 cancel_report cancel_everywhere(const cancel_options& options, scenario& what) {
     cancel_report result;
     canceller all(options, what, result);
+    constexpr std::string_view marker = "cancel=";
+    const char* replay = std::getenv("TOADSTONE_SIM_REPLAY");
+    if (replay && std::string_view(replay).substr(0, marker.size()) == marker) {
+        all.replay(replay + marker.size());
+        return result;
+    }
     for (unsigned seed = 0; seed <= options.seeds; ++seed) {
         if (!all.run_all(seed)) break;
     }
@@ -236,9 +328,10 @@ std::string exploration::to_string() const {
 }
 
 std::string cancel_report::to_string() const {
-    if (!ok) return failure;
-    return std::to_string(points.size()) + " awaits, " + std::to_string(runs) + " runs, " +
-           std::to_string(steps) + " steps";
+    if (!ok) return failure + "\n  reproduce with TOADSTONE_SIM_REPLAY=" + reproduce;
+    std::string text = std::to_string(points.size()) + " awaits, ";
+    if (allocations) text += std::to_string(allocations) + " allocations, ";
+    return text + std::to_string(runs) + " runs, " + std::to_string(steps) + " steps";
 }
 
 } // namespace toadstone::sim

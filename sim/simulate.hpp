@@ -124,7 +124,9 @@ enum class cancel_moment : unsigned char {
     prepared,     ///< suspended, nothing handed to the kernel yet
     submitted,    ///< by another thread, so seen one turn later
     completed,    ///< the operation has ended, the task has not run yet
+    timed_out,    ///< as completed, by a time limit on the same worker
     twice,        ///< prepared, and once more with another reason
+    failed,       ///< no cancellation: the operation ends with EIO. Only what asks the kernel
 };
 
 struct await_point {
@@ -140,16 +142,21 @@ struct cancel_options {
     cancel_reason reason = cancel_reason::requested;
     /// Cancel a second one, at every later await, too.
     bool pairs = false;
+    /// Also let each allocation of a frame or task record fail, one after the other. A
+    /// std::bad_alloc that leaves the scenario is no failure then; leaks and hangs are.
+    bool allocations = false;
     /// Random hostile worlds to repeat each of it in, besides the given one.
     unsigned seeds = 0;
 };
 
 struct cancel_report {
     bool ok = true;
-    std::string failure; ///< which await, which moment, and what went wrong
+    std::string failure;   ///< which await, which moment, and what went wrong
+    std::string reproduce; ///< a value for TOADSTONE_SIM_REPLAY
     std::vector<await_point> points;
     std::uint64_t runs = 0;
     std::uint64_t steps = 0;
+    std::uint64_t allocations = 0; ///< that were made to fail
     explicit operator bool() const noexcept { return ok; }
     [[nodiscard]] std::string to_string() const;
 };
@@ -159,7 +166,8 @@ namespace detail {
 }
 
 /// Records every suspension of a scenario, then runs it again for each of them and each
-/// cancel_moment, cancelling the task that is suspended there. The scenario is its own oracle:
+/// cancel_moment, cancelling the task that is suspended there. With TOADSTONE_SIM_REPLAY in the
+/// environment, runs only what that reproduces. The scenario is its own oracle:
 /// it throws when what it finds afterwards is wrong; deadlocks and leaks are found as in
 /// simulate().
 template <class Body>

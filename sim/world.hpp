@@ -29,6 +29,10 @@ struct world_options {
     /// Bytes that a connection holds in each direction before a writer has to wait.
     std::size_t stream_capacity = 65536;
     unsigned listen_backlog = 128;
+    /// From this virtual time on the world is tame: no faults, no delays, partitions healed.
+    /// The scenario then has to end within `settles_within`. Zero: never.
+    std::chrono::nanoseconds calm_after{0};
+    std::chrono::nanoseconds settles_within = std::chrono::minutes(1);
     /// Turns after which a run counts as a livelock.
     std::uint64_t most_steps = 2'000'000;
 };

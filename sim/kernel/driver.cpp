@@ -6,6 +6,8 @@
 #include <toadstone/runtime/spawn.hpp>
 
 #include <algorithm>
+#include <exception>
+#include <new>
 
 namespace toadstone::sim::detail {
 
@@ -15,6 +17,20 @@ using toadstone::detail::describe_place;
 using toadstone::detail::describe_task;
 using toadstone::detail::executor;
 using toadstone::detail::worker;
+
+namespace {
+
+bool is_bad_alloc(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::bad_alloc&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+
+} // namespace
 
 driver::driver(const world_options& options, choices& dice)
     : options_(options), dice_(dice), state_(options, dice), world_(state_) {
@@ -33,14 +49,20 @@ driver::driver(const world_options& options, choices& dice)
 
 driver::~driver() = default;
 
-void driver::plan(std::vector<planned_cancel> cancels, std::string_view victims,
-                  cancel_reason reason) {
-    cancels_ = std::move(cancels);
+void driver::plan(const run_plan& what, std::string_view victims, cancel_reason reason) {
+    cancels_ = what.cancels;
+    refuse_ = what.refused;
     victims_ = victims;
     reason_ = reason;
     watching_ = true;
     // Every leaf goes through the ready queue, so that every await is a suspension.
     for (auto& each : seats_) each->worker->set_turn_budget(1);
+}
+
+bool driver::refuses() noexcept {
+    if (allocations_++ != refuse_) return false;
+    refused_ = true;
+    return true;
 }
 
 executor& driver::place(placement where, executor& from) noexcept {
@@ -55,10 +77,16 @@ bool driver::is_victim(context& ctx) const noexcept {
     return victims_.empty() || root.name().substr(0, victims_.size()) == victims_;
 }
 
+driver::seat& driver::seat_of(context& ctx) noexcept {
+    return **std::find_if(seats_.begin(), seats_.end(),
+                          [&](const auto& each) { return each->worker.get() == &ctx.home(); });
+}
+
 // The number of a slice is the number of the suspension that it ends in. A task that is
 // cancelled here never suspends again, so the next one has the same number, and is to go on.
 void driver::resuming(context& ctx) noexcept {
     if (!watching_ || !is_victim(ctx)) return;
+    position_before_ = seat_of(ctx).worker->queue().last_position();
     for (auto& each : cancels_) {
         if (each.moment != cancel_moment::before_start || each.point != resumed_) continue;
         each.point = no_point;
@@ -71,7 +99,7 @@ void driver::suspended(context& ctx) noexcept {
     const std::uint64_t number = resumed_++;
     auto& root = static_cast<toadstone::detail::root_task&>(ctx.root());
     points_.push_back(
-        {number, describe_place(ctx.where()), describe_task(root.id(), root.name())});
+        {number, describe_place(ctx.where()), describe_task(number_of(root), root.name())});
     for (const auto& each : cancels_) {
         if (each.point != number) continue;
         switch (each.moment) {
@@ -86,8 +114,15 @@ void driver::suspended(context& ctx) noexcept {
             root.request_from_anywhere(cancel_reason::timeout);
             break;
         case cancel_moment::completed:
-            waiting_for_completion_.push_back(&ctx);
+        case cancel_moment::timed_out:
+            awaited_ends_.push_back({&ctx, each.moment});
             break;
+        case cancel_moment::failed: {
+            seat& here = seat_of(ctx);
+            const unsigned position = here.worker->queue().last_position();
+            if (position != position_before_) here.kernel.doom(position);
+            break;
+        }
         case cancel_moment::before_start:
             break;
         }
@@ -95,11 +130,17 @@ void driver::suspended(context& ctx) noexcept {
 }
 
 void driver::before_run(context& ctx) noexcept {
-    const auto found =
-        std::find(waiting_for_completion_.begin(), waiting_for_completion_.end(), &ctx);
-    if (found == waiting_for_completion_.end()) return;
-    waiting_for_completion_.erase(found);
-    static_cast<toadstone::detail::root_task&>(ctx.root()).request_from_anywhere(reason_);
+    const auto found = std::find_if(awaited_ends_.begin(), awaited_ends_.end(),
+                                    [&](const auto& each) { return each.ctx == &ctx; });
+    if (found == awaited_ends_.end()) return;
+    const cancel_moment moment = found->moment;
+    awaited_ends_.erase(found);
+    auto& root = static_cast<toadstone::detail::root_task&>(ctx.root());
+    if (moment == cancel_moment::timed_out) {
+        root.request(cancel_reason::timeout);
+    } else {
+        root.request_from_anywhere(reason_);
+    }
 }
 
 bool driver::can_run(seat& which) noexcept {
@@ -117,6 +158,7 @@ bool driver::turn() {
     if (candidates_.empty()) {
         auto next = state_.next_arrival();
         for (auto& each : seats_) next = std::min(next, each->worker->next_timer());
+        if (next == time_point::max()) next = state_.next_calm();
         if (next == time_point::max()) return false;
         state_.set_now(next);
         return true;
@@ -145,6 +187,10 @@ bool driver::drive(Done done) {
             fail("nobody can go on: " + describe_stuck());
             return false;
         }
+        if (state_.late()) {
+            fail("the world has been calm for long, and no end: " + describe_stuck());
+            return false;
+        }
     }
     return true;
 }
@@ -154,8 +200,8 @@ std::string driver::describe_stuck() const {
     for (const auto& each : seats_) {
         each->worker->for_each_root([&](const context& task) {
             if (!text.empty()) text += ", ";
-            text +=
-                describe_task(task.id(), task.name()) + " at " + describe_place(task.where());
+            text += describe_task(number_of(task), task.name()) + " at " +
+                    describe_place(task.where());
         });
     }
     return text.empty() ? "no task is left" : text;
@@ -178,12 +224,15 @@ report driver::run(scenario& what) {
         root->launch(body.release(root->outcome), {}, nullptr);
         root_id_ = root->id();
         root->mark_observed();
+        if (refuse_) toadstone::detail::watch_allocations(this);
         drive([&] { return root->ended(); });
+        if (refuse_) toadstone::detail::watch_allocations(nullptr);
         if (root->ended()) {
             if (root->unwound()) {
                 fail("the scenario was cancelled (" + std::string(to_string(root->reason())) +
                      ")");
-            } else if (const auto error = root->outcome.error()) {
+            } else if (const auto error = root->outcome.error();
+                       error && !(refused_ && is_bad_alloc(error))) {
                 fail("the scenario failed: " + describe_exception(error));
             } else {
                 // What was spawned and not joined comes to its end, or can be stopped.
@@ -209,6 +258,14 @@ report driver::run(scenario& what) {
     }
     for (auto& each : seats_) each->worker->detach();
     if (sound) {
+        for (auto& each : seats_) {
+            if (each->worker->strays() != 0) fail("a completion belonged to nobody");
+            if (!each->kernel.balanced()) {
+                const std::string& complaint = each->kernel.complaint();
+                fail(complaint.empty() ? "submissions and completions do not match"
+                                       : complaint);
+            }
+        }
         const auto frames = toadstone::detail::live_frames() - frames_before;
         if (frames != 0) fail(std::to_string(frames) + " frames are left");
         if (state_.descriptors() != 0) {

@@ -2,6 +2,7 @@
 #ifndef TOADSTONE_SIM_KERNEL_DRIVER_HPP
 #define TOADSTONE_SIM_KERNEL_DRIVER_HPP
 
+#include <toadstone/runtime/detail/frame_pool.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
 #include <toadstone/sim/kernel/state.hpp>
 #include <toadstone/sim/simulate.hpp>
@@ -20,17 +21,26 @@ struct planned_cancel {
     cancel_moment moment = cancel_moment::submitted;
 };
 
-class driver final : toadstone::detail::worker_group, toadstone::detail::run_observer {
+/// What is done to one run.
+struct run_plan {
+    std::vector<planned_cancel> cancels;
+    std::optional<std::uint64_t> refused; ///< the number of the allocation that fails
+};
+
+class driver final : toadstone::detail::worker_group,
+                     toadstone::detail::run_observer,
+                     toadstone::detail::allocation_watcher {
 public:
     driver(const world_options& options, choices& dice);
     ~driver();
 
-    /// Cancellations to make, and whose awaits count.
-    void plan(std::vector<planned_cancel> cancels, std::string_view victims,
-              cancel_reason reason);
+    /// What is to go wrong, and whose awaits count.
+    void plan(const run_plan& what, std::string_view victims, cancel_reason reason);
 
     [[nodiscard]] report run(scenario& what);
     [[nodiscard]] const std::vector<await_point>& points() const noexcept { return points_; }
+    /// The allocation that was to fail has been asked for.
+    [[nodiscard]] bool refused() const noexcept { return refused_; }
 
 private:
     struct seat {
@@ -50,6 +60,15 @@ private:
     void resuming(toadstone::detail::context& ctx) noexcept override;
     void suspended(toadstone::detail::context& ctx) noexcept override;
 
+    // allocation_watcher
+    bool refuses() noexcept override;
+
+    /// Counted from the scenario, which is task 1: the same in every run of a process.
+    [[nodiscard]] std::uint64_t
+    number_of(const toadstone::detail::context& task) const noexcept {
+        return task.id() - root_id_ + 1;
+    }
+    [[nodiscard]] seat& seat_of(toadstone::detail::context& ctx) noexcept;
     [[nodiscard]] bool is_victim(toadstone::detail::context& ctx) const noexcept;
     [[nodiscard]] bool can_run(seat& which) noexcept;
     [[nodiscard]] bool turn();
@@ -79,7 +98,15 @@ private:
     std::uint64_t resumed_ = 0; // number of the slice that starts now
     std::uint64_t root_id_ = 0; // the scenario itself
     std::vector<await_point> points_;
-    std::vector<const toadstone::detail::context*> waiting_for_completion_;
+    struct awaited_end {
+        const toadstone::detail::context* ctx;
+        cancel_moment moment;
+    };
+    std::vector<awaited_end> awaited_ends_;
+    unsigned position_before_ = 0; // of the last submission before the slice
+    std::optional<std::uint64_t> refuse_;
+    std::uint64_t allocations_ = 0;
+    bool refused_ = false;
 };
 
 } // namespace toadstone::sim::detail

@@ -147,7 +147,8 @@ int sim_kernel::enter(io_uring&, unsigned to_submit, unsigned, unsigned,
         }
     }
     for (unsigned i = 0; i < count; ++i) {
-        accept_entry(m.entries[m.array[m.sq_head & m.sq_mask]]);
+        const auto doomed = std::find(doomed_.begin(), doomed_.end(), m.sq_head);
+        accept_entry(m.entries[m.array[m.sq_head & m.sq_mask]], doomed != doomed_.end());
         ++m.sq_head;
     }
     flush_overflow();
@@ -180,7 +181,7 @@ bool sim_kernel::known_flags(const io_uring_sqe& entry) noexcept {
     }
 }
 
-void sim_kernel::accept_entry(const io_uring_sqe& entry) {
+void sim_kernel::accept_entry(const io_uring_sqe& entry, bool doomed) {
     world_.mix(entry.opcode);
     taken_.add(entry.user_data);
     if (!known(entry.opcode) || !known_flags(entry)) {
@@ -210,6 +211,11 @@ void sim_kernel::accept_entry(const io_uring_sqe& entry) {
         }
     }
     borrow(next);
+    if (doomed && entry.opcode != IORING_OP_NOP) {
+        // Linux closes the descriptor also when it reports an error.
+        if (entry.opcode == IORING_OP_CLOSE) static_cast<void>(world_.close(entry.fd));
+        next.end = -EIO;
+    }
     pending_.push_back(std::move(next));
 }
 

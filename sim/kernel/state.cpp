@@ -127,7 +127,7 @@ std::vector<std::shared_ptr<socket_object>> world::state::listening_at(std::uint
 
 bool world::state::can_connect(const socket_object& socket, std::uint16_t port) {
     if (socket.now != socket_object::state::fresh) return true;
-    if (partitioned_) return false;
+    if (partitioned()) return false;
     const auto found = listening_at(port);
     return found.empty() || std::any_of(found.begin(), found.end(), [](const auto& each) {
                return each->arrivals.size() < each->backlog;
@@ -136,7 +136,7 @@ bool world::state::can_connect(const socket_object& socket, std::uint16_t port) 
 
 int world::state::connect(const std::shared_ptr<socket_object>& socket, std::uint16_t port) {
     if (socket->now != socket_object::state::fresh) return -EISCONN;
-    if (partitioned_) return -EAGAIN;
+    if (partitioned()) return -EAGAIN;
     const auto found = listening_at(port);
     if (found.empty() || network_fault(16)) return -ECONNREFUSED;
     auto& listener = found[choose(static_cast<unsigned>(found.size()), choice::timing)];
@@ -172,7 +172,7 @@ std::shared_ptr<socket_object> world::state::accept(socket_object& from) {
 }
 
 void world::state::deliver() noexcept {
-    if (partitioned_) return;
+    if (partitioned()) return;
     for (const auto& each : connections_) {
         const auto link = each.lock();
         if (!link) continue;
@@ -197,7 +197,7 @@ void world::state::deliver() noexcept {
 
 detail::time_point world::state::next_arrival() const noexcept {
     auto next = detail::time_point::max();
-    if (partitioned_) return next;
+    if (partitioned()) return next;
     for (const auto& each : connections_) {
         const auto link = each.lock();
         if (!link) continue;

@@ -32,12 +32,28 @@ public:
     [[nodiscard]] sim::choices& dice() noexcept { return dice_; }
     /// A hostile choice; the tame answer in a tame world.
     unsigned choose(unsigned n, choice about) {
-        return options_.hostile ? dice_.choose(n, about) : 0;
+        return options_.hostile && !calm() ? dice_.choose(n, about) : 0;
     }
     bool network_fault(unsigned one_in) {
-        return options_.network_faults && dice_.rarely(one_in);
+        return options_.network_faults && !calm() && dice_.rarely(one_in);
     }
-    bool disk_fault(unsigned one_in) { return options_.disk_faults && dice_.rarely(one_in); }
+    bool disk_fault(unsigned one_in) {
+        return options_.disk_faults && !calm() && dice_.rarely(one_in);
+    }
+    /// The time of faults is over.
+    [[nodiscard]] bool calm() const noexcept {
+        return options_.calm_after.count() > 0 && now_ - begun_ >= options_.calm_after;
+    }
+    /// When it will be over; max() if it never ends, or is over.
+    [[nodiscard]] detail::time_point next_calm() const noexcept {
+        const bool comes = options_.calm_after.count() > 0 && !calm();
+        return comes ? begun_ + options_.calm_after : detail::time_point::max();
+    }
+    /// It has been over for longer than anybody may take to end.
+    [[nodiscard]] bool late() const noexcept {
+        return options_.calm_after.count() > 0 &&
+               now_ - begun_ >= options_.calm_after + options_.settles_within;
+    }
 
     void mix(std::uint64_t value) noexcept;
     void mix(std::string_view text) noexcept;
@@ -76,6 +92,7 @@ public:
     void socket_gone(detail::connection& link, int side, bool abort) noexcept override;
     void deliver() noexcept;
     void set_partitioned(bool on) noexcept { partitioned_ = on; }
+    [[nodiscard]] bool partitioned() const noexcept { return partitioned_ && !calm(); }
     void reset_all() noexcept;
     [[nodiscard]] std::size_t open_connections() const noexcept;
     /// When something arrives next; max() if nothing is on its way.
@@ -109,7 +126,8 @@ private:
 
     world_options options_;
     sim::choices& dice_;
-    detail::time_point now_{std::chrono::hours(24)};
+    static constexpr detail::time_point begun_{std::chrono::hours(24)};
+    detail::time_point now_ = begun_;
     std::uint64_t hash_ = 0xcbf29ce484222325;
     std::vector<std::shared_ptr<detail::object>> descriptors_;
     std::vector<std::weak_ptr<detail::connection>> connections_;
@@ -148,6 +166,8 @@ public:
     [[nodiscard]] bool can_progress() noexcept;
     /// Operations that the runtime has handed over and that have not had their last completion.
     [[nodiscard]] std::size_t in_flight() const noexcept { return pending_.size(); }
+    /// The operation at this position of the submission queue will end with -EIO.
+    void doom(unsigned position) { doomed_.push_back(position); }
     /// In a run that has to come to its end: no more delays.
     void be_prompt() noexcept { prompt_ = true; }
     /// Every submission has had exactly one last completion, and no buffer was touched while it
@@ -205,7 +225,7 @@ private:
 
     [[nodiscard]] static bool known(std::uint8_t opcode) noexcept;
     [[nodiscard]] static bool known_flags(const io_uring_sqe& entry) noexcept;
-    void accept_entry(const io_uring_sqe& entry);
+    void accept_entry(const io_uring_sqe& entry, bool doomed);
     void borrow(request& what);
     void give_back(request& what, int result);
     void cancel(const io_uring_sqe& entry);
@@ -230,6 +250,7 @@ private:
     tally taken_;
     tally ended_;
     std::string complaint_;
+    std::vector<unsigned> doomed_; // positions of the submission queue
     bool prompt_ = false;
 };
 

@@ -1,5 +1,6 @@
 // Runs of a scenario: what fails one, how it is reproduced, and that equal decisions are equal
 // runs.
+#include <toadstone/io.hpp>
 #include <toadstone/runtime.hpp>
 #include <toadstone/sim.hpp>
 #include <toadstone/sync.hpp>
@@ -9,8 +10,13 @@
 #include <catch2/catch.hpp>
 
 #include <chrono>
+#include <cstdlib>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
 
 using namespace toadstone;
 using namespace std::chrono_literals;
@@ -193,4 +199,123 @@ TEST_CASE("cancel_at_every_await: one cancellation hits one task, never its neig
     });
     INFO(checked.to_string());
     CHECK(checked);
+}
+
+namespace {
+
+// Its second lock is forgotten when a cancellation comes in between.
+task<> forgets(bool& locked) {
+    locked = true;
+    co_await yield_now();
+    co_await yield_now();
+    locked = false;
+}
+task<> checks_afterwards(sim::world&) {
+    bool locked = false;
+    auto child = spawn(forgets(locked), {.name = "forgetful"});
+    const outcome<> end = co_await child.outcome();
+    static_cast<void>(end);
+    if (locked) throw std::runtime_error("still locked");
+}
+
+task<> allocates(int& sum) {
+    sum += 1;
+    co_await yield_now();
+}
+task<> allocates_often(sim::world&) {
+    int sum = 0;
+    auto first = spawn(allocates(sum));
+    auto second = spawn(allocates(sum));
+    const outcome<> one = co_await first.outcome();
+    const outcome<> two = co_await second.outcome();
+    co_await allocates(sum);
+    if (one.has_value() && two.has_value() && sum != 3) throw std::runtime_error("not three");
+}
+
+task<> echoes_once(io::tcp_listener listener) {
+    auto stream = co_await listener.accept();
+    char buffer[16];
+    const std::size_t count = co_await stream.read_some(std::span(buffer));
+    co_await stream.write_all(std::string_view(buffer, count));
+}
+task<bool> reads(io::tcp_stream& stream, std::span<char> into) {
+    const std::size_t count = co_await stream.read_some(into);
+    co_return count > 0;
+}
+task<> asks_once(io::endpoint at) {
+    auto stream = co_await io::tcp_stream::connect(at);
+    co_await stream.write_all("question");
+    char buffer[16];
+    for (bool more = true; more;) {
+        const bool another = co_await reads(stream, std::span(buffer));
+        more = another;
+    }
+}
+task<> asks_until_answered(sim::world&) {
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    const io::endpoint at = listener.local_endpoint();
+    auto server = spawn(echoes_once(std::move(listener)), {.name = "server"});
+    const outcome<> first = co_await as_outcome(asks_once(at));
+    static_cast<void>(first);
+    const outcome<> end = co_await server.outcome();
+    if (end.has_value()) co_return;
+    try {
+        end.value();
+    } catch (const std::system_error& error) {
+        if (std::string(error.what()).find("Input/output error") == std::string::npos) throw;
+    } catch (const task_cancelled&) {
+        co_return;
+    }
+}
+
+} // namespace
+
+TEST_CASE("cancel_at_every_await: its one line brings the failing run back") {
+    const auto found = sim::cancel_at_every_await({}, checks_afterwards);
+    REQUIRE_FALSE(found);
+    CHECK_THAT(found.to_string(), Catch::Contains("still locked") &&
+                                      Catch::Contains("'forgetful' at simulate_test.cpp:") &&
+                                      Catch::Contains("TOADSTONE_SIM_REPLAY=cancel="));
+    ::setenv("TOADSTONE_SIM_REPLAY", found.reproduce.c_str(), 1);
+    const auto again = sim::cancel_at_every_await({}, checks_afterwards);
+    ::unsetenv("TOADSTONE_SIM_REPLAY");
+    CHECK(again.runs <= 2);
+    CHECK(again.failure == found.failure);
+}
+
+TEST_CASE("cancel_at_every_await: lets every allocation fail once, and nothing is left") {
+    sim::cancel_options options;
+    options.allocations = true;
+    const auto checked = sim::cancel_at_every_await(options, allocates_often);
+    INFO(checked.to_string());
+    CHECK(checked);
+    CHECK(checked.allocations >= 5); // three frames, two records
+}
+
+TEST_CASE("cancel_at_every_await: an operation that asks the kernel fails instead, once each") {
+    const auto checked = sim::cancel_at_every_await({}, asks_until_answered);
+    INFO(checked.to_string());
+    CHECK(checked);
+    CHECK(checked.points.size() >= 3);
+}
+
+TEST_CASE("simulate: once the world is calm, the scenario has to end in time") {
+    sim::world_options options;
+    options.calm_after = 10s;
+    options.settles_within = 5s;
+    const auto run = [&options](std::chrono::seconds sleeps) {
+        const auto body = [sleeps](sim::world& world) -> task<> {
+            world.partition();
+            auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+            auto stream = co_await io::tcp_stream::connect(listener.local_endpoint());
+            co_await sleep_for(sleeps);
+        };
+        const auto dice = sim::random_choices(1);
+        return sim::simulate(options, *dice, body);
+    };
+    const auto in_time = run(2s);
+    INFO(in_time.failure);
+    CHECK(in_time);
+    CHECK(in_time.elapsed >= 12s); // the partition was healed after 10
+    CHECK_THAT(run(10s).failure, Catch::Contains("the world has been calm for long"));
 }
