@@ -1,0 +1,705 @@
+// Inside a section under exploration: how it ends, and what those find who come next, in every
+// order (section B of the scenarios, S14 to S29).
+#include <toadstone/runtime.hpp>
+#include <toadstone/sim.hpp>
+#include <toadstone/sync.hpp>
+
+#include "support/explored.hpp"
+#include "support/sections.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <cerrno>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace toadstone::tests {
+namespace {
+
+using namespace std::chrono_literals;
+using sync::mutex;
+using sync::on_cancel;
+using lock = mutex<int>;
+
+/// Two who come by at some time, on workers of their own.
+struct visitors {
+    void come(task_scope& scope, lock& m) {
+        scope.spawn(visits(m, first), on(1, "visitor")).detach();
+        scope.spawn(visits(m, second), on(2, "visitor")).detach();
+    }
+    void check(const lock& m, sightings& seen) const {
+        for (const visit* each : {&first, &second}) {
+            expect_told(m, *each);
+            if (each->told) seen.note("a visitor was told");
+            if (each->entered) {
+                seen.note(each->value == before ? "a visitor was first"
+                                                : "a visitor came later");
+            }
+        }
+    }
+    visit first;
+    visit second;
+};
+
+struct lines {
+    unsigned lock = 0;
+    unsigned await = 0;
+};
+
+task<> operates(lock& m, event& op, lines& at) {
+    at.lock = line_here() + 1;
+    auto held = co_await m.lock();
+    *held = half;
+    at.await = line_here() + 1;
+    co_await op.wait();
+    *held = whole;
+}
+
+task<> s14(sim::world& world, sightings& seen) {
+    lock m;
+    lines at;
+    event op;
+    op.in_kernel = true;
+    visitors others;
+    const auto body = [&](task_scope& scope) -> task<> {
+        auto victim = scope.spawn(operates(m, op, at), on(0, "victim"));
+        others.come(scope, m);
+        co_await some_turns(world, 3);
+        victim.cancel(cancel_reason::timeout);
+        co_await some_turns(world, 2);
+        expect(!op.waited_for() || !m.is_poisoned(), "frames went before the operation ended");
+        expect(!op.waited_for() || !victim.done(), "frames went before the operation ended");
+        op.set();
+        auto end = co_await victim.outcome();
+        expect(end.is_cancelled() && end.reason() == cancel_reason::timeout,
+               "a cancelled section ended otherwise");
+    };
+    co_await with_scope(body);
+    const bool inside = at.await != 0;
+    expect_end(m, inside, inside ? half : before);
+    if (inside) {
+        const poison_cause cause = m.cause();
+        expect_cancelled(cause, cancel_reason::timeout, "victim");
+        expect(cause.locked_at().line() == at.lock, "the cause has another line of lock()");
+        expect(cause.interrupted_at().line() == at.await, "the cause has another co_await");
+    }
+    seen.note(inside ? "inside" : "before the section");
+    others.check(m, seen);
+}
+
+enum class ending { escapes, caught_inside, caught_outside, returns_early, says_so };
+
+task<int> section_body(lock& m, ending how) {
+    auto held = co_await m.lock();
+    *held = half;
+    co_await yield_now();
+    if (how == ending::caught_inside) {
+        try {
+            throw boom();
+        } catch (const boom&) {
+            *held = whole;
+        }
+        co_await yield_now();
+        co_return 0;
+    }
+    if (how == ending::returns_early) {
+        *held = whole;
+        co_return -1; // an error as a value
+    }
+    if (how == ending::says_so) {
+        held.poison("the index is wrong");
+        co_return 0;
+    }
+    throw boom();
+}
+
+task<> section(lock& m, ending how) {
+    if (how != ending::caught_outside) {
+        co_await section_body(m, how);
+        co_return;
+    }
+    try {
+        co_await section_body(m, how);
+    } catch (...) {
+        // Swallowed: nothing of it is known out here.
+    }
+    co_await yield_now();
+}
+
+task<> ends_by(sightings& seen, ending how) {
+    lock m;
+    visitors others;
+    bool failed = false;
+    const auto body = [&](task_scope& scope) -> task<> {
+        auto holder = scope.spawn(as_outcome(section(m, how)), on(0, "holder"));
+        others.come(scope, m);
+        auto end = co_await holder;
+        failed = end.has_exception();
+        expect(!end.is_cancelled(), "nobody was cancelled");
+    };
+    co_await with_scope(body);
+    const bool clean = how == ending::caught_inside || how == ending::returns_early;
+    expect(failed == (how == ending::escapes), "an exception went another way");
+    expect_end(m, !clean, clean ? whole : half);
+    if (how == ending::says_so) {
+        expect(m.cause().kind() == poison_kind::declared, "the cause is of another kind");
+        expect(m.cause().why() == "the index is wrong", "the cause has another reason");
+    } else if (!clean) {
+        expect_boom(m.cause(), "holder");
+    }
+    others.check(m, seen);
+}
+task<> s15(sim::world&, sightings& seen) {
+    return ends_by(seen, ending::escapes);
+}
+task<> s16(sim::world&, sightings& seen) {
+    return ends_by(seen, ending::caught_inside);
+}
+task<> s17(sim::world&, sightings& seen) {
+    return ends_by(seen, ending::caught_outside);
+}
+task<> s18_early(sim::world&, sightings& seen) {
+    return ends_by(seen, ending::returns_early);
+}
+task<> s18_says(sim::world&, sightings& seen) {
+    return ends_by(seen, ending::says_so);
+}
+
+task<> unlocks_early(lock& m, event& never, int how) {
+    auto held = co_await m.lock();
+    *held = half;
+    co_await shield(yield_now());
+    *held = whole;
+    if (how == 0) {
+        held.unlock();
+        co_await never.wait();
+    } else {
+        auto mine = std::move(held); // dies in a teardown below, empty by then
+        mine.unlock();
+        co_await never.wait();
+    }
+}
+
+task<> assigns_over(lock& a, lock& b, event& never) {
+    auto first = co_await a.lock();
+    *first = half;
+    co_await shield(yield_now());
+    *first = whole;
+    auto second = co_await shield(b.lock());
+    first = std::move(second); // a is released by the rule, and in normal control flow
+    *first = half;
+    co_await never.wait();
+}
+
+task<> s19(sim::world& world, sightings& seen) {
+    lock a;
+    lock b;
+    event never;
+    visitors others;
+    const int how = static_cast<int>(pick(world, 3));
+    const auto body = [&](task_scope& scope) -> task<> {
+        auto work = how == 2 ? assigns_over(a, b, never) : unlocks_early(a, never, how);
+        auto victim = scope.spawn(std::move(work), on(0, "victim"));
+        others.come(scope, a);
+        co_await some_turns(world, 3);
+        victim.cancel();
+        auto end = co_await victim.outcome();
+        expect(end.is_cancelled(), "a task went on after its cancellation");
+    };
+    co_await with_scope(body);
+    const int value = a.get_mut(sync::ignore_poison);
+    expect(value != half, "a section that was shielded was left half-way");
+    expect_end(a, false, value);
+    const bool in_b = b.get_mut(sync::ignore_poison) == half;
+    expect_end(b, in_b, in_b ? half : before);
+    seen.note(value == before ? "cancelled before" : "cancelled after unlock()");
+    if (in_b) seen.note("the guard that was assigned over has poisoned its own");
+    others.check(a, seen);
+}
+
+task<> delivered(lock& m, event& op, bool stays_inside, bool& reached) {
+    {
+        auto held = co_await m.lock();
+        *held = half;
+        co_await op.wait(); // its result is delivered
+        *held = whole;
+        if (stays_inside) co_await yield_now();
+    }
+    co_await yield_now();
+    reached = true;
+}
+
+task<> s20(sim::world& world, sightings& seen) {
+    lock m;
+    event op;
+    op.in_kernel = true;
+    op.delivers = true;
+    visitors others;
+    bool reached = false;
+    bool waited = false;
+    const bool stays_inside = pick(world, 2) == 1;
+    const auto body = [&](task_scope& scope) -> task<> {
+        auto victim = scope.spawn(delivered(m, op, stays_inside, reached), on(0, "victim"));
+        others.come(scope, m);
+        co_await some_turns(world, 3);
+        waited = op.waited_for();
+        victim.cancel();
+        co_await some_turns(world, 2);
+        op.set();
+        auto end = co_await victim.outcome();
+        expect(end.is_cancelled(), "the next cancellation point did not take the request");
+    };
+    co_await with_scope(body);
+    expect(!reached, "a cancellation point let a cancelled task pass");
+    expect_end(m, waited && stays_inside, waited ? whole : before);
+    if (waited) seen.note(stays_inside ? "taken inside" : "taken outside");
+    others.check(m, seen);
+}
+
+task<> s21(sim::world& world, sightings& seen) {
+    lock m;
+    lines at;
+    event op;
+    op.in_kernel = true;
+    op.delivers = true;
+    op.error = EIO;
+    visitors others;
+    const auto body = [&](task_scope& scope) -> task<> {
+        auto victim = scope.spawn(as_outcome(operates(m, op, at)), on(0, "victim"));
+        others.come(scope, m);
+        co_await some_turns(world, 3);
+        const bool cancels = pick(world, 2) == 0;
+        const bool waited = op.waited_for();
+        if (cancels) victim.cancel();
+        co_await some_turns(world, 1);
+        op.set();
+        auto end = co_await victim.outcome();
+        if (!cancels || waited) {
+            // The failure counts; the request, if there was one, is not raised as well before
+            // the task has ended.
+            expect(m.is_poisoned(), "a failed section has not poisoned");
+            expect(m.cause().kind() == poison_kind::exception, "the cause is of another kind");
+            expect(m.cause().cancel_pending() == cancels, "the cause misses the request");
+            bool is_eio = false;
+            try {
+                std::rethrow_exception(m.cause().exception());
+            } catch (const std::system_error& error) {
+                is_eio = error.code().value() == EIO;
+            }
+            expect(is_eio, "the cause has another exception");
+            seen.note(cancels ? "with a request" : "without");
+        } else {
+            expect(end.is_cancelled(), "a request was lost");
+        }
+    };
+    co_await with_scope(body);
+    expect_end(m, at.await != 0, at.await != 0 ? half : before);
+    others.check(m, seen);
+}
+
+task<> half_to_whole(lock& m) {
+    auto held = co_await m.lock();
+    *held = half;
+    co_await yield_now();
+    co_await yield_now();
+    *held = whole;
+}
+
+task<> defers(lock& m, unsigned way, bool& reached) {
+    if (way == 0) {
+        auto held = co_await m.lock(on_cancel::defer);
+        *held = half;
+        co_await yield_now();
+        co_await yield_now();
+        *held = whole;
+    } else {
+        co_await shield(half_to_whole(m));
+    }
+    co_await yield_now();
+    reached = true;
+}
+
+task<> s22(sim::world& world, sightings& seen) {
+    lock m;
+    visitors others;
+    bool reached = false;
+    const unsigned way = pick(world, 2);
+    const auto body = [&](task_scope& scope) -> task<> {
+        auto victim = scope.spawn(defers(m, way, reached), on(0, "victim"));
+        others.come(scope, m);
+        co_await some_turns(world, 4);
+        victim.cancel();
+        const bool inside = m.get_mut(sync::ignore_poison) == half;
+        auto end = co_await victim.outcome();
+        expect(end.is_cancelled() != reached, "its end contradicts how far it came");
+        if (inside) {
+            expect(end.is_cancelled(), "the request was not taken after the section");
+            seen.note(way == 0 ? "inside a deferring section" : "inside a shield");
+        }
+    };
+    co_await with_scope(body);
+    const int value = m.get_mut(sync::ignore_poison);
+    expect(value != half, "a deferred section was left half-way");
+    expect_end(m, false, value);
+    others.check(m, seen);
+}
+
+task<> rolls_back(lock& m, event& never, bool& caught) {
+    auto held = co_await m.lock();
+    const int old = *held;
+    *held = half;
+    try {
+        co_await never.wait();
+    } catch (...) {
+        caught = true;
+        *held = old;
+    }
+}
+
+task<> s23(sim::world& world, sightings& seen) {
+    lock m;
+    event never;
+    visitors others;
+    bool caught = false;
+    const auto body = [&](task_scope& scope) -> task<> {
+        auto victim = scope.spawn(rolls_back(m, never, caught), on(0, "victim"));
+        others.come(scope, m);
+        co_await some_turns(world, 3);
+        victim.cancel();
+        auto end = co_await victim.outcome();
+        expect(end.is_cancelled(), "a task went on after its cancellation");
+    };
+    co_await with_scope(body);
+    expect(!caught, "a cancellation was caught as an exception");
+    const bool inside = m.get_mut(sync::ignore_poison) == half;
+    expect_end(m, inside, inside ? half : before);
+    others.check(m, seen);
+}
+
+struct actions {
+    int exits = 0;
+    int successes = 0;
+    int failures = 0;
+};
+
+task<> acts(lock& m, actions& done, bool throws) {
+    auto held = co_await m.lock();
+    const scope_exit exits([&done] { ++done.exits; });
+    const scope_success succeeds([&done] { ++done.successes; });
+    const scope_fail fails([&done] { ++done.failures; });
+    *held = half;
+    co_await yield_now();
+    if (throws) throw boom();
+    *held = whole;
+}
+
+task<> s24(sim::world& world, sightings& seen) {
+    lock m;
+    visitors others;
+    actions done;
+    const bool throws = pick(world, 2) == 1;
+    const auto body = [&](task_scope& scope) -> task<> {
+        auto victim = scope.spawn(as_outcome(acts(m, done, throws)), on(0, "victim"));
+        others.come(scope, m);
+        co_await some_turns(world, 3);
+        victim.cancel();
+        auto end = co_await victim.outcome();
+        const bool well = end.has_value() && end.value().has_value();
+        const bool entered = done.exits == 1;
+        expect(entered || end.is_cancelled(), "an action did not run");
+        expect(done.successes == (well ? 1 : 0), "scope_success took a failure for a success");
+        expect(done.failures == (entered && !well ? 1 : 0), "scope_fail missed a failure");
+        if (well) seen.note("well");
+        if (entered && end.is_cancelled()) seen.note("cancelled");
+        if (end.has_value() && end.value().has_exception()) seen.note("failed");
+    };
+    co_await with_scope(body);
+    expect_end(m, done.failures == 1, done.exits == 0 ? before : done.failures ? half : whole);
+    others.check(m, seen);
+}
+
+task<> innermost(event& never) noexcept {
+    co_await never.wait();
+}
+task<> middle(lock& m, event& never) noexcept {
+    auto held = co_await m.lock();
+    *held = half;
+    co_await innermost(never);
+}
+task<> outermost(lock& m, event& never) noexcept {
+    co_await middle(m, never);
+}
+
+task<> s25(sim::world& world, sightings& seen) {
+    lock m;
+    event never;
+    visitors others;
+    const auto body = [&](task_scope& scope) -> task<> {
+        auto victim = scope.spawn(outermost(m, never), on(0, "victim"));
+        others.come(scope, m);
+        co_await some_turns(world, 3);
+        const bool inside = never.waited_for();
+        victim.cancel();
+        auto end = co_await victim.outcome();
+        expect(end.is_cancelled(), "a task went on after its cancellation");
+        if (inside) seen.note("through noexcept frames");
+    };
+    co_await with_scope(body);
+    const bool inside = m.get_mut(sync::ignore_poison) == half;
+    expect_end(m, inside, inside ? half : before);
+    others.check(m, seen);
+}
+
+task<> waits_inside(lock& m, event& until) {
+    auto held = co_await m.lock();
+    *held = half;
+    co_await until.wait();
+    *held = whole;
+}
+
+task<> races(lock& m, event& until, event& other, sightings& seen) {
+    auto first = co_await when_any(waits_inside(m, until), other.wait());
+    const int value = m.is_poisoned() ? half : whole;
+    if (first.index == 0) {
+        seen.note("the section won");
+        expect(!m.is_poisoned(), "the winner of a race has poisoned");
+        co_return;
+    }
+    if (value == half) {
+        expect(m.cause().reason() == cancel_reason::lost_race, "the cause has another reason");
+        seen.note("the loser was inside");
+    }
+}
+
+task<> s26(sim::world& world, sightings& seen) {
+    lock m;
+    event until;
+    event other;
+    visitors others;
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(races(m, until, other, seen), on(0, "racer")).detach();
+        others.come(scope, m);
+        co_await some_turns(world, 2);
+        const bool other_first = pick(world, 2) == 0;
+        (other_first ? other : until).set();
+        co_await some_turns(world, 2);
+        (other_first ? until : other).set();
+    };
+    co_await with_scope(body);
+    const int value = m.get_mut(sync::ignore_poison);
+    expect_end(m, value == half, value);
+    if (value == half) expect_cancelled(m.cause(), cancel_reason::lost_race, "racer");
+    others.check(m, seen);
+}
+
+task<> fails_at(event& when) {
+    co_await when.wait();
+    throw boom();
+}
+
+task<> gathers(lock& a, lock& b, event& until, event& when, bool& caught) {
+    try {
+        co_await when_all(waits_inside(a, until), fails_at(when), waits_inside(b, until));
+    } catch (const boom&) {
+        caught = true;
+        // Whoever of the siblings was inside is gone, and has said so.
+        const auto settled = [](lock& m) {
+            return !m.is_poisoned() || m.cause().reason() == cancel_reason::sibling_failed;
+        };
+        expect(settled(a) && settled(b), "the cause has another reason");
+    }
+}
+
+task<> s27(sim::world& world, sightings& seen) {
+    lock a;
+    lock b;
+    event until;
+    event when;
+    bool caught = false;
+    visitors others;
+    visit of_b;
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(gathers(a, b, until, when, caught), on(0, "parent")).detach();
+        others.come(scope, a);
+        scope.spawn(visits(b, of_b), on(1, "visitor")).detach();
+        co_await some_turns(world, 2);
+        const bool fails_first = pick(world, 2) == 0;
+        (fails_first ? when : until).set();
+        co_await some_turns(world, 2);
+        (fails_first ? until : when).set();
+    };
+    co_await with_scope(body);
+    expect(caught, "the first exception did not come out");
+    for (lock* each : {&a, &b}) {
+        const int value = each->get_mut(sync::ignore_poison);
+        expect_end(*each, value == half, value);
+        if (value == half) {
+            expect_cancelled(each->cause(), cancel_reason::sibling_failed, "parent");
+            seen.note("a sibling was inside");
+        }
+        if (value == whole) seen.note("a sibling was done");
+    }
+    others.check(a, seen);
+    expect_told(b, of_b);
+}
+
+task<> nests(lock& a, lock& b, int& stage) {
+    auto outer = co_await a.lock();
+    *outer = half;
+    stage = 1;
+    auto inner = co_await b.lock();
+    *inner = half;
+    stage = 2;
+    co_await yield_now();
+    *inner = whole;
+    inner.unlock();
+    stage = 3;
+    co_await yield_now();
+    *outer = whole;
+    outer.unlock();
+    stage = 4;
+    co_await yield_now();
+}
+
+task<> s28(sim::world& world, sightings& seen) {
+    lock a;
+    lock b;
+    int stage = 0;
+    visitors others;
+    visit of_b;
+    const auto body = [&](task_scope& scope) -> task<> {
+        auto victim = scope.spawn(nests(a, b, stage), on(0, "victim"));
+        others.come(scope, a);
+        scope.spawn(visits(b, of_b), on(1, "visitor")).detach();
+        co_await some_turns(world, 4);
+        victim.cancel();
+        auto end = co_await victim.outcome();
+        expect(end.is_cancelled() || stage == 4, "a task went on after its cancellation");
+    };
+    co_await with_scope(body);
+    expect_end(a, stage >= 1 && stage <= 3, stage == 0 ? before : stage == 4 ? whole : half);
+    expect_end(b, stage == 2, stage < 2 ? before : stage == 2 ? half : whole);
+    const char* const stages[] = {"outside", "in the outer", "in both", "out of the inner",
+                                  "out of both"};
+    seen.note(stages[stage]);
+    others.check(a, seen);
+    expect_told(b, of_b);
+}
+
+task<> times_out(lock& m, lock& childs, event& until, bool throwing, bool& timed_out) {
+    auto held = co_await m.lock();
+    *held = half;
+    if (throwing) {
+        try {
+            co_await with_timeout(1ms, waits_inside(childs, until));
+        } catch (const timeout_error&) {
+            timed_out = true;
+        }
+    } else {
+        auto end = co_await try_with_timeout(1ms, waits_inside(childs, until));
+        timed_out = end.is_cancelled();
+    }
+    *held = whole;
+}
+
+task<> opens_after(event& until, std::chrono::nanoseconds when) {
+    co_await sleep_for(when);
+    until.set();
+}
+
+task<> s29(sim::world& world, sightings& seen) {
+    lock m;
+    lock childs;
+    event until;
+    visitors others;
+    visit of_childs;
+    bool timed_out = false;
+    const bool throwing = pick(world, 2) == 1;
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(times_out(m, childs, until, throwing, timed_out), on(0, "parent")).detach();
+        others.come(scope, m);
+        scope.spawn(visits(childs, of_childs), on(1, "visitor")).detach();
+        const auto when = 1ms - 1us * pick(world, 2);
+        scope.spawn(opens_after(until, when), on(2, "opener")).detach();
+        co_return;
+    };
+    co_await with_scope(body);
+    expect_end(m, false, whole);
+    const int value = childs.get_mut(sync::ignore_poison);
+    expect_end(childs, value == half, value);
+    expect(timed_out == (value != whole), "the child's end and its data contradict");
+    if (value == half) {
+        expect_cancelled(childs.cause(), cancel_reason::timeout, "parent");
+    }
+    seen.note(timed_out ? "the time was up" : "in time");
+    others.check(m, seen);
+    expect_told(childs, of_childs);
+}
+
+} // namespace
+
+TEST_CASE("S14: a cancellation inside ends the operation first, then poisons with the whole "
+          "cause (explored)") {
+    explored(schedules(3), s14,
+             {"inside", "before the section", "a visitor was told", "a visitor was first"});
+}
+TEST_CASE("S15: an exception that leaves the section poisons (explored)") {
+    explored(schedules(4), s15, {"a visitor was told", "a visitor was first"});
+}
+TEST_CASE("S16: an exception that is caught inside does not poison (explored)") {
+    explored(schedules(4), s16, {"a visitor came later", "a visitor was first"});
+}
+TEST_CASE("S17: an exception that is swallowed outside the guard's scope poisons (explored)") {
+    explored(schedules(4), s17, {"a visitor was told", "a visitor was first"});
+}
+TEST_CASE("S18: an early return does not poison (explored)") {
+    explored(schedules(4), s18_early, {"a visitor came later", "a visitor was first"});
+}
+TEST_CASE("S18: a guard that declares the data broken poisons (explored)") {
+    explored(schedules(4), s18_says, {"a visitor was told", "a visitor was first"});
+}
+TEST_CASE("S19: what was unlocked, moved from or assigned over is judged by its own rule "
+          "(explored)") {
+    explored(schedules(3), s19,
+             {"cancelled before", "cancelled after unlock()",
+              "the guard that was assigned over has poisoned its own"});
+}
+TEST_CASE("S20: a result that came in spite of a request is delivered, and the next await "
+          "takes the request (explored)") {
+    explored(schedules(3), s20, {"taken inside", "taken outside", "a visitor was told"});
+}
+TEST_CASE("S21: a failure while a request is pending counts as the failure (explored)") {
+    explored(schedules(3), s21, {"with a request", "without", "a visitor was told"});
+}
+TEST_CASE("S22: a shielded or deferring section comes to its end, and the request is taken "
+          "right after (explored)") {
+    explored(schedules(3), s22, {"inside a deferring section", "inside a shield"});
+}
+TEST_CASE("S23: catch (...) in the section does not see a cancellation (explored)") {
+    explored(schedules(3), s23, {"a visitor was told", "a visitor was first"});
+}
+TEST_CASE("S24: scope_success and scope_fail take a cancellation for a failure (explored)") {
+    explored(schedules(3), s24, {"well", "cancelled", "failed"});
+}
+TEST_CASE("S25: a cancellation passes noexcept frames (explored)") {
+    explored(schedules(3), s25, {"through noexcept frames", "a visitor was told"});
+}
+TEST_CASE("S26: a loser that holds a guard has poisoned before when_any resumes its caller "
+          "(explored)") {
+    explored(schedules(3), s26, {"the section won", "the loser was inside"});
+}
+TEST_CASE("S27: the siblings of a child that throws poison what they hold (explored)") {
+    explored(schedules(3), s27, {"a sibling was inside", "a sibling was done"});
+}
+TEST_CASE("S28: of nested sections those poison that are open (explored)") {
+    explored(schedules(3), s28,
+             {"outside", "in the outer", "in both", "out of the inner", "out of both"});
+}
+TEST_CASE("S29: a child's own time limit does not poison the parent's lock (explored)") {
+    explored(schedules(3), s29, {"the time was up", "in time"});
+}
+
+} // namespace toadstone::tests
