@@ -70,6 +70,26 @@ void expect_told(const Mutex& m, const visit& who) {
     if (who.told) expect(who.told == m.cause(), "a visitor was told another cause");
 }
 
+/// Two who come by at some time, on workers of their own.
+struct visitors {
+    void come(task_scope& scope, sync::mutex<int>& m) {
+        scope.spawn(visits(m, first), on(1, "visitor")).detach();
+        scope.spawn(visits(m, second), on(2, "visitor")).detach();
+    }
+    void check(const sync::mutex<int>& m, sightings& seen) const {
+        for (const visit* each : {&first, &second}) {
+            expect_told(m, *each);
+            if (each->told) seen.note("a visitor was told");
+            if (each->entered) {
+                seen.note(each->value == before ? "a visitor was first"
+                                                : "a visitor came later");
+            }
+        }
+    }
+    visit first;
+    visit second;
+};
+
 /// The cause of somebody who was cancelled.
 inline void expect_cancelled(const poison_cause& cause, cancel_reason reason,
                              std::string_view name) {
