@@ -77,8 +77,8 @@ task<> s69(sim::world& world, sightings& seen) {
         auto gone = co_await victim.outcome();
         expect(gone.is_cancelled() && end.gone, "a request was lost");
         seen.note(where == 0 ? "from its worker" : "from another worker");
-        co_await as_outcome(std::move(first));
-        co_await as_outcome(std::move(second));
+        co_await first;
+        co_await second;
     };
     co_await with_scope(body);
     expect_end(m, true, half);

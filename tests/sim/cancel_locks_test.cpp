@@ -1,0 +1,412 @@
+// Locks cancelled at every await, once and twice: whatever is stopped wherever, the data is
+// before or after a section or its lock is poisoned, and nobody waits for a free lock.
+#include <toadstone/runtime.hpp>
+#include <toadstone/sim.hpp>
+#include <toadstone/sync.hpp>
+
+#include "support/explored.hpp"
+#include "support/sections.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+namespace toadstone::tests {
+namespace {
+
+using namespace std::chrono_literals;
+using sync::mutex;
+using sync::on_cancel;
+
+/// Two numbers that are equal outside a section.
+struct pair_of {
+    int first = 0;
+    int second = 0;
+    [[nodiscard]] bool sound() const noexcept { return first == second; }
+};
+
+/// Every task counts its begin and its end, in whatever way it ends.
+struct census {
+    int begun = 0;
+    int ended = 0;
+};
+class counted {
+public:
+    explicit counted(census& in) noexcept : in_(in) { ++in_.begun; }
+    counted(const counted&) = delete;
+    counted& operator=(const counted&) = delete;
+    ~counted() { ++in_.ended; }
+
+private:
+    census& in_;
+};
+
+/// A section with an await in its middle; of a lock that releases, at its end.
+template <class Mutex>
+task<> moves(Mutex& m, census& in, bool at_once = false) {
+    const counted here(in);
+    try {
+        auto held = co_await m.lock();
+        expect(held->sound(), "a plain lock() has given half-done data");
+        ++held->first;
+        if (at_once) ++held->second;
+        co_await yield_now();
+        if (!at_once) ++held->second;
+    } catch (const poison_error&) {
+    }
+    co_await yield_now();
+}
+
+/// What holds when everybody has ended: the lock is free, and its data sound or reported.
+template <class Mutex>
+void expect_sound(Mutex& m) {
+    const bool sound = m.get_mut(sync::ignore_poison).sound();
+    expect(sound || m.is_poisoned(), "half-done data, and the lock does not say so");
+    try {
+        auto held = m.try_lock();
+        expect(held.has_value(), "the lock is not free although nobody is left");
+        expect((*held)->sound(), "half-done data was handed out as healthy");
+    } catch (const poison_error& error) {
+        expect(m.is_poisoned(), "a healthy lock has thrown");
+        expect(static_cast<bool>(error.cause()), "a poison without a cause");
+    }
+}
+void expect_all_ended(const census& in) {
+    expect(in.begun == in.ended, "a task did not end exactly once");
+}
+
+using scenario = task<> (*)(sim::world&);
+
+/// At every await, every moment, in pairs; and once in a few hostile worlds.
+void cancelled_everywhere(scenario body, std::size_t awaits) {
+    for (const bool pairs : {true, false}) {
+        sim::cancel_options options;
+        options.world.workers = 2;
+        options.reason = cancel_reason::timeout;
+        options.pairs = pairs;
+        options.seeds = pairs ? 0 : 30;
+        const auto begun = std::chrono::steady_clock::now();
+        const auto checked = sim::cancel_at_every_await(options, body);
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
+        INFO((pairs ? "in pairs: " : "by seeds: ") << checked.to_string());
+        REQUIRE(checked);
+        CHECK(checked.points.size() >= awaits);
+        if (std::getenv("TOADSTONE_SIM_FIGURES")) {
+            std::printf("%9llu runs %11llu steps %7.2f s  %s\n",
+                        static_cast<unsigned long long>(checked.runs),
+                        static_cast<unsigned long long>(checked.steps), took.count(),
+                        Catch::getResultCapture().getCurrentTestName().c_str());
+        }
+    }
+}
+
+template <on_cancel Policy>
+task<> contended(sim::world&) {
+    mutex<pair_of, Policy> m;
+    census in;
+    const auto body = [&](task_scope& scope) -> task<> {
+        const bool at_once = Policy == on_cancel::release;
+        for (int i = 0; i < 3; ++i) {
+            scope.spawn(moves(m, in, at_once), on(i % 2, "mover")).detach();
+        }
+        co_return;
+    };
+    co_await with_scope(body);
+    expect_all_ended(in);
+    expect_sound(m);
+    if constexpr (Policy == on_cancel::poison) co_return;
+    expect(!m.is_poisoned(), "a policy that spares the lock has poisoned it");
+}
+
+task<> moves_both(mutex<pair_of>& outer, mutex<pair_of>& inner, census& in) {
+    const counted here(in);
+    try {
+        auto a = co_await outer.lock();
+        ++a->first;
+        {
+            auto b = co_await inner.lock();
+            ++b->first;
+            co_await yield_now();
+            ++b->second;
+        }
+        co_await yield_now();
+        ++a->second;
+    } catch (const poison_error&) {
+    }
+}
+
+task<> nested(sim::world&) {
+    mutex<pair_of> outer;
+    mutex<pair_of> inner;
+    census in;
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(moves_both(outer, inner, in), on(0, "outer")).detach();
+        scope.spawn(moves_both(outer, inner, in), on(1, "outer")).detach();
+        scope.spawn(moves(inner, in), on(1, "inner")).detach();
+        co_return;
+    };
+    co_await with_scope(body);
+    expect_all_ended(in);
+    expect_sound(outer);
+    expect_sound(inner);
+}
+
+task<> repairs(mutex<pair_of>& m, census& in) {
+    const counted here(in);
+    auto right = co_await m.recover();
+    expect(right.needed() || right->sound(), "a healthy lock with half-done data");
+    if (!right.needed()) co_return;
+    right->first = 0;
+    co_await yield_now();
+    right->second = 0;
+    auto held = right.complete();
+}
+
+task<> breaks(mutex<pair_of>& m) {
+    try {
+        auto held = co_await m.lock();
+        ++held->first;
+        throw boom();
+    } catch (const boom&) {
+    }
+}
+
+task<> waits_for_repair(mutex<pair_of>& m, census& in) {
+    const counted here(in);
+    auto held = co_await m.lock(sync::wait_recovery);
+    expect(held->sound(), "a patient waiter has got half-done data");
+}
+
+task<> recovered(sim::world&) {
+    mutex<pair_of> m;
+    census in;
+    co_await breaks(m);
+    const auto body = [&](task_scope& scope) -> task<> {
+        auto one = scope.spawn(repairs(m, in), on(0, "one"));
+        auto two = scope.spawn(repairs(m, in), on(1, "two"));
+        auto patient = scope.spawn(waits_for_repair(m, in), on(1, "patient"));
+        scope.spawn(moves(m, in), on(0, "mover")).detach();
+        static_cast<void>(co_await one.outcome());
+        static_cast<void>(co_await two.outcome());
+        // Both may have been stopped; the patient one must not wait for ever then.
+        while (!patient.done()) {
+            if (m.is_poisoned()) co_await repairs(m, in);
+            co_await yield_now();
+        }
+    };
+    co_await with_scope(body);
+    expect_all_ended(in);
+    expect_sound(m);
+}
+
+task<> races(mutex<pair_of>& a, mutex<pair_of>& b, census& in) {
+    const counted here(in);
+    try {
+        auto first = co_await when_any(a.lock(), b.lock());
+        auto held = std::move(first.value);
+        ++held->first;
+        co_await yield_now();
+        ++held->second;
+    } catch (const poison_error&) {
+    }
+}
+
+task<> raced(sim::world&) {
+    mutex<pair_of> a;
+    mutex<pair_of> b;
+    census in;
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(moves(a, in), on(1, "a")).detach();
+        scope.spawn(moves(b, in), on(0, "b")).detach();
+        scope.spawn(races(a, b, in), on(0, "racer")).detach();
+        scope.spawn(races(b, a, in), on(1, "racer")).detach();
+        co_return;
+    };
+    co_await with_scope(body);
+    expect_all_ended(in);
+    expect_sound(a);
+    expect_sound(b);
+}
+
+task<> holds_for(mutex<pair_of>& m, census& in, std::chrono::nanoseconds how_long) {
+    const counted here(in);
+    try {
+        auto held = co_await m.lock();
+        ++held->first;
+        co_await sleep_for(how_long);
+        ++held->second;
+    } catch (const poison_error&) {
+    }
+}
+
+task<> tries_for(mutex<pair_of>& m, census& in, std::chrono::nanoseconds limit) {
+    const counted here(in);
+    try {
+        auto held = co_await m.try_lock_for(limit);
+        if (!held) co_return;
+        ++(*held)->first;
+        co_await yield_now();
+        ++(*held)->second;
+    } catch (const poison_error&) {
+    }
+}
+
+task<> locks_within(mutex<pair_of>& m, census& in, std::chrono::nanoseconds limit) {
+    const counted here(in);
+    try {
+        auto held = co_await with_timeout(limit, m.lock());
+        ++held->first;
+        co_await yield_now();
+        ++held->second;
+    } catch (const poison_error&) {
+    } catch (const timeout_error&) {
+    }
+}
+
+task<> timed(sim::world&) {
+    mutex<pair_of> m;
+    census in;
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(holds_for(m, in, 1ms), on(0, "holder")).detach();
+        scope.spawn(tries_for(m, in, 1ms), on(1, "timed")).detach();
+        scope.spawn(locks_within(m, in, 1ms), on(1, "within")).detach();
+        scope.spawn(moves(m, in), on(0, "mover")).detach();
+        co_return;
+    };
+    co_await with_scope(body);
+    expect_all_ended(in);
+    expect_sound(m);
+}
+
+task<> section(mutex<pair_of>& m) {
+    auto held = co_await m.lock();
+    ++held->first;
+    co_await yield_now();
+    ++held->second;
+}
+task<> moves_shielded(mutex<pair_of>& m, census& in) {
+    const counted here(in);
+    co_await shield(section(m));
+    co_await yield_now();
+}
+
+task<> shielded(sim::world&) {
+    mutex<pair_of> m;
+    census in;
+    const auto body = [&](task_scope& scope) -> task<> {
+        for (int i = 0; i < 3; ++i) {
+            scope.spawn(moves_shielded(m, in), on(i % 2, "shielded")).detach();
+        }
+        co_return;
+    };
+    co_await with_scope(body);
+    expect_all_ended(in);
+    expect_sound(m);
+    expect(!m.is_poisoned(), "a shielded section was left half-way");
+    const int entered = m.get_mut().first;
+    expect(entered <= in.begun, "somebody has been in the section twice");
+}
+
+task<> puts_back(mutex<pair_of>& m, int& cleanups) {
+    auto right = co_await m.recover();
+    co_await yield_now();
+    *right = pair_of();
+    auto held = right.complete();
+    ++cleanups;
+}
+
+task<> moves_and_cleans(mutex<pair_of>& m, census& in, int& cleanups) {
+    const counted here(in);
+    try {
+        co_await finally(section(m), puts_back(m, cleanups));
+    } catch (const poison_error&) {
+    }
+}
+
+task<> cleaned(sim::world&) {
+    mutex<pair_of> m;
+    census in;
+    int cleanups = 0;
+    const auto body = [&](task_scope& scope) -> task<> {
+        for (int i = 0; i < 3; ++i) {
+            scope.spawn(moves_and_cleans(m, in, cleanups), on(i % 2, "cleaner")).detach();
+        }
+        co_return;
+    };
+    co_await with_scope(body);
+    expect_all_ended(in);
+    expect(cleanups == in.begun, "a cleanup did not run exactly once");
+    expect(!m.is_poisoned(), "the last cleanup has left the lock poisoned");
+    expect_sound(m);
+}
+
+/// A guard that a child has been given, on another worker.
+task<> goes_on(sync::guard<pair_of> held) {
+    co_await yield_now();
+    ++held->second;
+}
+task<> gives_away(mutex<pair_of>& m, census& in) {
+    const counted here(in);
+    try {
+        auto held = co_await m.lock();
+        ++held->first;
+        auto child = spawn(goes_on(std::move(held)), on(1, "child"));
+        co_await child;
+    } catch (const poison_error&) {
+    } catch (const task_cancelled&) {
+    }
+}
+
+task<> given(sim::world&) {
+    mutex<pair_of> m;
+    census in;
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(gives_away(m, in), on(0, "parent")).detach();
+        scope.spawn(moves(m, in), on(1, "mover")).detach();
+        co_return;
+    };
+    co_await with_scope(body);
+    expect_all_ended(in);
+    // A parent that is gone does not stop its child: whoever comes next waits for it.
+    auto found = co_await m.lock_or_poison();
+    const bool healthy = static_cast<bool>(found);
+    expect(found.guard()->sound() || !healthy, "half-done data was handed out as healthy");
+}
+
+} // namespace
+
+TEST_CASE("cancel: contenders for a lock that poisons, stopped at every await") {
+    cancelled_everywhere(contended<on_cancel::poison>, 9);
+}
+TEST_CASE("cancel: contenders for a lock that defers, stopped at every await") {
+    cancelled_everywhere(contended<on_cancel::defer>, 9);
+}
+TEST_CASE("cancel: contenders for a lock that releases, stopped at every await") {
+    cancelled_everywhere(contended<on_cancel::release>, 9);
+}
+TEST_CASE("cancel: nested sections, stopped at every await") {
+    cancelled_everywhere(nested, 9);
+}
+TEST_CASE("cancel: recoveries in progress, stopped at every await") {
+    cancelled_everywhere(recovered, 6);
+}
+TEST_CASE("cancel: races for two locks, stopped at every await") {
+    cancelled_everywhere(raced, 8);
+}
+TEST_CASE("cancel: timed locks at the tie with the hand-off, stopped at every await") {
+    cancelled_everywhere(timed, 6);
+}
+TEST_CASE("cancel: shielded sections, stopped at every await") {
+    cancelled_everywhere(shielded, 6);
+}
+TEST_CASE("cancel: sections with a cleanup that repairs, stopped at every await") {
+    cancelled_everywhere(cleaned, 9);
+}
+TEST_CASE("cancel: a guard that was given to a child, stopped at every await") {
+    cancelled_everywhere(given, 5);
+}
+
+} // namespace toadstone::tests
