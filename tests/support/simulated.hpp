@@ -1,0 +1,85 @@
+// What scenarios that run against a simulated kernel share: claims, patience, and clients.
+#ifndef TOADSTONE_TESTS_SUPPORT_SIMULATED_HPP
+#define TOADSTONE_TESTS_SUPPORT_SIMULATED_HPP
+
+#include <toadstone/io.hpp>
+#include <toadstone/runtime.hpp>
+#include <toadstone/sim.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdlib>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace toadstone::tests {
+
+/// Fails the run, and with it the exploration.
+inline void expect(bool claim, const std::string& otherwise) {
+    if (!claim) throw std::logic_error(otherwise);
+}
+
+/// The options of an exploration, for long runs from the outside: TOADSTONE_SIM_TIMES
+/// multiplies the seeds, TOADSTONE_SIM_SEED is the first of them.
+inline sim::explore_options seeds(unsigned random_runs, unsigned pct_runs = 0) {
+    const auto number = [](const char* name, unsigned long usual) {
+        const char* const text = std::getenv(name);
+        return text ? std::strtoul(text, nullptr, 10) : usual;
+    };
+    const auto times = static_cast<unsigned>(number("TOADSTONE_SIM_TIMES", 1));
+    sim::explore_options options;
+    options.world.workers = 2;
+    options.first_seed = number("TOADSTONE_SIM_SEED", 1);
+    options.random_runs = random_runs * times;
+    options.pct_runs = pct_runs * times;
+    return options;
+}
+
+/// Where a server listens, once it does.
+class address {
+public:
+    void set(const io::endpoint& at) noexcept { at_ = at; }
+    [[nodiscard]] task<io::endpoint> known() const {
+        while (!at_) co_await sleep_for(std::chrono::milliseconds(1));
+        co_return *at_;
+    }
+
+private:
+    std::optional<io::endpoint> at_;
+};
+
+/// Connects as often as it takes, a few times a second for a minute.
+inline task<std::optional<io::tcp_stream>> connect_in_time(io::endpoint to) {
+    std::optional<io::tcp_stream> stream;
+    for (int i = 0; i < 300 && !stream; ++i) {
+        try {
+            stream.emplace(
+                co_await with_timeout(std::chrono::seconds(10), io::tcp_stream::connect(to)));
+        } catch (const std::system_error&) {
+            // refused, by a fault of the network
+        } catch (const timeout_error&) {
+            // parted
+        }
+        if (!stream) co_await sleep_for(std::chrono::milliseconds(200));
+    }
+    co_return stream;
+}
+
+/// Reads to the end. `into` has what came, also when the connection breaks.
+inline task<> read_to_end(io::tcp_stream& from, std::string& into) {
+    char buffer[4096];
+    for (;;) {
+        const std::size_t count = co_await from.read_some(std::span(buffer));
+        if (count == 0) co_return;
+        into.append(buffer, count);
+    }
+}
+
+} // namespace toadstone::tests
+
+#endif
