@@ -163,8 +163,15 @@ bool driver::turn() {
         state_.set_now(next);
         return true;
     }
+    // No kernel lets a thread spin for ever while another is ready.
+    if (++turns_in_a_row_ > longest_turn && candidates_.size() > 1 &&
+        candidates_.front() == present_) {
+        std::rotate(candidates_.begin(), candidates_.begin() + 1, candidates_.end());
+    }
     const auto count = static_cast<unsigned>(candidates_.size());
-    present_ = candidates_[dice_.choose(count, choice::schedule)];
+    const std::size_t next = candidates_[dice_.choose(count, choice::schedule)];
+    if (next != present_) turns_in_a_row_ = 0;
+    present_ = next;
     state_.mix(present_);
     seats_[present_]->worker->step(false, 1);
     return true;

@@ -86,6 +86,8 @@ private:
     std::vector<std::unique_ptr<seat>> seats_;
     std::vector<std::size_t> candidates_;
     std::size_t present_ = 0; // the worker that went last
+    static constexpr unsigned longest_turn = 200;
+    unsigned turns_in_a_row_ = 0; // of that worker
     unsigned placed_ = 0;
     std::uint64_t steps_ = 0;
     std::string failure_;

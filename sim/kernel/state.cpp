@@ -181,10 +181,9 @@ void world::state::deliver() noexcept {
             while (!way.in_flight.empty() && way.in_flight.front().arrives <= now_) {
                 const segment first = std::move(way.in_flight.front());
                 way.in_flight.pop_front();
-                if (link->reset[side]) continue;
                 if (first.last == segment::mark::rst) {
                     reset(*link, side);
-                } else if (!link->closed[side]) {
+                } else if (!link->closed[side] && !link->reset[side]) {
                     way.ready.insert(way.ready.end(), first.bytes.begin(), first.bytes.end());
                     if (first.last == segment::mark::fin) way.fin_arrived = true;
                 } else if (!first.bytes.empty()) {
@@ -229,8 +228,7 @@ bool world::state::can_send(const socket_object& socket) const {
     if (socket.now != socket_object::state::connected) return true;
     const connection& link = *socket.link;
     const stream& way = link.to[1 - socket.side];
-    return link.reset[socket.side] || link.closed[1 - socket.side] || way.fin_sent ||
-           way.held < options_.stream_capacity;
+    return link.reset[socket.side] || way.fin_sent || way.held < options_.stream_capacity;
 }
 
 int world::state::send(socket_object& socket, const std::byte* data, std::size_t size) {
@@ -244,11 +242,7 @@ int world::state::send(socket_object& socket, const std::byte* data, std::size_t
     }
     if (link.reset[side] || way.fin_sent) return error_of(link, side, -EPIPE);
     if (size == 0) return 0;
-    if (link.closed[1 - side] || link.reset[1 - side]) {
-        // Nobody is there. It is taken, and answered by a reset.
-        send_rst(link, 1 - side, false);
-        return static_cast<int>(size);
-    }
+    // Where nobody is any more it is taken all the same, and answered by a reset on arrival.
     if (way.held >= options_.stream_capacity) return -EAGAIN;
     std::size_t count = std::min(size, options_.stream_capacity - way.held);
     if (count > 1) {

@@ -1,5 +1,5 @@
-// examples/echo_server.hpp on a simulated kernel: every schedule, faulty networks, a cancellation
-// at each of its awaits.
+// examples/echo_server.hpp on a simulated kernel: every schedule, faulty networks, a
+// cancellation at each of its awaits.
 #include "echo_server.hpp"
 
 #include "support/simulated.hpp"
@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <system_error>
 #include <vector>
 
 using namespace toadstone;
@@ -277,6 +279,9 @@ task<> stopped_somewhere(sim::world& world) {
         static_cast<void>(co_await server.stop());
     } catch (const task_cancelled&) {
         // the server itself was the victim
+    } catch (const std::system_error& error) {
+        // an accept that cannot be waited out ends a server
+        if (error.code().value() != EIO) throw;
     }
 }
 
