@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <iterator>
 
@@ -15,6 +17,34 @@ report run_once(const world_options& options, choices& dice, scenario& what) {
 }
 
 namespace {
+
+// A number from the environment, for runs that go deeper than the tests of every day.
+std::uint64_t setting(const char* name, std::uint64_t otherwise) {
+    const char* text = std::getenv(name);
+    return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+/// Adds a line to the file that TOADSTONE_SIM_STATISTICS names, for whoever adds them up.
+class statistics {
+public:
+    explicit statistics(const char* what) noexcept
+        : what_(what), begun_(std::chrono::steady_clock::now()) {}
+    void add(std::uint64_t runs, std::uint64_t steps) const {
+        const char* path = std::getenv("TOADSTONE_SIM_STATISTICS");
+        if (!path) return;
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun_;
+        if (std::FILE* file = std::fopen(path, "ae")) {
+            std::fprintf(file, "%s %llu %llu %.3f\n", what_,
+                         static_cast<unsigned long long>(runs),
+                         static_cast<unsigned long long>(steps), took.count());
+            std::fclose(file);
+        }
+    }
+
+private:
+    const char* what_;
+    std::chrono::steady_clock::time_point begun_;
+};
 
 // The source that a name from choices::name() means.
 std::unique_ptr<choices> choices_named(std::string_view name) {
@@ -41,7 +71,17 @@ std::unique_ptr<choices> choices_named(std::string_view name) {
 
 class explorer {
 public:
-    explorer(const explore_options& options, scenario& what) : options_(options), what_(what) {}
+    explorer(const explore_options& options, scenario& what) : options_(options), what_(what) {
+        const auto times = static_cast<unsigned>(setting("TOADSTONE_SIM_TIMES", 1));
+        options_.random_runs *= times;
+        options_.pct_runs *= times;
+        options_.repeat_percent = static_cast<unsigned>(
+            setting("TOADSTONE_SIM_REPEAT_PERCENT", options_.repeat_percent));
+        if (options_.exhaustive_bound > 0) {
+            options_.exhaustive_bound +=
+                static_cast<unsigned>(setting("TOADSTONE_SIM_DEEPER", 0));
+        }
+    }
 
     exploration run();
 
@@ -50,7 +90,7 @@ private:
     void failed(report found);
     bool check_repeat(const report& first, std::unique_ptr<choices> again);
 
-    const explore_options& options_;
+    explore_options options_;
     scenario& what_;
     exploration result_;
 };
@@ -292,7 +332,10 @@ private:
 } // namespace
 
 exploration explore_all(const explore_options& options, scenario& what) {
-    return explorer(options, what).run();
+    const statistics count("explore");
+    exploration result = explorer(options, what).run();
+    count.add(result.runs, result.steps);
+    return result;
 }
 
 cancel_report cancel_everywhere(const cancel_options& options, scenario& what) {
@@ -304,9 +347,12 @@ cancel_report cancel_everywhere(const cancel_options& options, scenario& what) {
         all.replay(replay + marker.size());
         return result;
     }
-    for (unsigned seed = 0; seed <= options.seeds; ++seed) {
+    const statistics count("cancel");
+    const auto times = static_cast<unsigned>(setting("TOADSTONE_SIM_TIMES", 1));
+    for (unsigned seed = 0; seed <= options.seeds * times; ++seed) {
         if (!all.run_all(seed)) break;
     }
+    count.add(result.runs, result.steps);
     return result;
 }
 
