@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the explorations of tests/sim for longer than the tests of every day do, and adds them up:
-# explore.sh BUILD_DIR [TIMES [DEEPER [REPEAT_PERCENT]]]
+# Runs the explorations of tests/sim for longer than the tests of every day do, and adds them
+# up: explore.sh BUILD_DIR [TIMES [DEEPER [REPEAT_PERCENT]]]
 #
 # TIMES as many random runs (1), DEEPER added to the bound of each exhaustive search (0),
 # REPEAT_PERCENT of the seeds run twice to compare the hashes (as the test says).

@@ -16,7 +16,7 @@ fail() {
 rm -rf "$work_dir"
 mkdir -p "$work_dir"
 cp -r "$here/$mode" "$work_dir/project"
-cp "$here/main.cpp" "$work_dir/project"
+cp "$here/main.cpp" "$here/simulation.cpp" "$work_dir/project"
 cd "$work_dir/project"
 
 case $mode in
@@ -44,6 +44,8 @@ pkgconfig)
     make
     LD_LIBRARY_PATH=$prefix/lib ./consumer-shared || fail "consumer-shared failed"
     ./consumer-static || fail "consumer-static failed"
+    LD_LIBRARY_PATH=$prefix/lib ./simulation || fail "simulation failed"
+    [ ! -e "$prefix/include/toadstone/sim/kernel" ] || fail "sim/kernel was installed"
     ;;
 *)
     fail "the mode is subproject or pkgconfig"
