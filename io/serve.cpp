@@ -3,13 +3,13 @@
 
 #include <toadstone/io/detail/places.hpp>
 #include <toadstone/io/tcp_listener.hpp>
+#include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/executor.hpp>
 #include <toadstone/runtime/task_scope.hpp>
 #include <toadstone/runtime/with_timeout.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <stdexcept>
 #include <string>
@@ -41,11 +41,11 @@ struct server {
     places room;
     toadstone::cancellation_source draining;
     // Counters; read when everybody has been joined.
-    std::atomic<std::uint64_t> accepted{0};
-    std::atomic<std::uint64_t> served{0};
-    std::atomic<std::uint64_t> failed{0};
-    std::atomic<std::size_t> running{0};
-    std::atomic<std::size_t> peak{0};
+    toadstone::detail::atomic<std::uint64_t> accepted{0};
+    toadstone::detail::atomic<std::uint64_t> served{0};
+    toadstone::detail::atomic<std::uint64_t> failed{0};
+    toadstone::detail::atomic<std::size_t> running{0};
+    toadstone::detail::atomic<std::size_t> peak{0};
 };
 
 /// A handler that runs, from its first moment to the end of its frame. Not the same as a place:

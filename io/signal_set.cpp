@@ -8,9 +8,9 @@
 #include <toadstone/io/detail/error.hpp>
 #include <toadstone/io/detail/handle.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
+#include <toadstone/runtime/detail/atomic.hpp>
 
 #include <array>
-#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <csignal>
@@ -37,14 +37,15 @@ namespace {
 /// why an eventfd is never written to after it was closed, when its number may be somebody
 /// else's.
 struct slot {
-    std::atomic<unsigned> visitors{0};
-    std::atomic<std::uint64_t> wanted{0};  // bit n - 1: signal n
-    std::atomic<std::uint64_t> pending{0}; // set by the handler, cleared by wait()
-    std::atomic<int> event_fd{-1};         // fixed while wanted != 0
-    bool taken = false;                    // guarded by table_lock
+    toadstone::detail::atomic<unsigned> visitors{0};
+    toadstone::detail::atomic<std::uint64_t> wanted{0}; // bit n - 1: signal n
+    toadstone::detail::atomic<std::uint64_t> pending{
+        0};                                      // set by the handler, cleared by wait()
+    toadstone::detail::atomic<int> event_fd{-1}; // fixed while wanted != 0
+    bool taken = false;                          // guarded by table_lock
 };
-static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
-static_assert(std::atomic<int>::is_always_lock_free);
+static_assert(toadstone::detail::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(toadstone::detail::atomic<int>::is_always_lock_free);
 
 constexpr int most_signal = 64;
 

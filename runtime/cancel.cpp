@@ -5,14 +5,6 @@
 #include <mutex>
 
 namespace toadstone::detail {
-namespace {
-
-const void* this_thread() noexcept {
-    static thread_local constinit char mark = 0;
-    return &mark;
-}
-
-} // namespace
 
 bool cancel_state::request(cancel_reason reason) noexcept {
     std::unique_lock hold(lock_);

@@ -9,7 +9,7 @@
 namespace toadstone::detail {
 namespace {
 
-thread_local constinit executor* bound = nullptr;
+thread_local constinit per_thread<executor*> bound = nullptr;
 
 } // namespace
 

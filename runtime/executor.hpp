@@ -2,10 +2,10 @@
 #ifndef TOADSTONE_RUNTIME_EXECUTOR_HPP
 #define TOADSTONE_RUNTIME_EXECUTOR_HPP
 
+#include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/context.hpp>
 #include <toadstone/runtime/detail/timer_wheel.hpp>
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 
@@ -54,8 +54,8 @@ protected:
 
 private:
     friend class executor;
-    posted* next_ = nullptr;
-    std::atomic<bool> waiting_{false};
+    plain<posted*> next_ = nullptr;
+    atomic<bool> waiting_{false};
 };
 
 class root_task;
@@ -71,7 +71,7 @@ public:
     /// The worker is about to sleep, or sleeps. Pairs with the inbox: the worker sets this and
     /// then looks at its inbox, the other fills the inbox and then looks here; both
     /// sequentially consistent, so at least one of them sees the other.
-    std::atomic<bool> asleep{false};
+    atomic<bool> asleep{false};
     virtual void notify() noexcept = 0;
 
 protected:
@@ -183,6 +183,14 @@ protected:
                remote_ready_.load(std::memory_order_seq_cst) == nullptr;
     }
 
+    /// Says that the worker is about to sleep. False: something was posted before that was
+    /// said, so nobody will wake the worker, and it stays awake. woke_up() follows either way.
+    [[nodiscard]] bool may_sleep() noexcept {
+        waker_->asleep.store(true, std::memory_order_seq_cst);
+        return inbox_empty();
+    }
+    void woke_up() noexcept { waker_->asleep.store(false, std::memory_order_relaxed); }
+
     timer_wheel timers_;
     waker* const waker_;
 
@@ -195,18 +203,18 @@ private:
     bool stopping_ = false;
     bool stopping_by_force_ = false;
     cancel_reason stop_reason_ = cancel_reason::shutdown;
-    std::atomic<std::uint64_t> launched_here_{0};      // written by the home thread
-    std::atomic<std::uint64_t> launched_elsewhere_{0}; // written by the others
-    std::atomic<std::uint64_t> ended_{0};              // written by the home thread
+    atomic<std::uint64_t> launched_here_{0};      // written by the home thread
+    atomic<std::uint64_t> launched_elsewhere_{0}; // written by the others
+    atomic<std::uint64_t> ended_{0};              // written by the home thread
     context* requests_first_ = nullptr;
     context* requests_last_ = nullptr;
     bool carrying_out_ = false;
-    context* first_ = nullptr;
-    context* last_ = nullptr;
+    plain<context*> first_ = nullptr;
+    plain<context*> last_ = nullptr;
     unsigned queued_ = 0;
     // (R) a push publishes the node; (A) take_inbox sees it. Newest first; reversed on taking.
-    std::atomic<posted*> inbox_{nullptr};
-    std::atomic<context*> remote_ready_{nullptr}; // as inbox_, for contexts
+    atomic<posted*> inbox_{nullptr};
+    atomic<context*> remote_ready_{nullptr}; // as inbox_, for contexts
 };
 
 } // namespace toadstone::detail

@@ -2,10 +2,10 @@
 // pooled block would hide a use after free.
 #include <toadstone/runtime/detail/frame_pool.hpp>
 
+#include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 
 #include <array>
-#include <atomic>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -28,7 +28,7 @@ struct pool;
 struct registry {
     std::mutex lock;
     pool* first = nullptr;
-    std::atomic<std::int64_t> of_ended_threads{0};
+    atomic<std::int64_t> of_ended_threads{0};
 };
 
 registry& pools() {
@@ -42,7 +42,7 @@ struct pool {
     unsigned keep = keep_per_class;
     allocation_watcher* watcher = nullptr;
     // Written by the owning thread only; read by live_frames() from any.
-    std::atomic<std::int64_t> live{0};
+    atomic<std::int64_t> live{0};
     pool* next = nullptr;
     pool* previous = nullptr;
 

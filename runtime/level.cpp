@@ -2,10 +2,7 @@
 #include <toadstone/runtime/detail/level.hpp>
 
 #include <toadstone/runtime/detail/cause_state.hpp>
-#include <toadstone/runtime/detail/config.hpp>
 
-#include <cstdio>
-#include <cstdlib>
 #include <cxxabi.h>
 
 namespace toadstone::detail {
@@ -77,12 +74,6 @@ slice_state current_slice() noexcept {
 
 context* current_context() noexcept {
     return this_slice.now.task;
-}
-
-void contract_violated(const char* sentence, const char* file, int line) noexcept {
-    std::fprintf(stderr, "toadstone: %s (%s:%d)\n", sentence, file, line);
-    std::fflush(stderr);
-    std::abort();
 }
 
 } // namespace toadstone::detail

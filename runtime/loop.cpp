@@ -63,8 +63,8 @@ private:
     runtime_options options_;
     std::vector<std::unique_ptr<worker>> workers_;
     std::vector<std::thread> threads_;
-    std::atomic<unsigned> turn_{0};
-    std::atomic<bool> stopping_{false};
+    atomic<unsigned> turn_{0};
+    atomic<bool> stopping_{false};
     std::mutex lock_;
     std::condition_variable changed_;
 };

@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
-#include <thread>
 #include <utility>
 
 namespace toadstone::detail {
@@ -92,7 +91,7 @@ void root_task::finish() noexcept {
     root_waiter* waiter = waiter_.exchange(ended_mark(), std::memory_order_seq_cst);
     while (requesters_.load(std::memory_order_seq_cst) != 0) {
         // A few instructions of another thread, unless its processor was taken away.
-        std::this_thread::yield();
+        yield_thread();
     }
     executor& here = home();
     if (waiter) waiter->root_ended();

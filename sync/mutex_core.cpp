@@ -4,7 +4,6 @@
 #include <toadstone/runtime/detail/context.hpp>
 #include <toadstone/runtime/detail/level.hpp>
 
-#include <thread>
 #include <utility>
 
 namespace toadstone::sync::detail {
@@ -24,8 +23,7 @@ std::uint32_t mutex_core::lock_queue() const noexcept {
                                         std::memory_order_relaxed)) {
             return word;
         }
-        // Its holder needs a few instructions, unless the system has taken its processor away.
-        if (tries > 64) std::this_thread::yield();
+        toadstone::detail::spin(tries);
     }
 }
 

@@ -56,6 +56,10 @@ MAY_INCLUDE = {
 NOT_INSTALLED = ("uring", "sim kernel")
 FLOORS = ("runtime", "sync", "io", "sim")
 PUBLIC_NEVER = re.compile(r"liburing(\.h|/.*)|sys/.*|iostream|functional")
+# Where the floors get their atomics from, and what they must not write elsewhere.
+ATOMICS = "runtime/detail/atomic.hpp"
+STD_ATOMIC = re.compile(r"std::atomic(?!_ref)\w*|<(stdatomic\.h|atomic)>")
+ATOMIC_CALL = re.compile(r"(?:\.|->)(load|store|exchange|fetch_\w+|compare_exchange_\w+)\(")
 KERNEL = re.compile(r"liburing(\.h|/.*)|sys/.*|linux/.*|asm/.*")
 COLUMNS = 96
 MOST_LINES = {".hpp": 400, ".cpp": 700}
@@ -297,6 +301,32 @@ def check_text(tree):
                 tree.say(path, number, "a suppression: change the code or the check")
 
 
+def check_atomics(tree):
+    """What goes past the one header goes past the model checker, too."""
+    for path, lines in tree.files.items():
+        if not is_floor(path) or not path.endswith((".hpp", ".cpp")):
+            continue
+        code = [line.partition("//")[0] for line in lines]
+        for number, line in enumerate(code, 1):
+            match = STD_ATOMIC.search(line)
+            if match and path != ATOMICS:
+                tree.say(path, number, f"{match[0]}: atomics come from <toadstone/{ATOMICS}>")
+            for call in ATOMIC_CALL.finditer(line):
+                if "memory_order" not in arguments(code, number, call.end()):
+                    tree.say(path, number, f"{call[1]}() without a memory order says seq_cst")
+
+
+def arguments(code, number, column):
+    """What follows an opening parenthesis, up to the one that closes it."""
+    text = "\n".join((code[number - 1][column:], *code[number:]))
+    depth = 1
+    for end, character in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth == 0:
+            return text[:end]
+    return text
+
+
 CHECKS = (
     check_includes,
     check_own_header_first,
@@ -304,6 +334,7 @@ CHECKS = (
     check_lists,
     check_tests,
     check_text,
+    check_atomics,
 )
 
 

@@ -3,10 +3,10 @@
 #ifndef TOADSTONE_IO_DETAIL_IN_USE_HPP
 #define TOADSTONE_IO_DETAIL_IN_USE_HPP
 
+#include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/leaf.hpp>
 
-#include <atomic>
 #include <coroutine>
 #include <cstdint>
 #include <utility>
@@ -64,7 +64,7 @@ private:
     void enter(std::uint32_t what) noexcept;
     void leave(std::uint32_t what) noexcept;
 
-    std::atomic<std::uint32_t> word_{0};
+    toadstone::detail::atomic<std::uint32_t> word_{0};
     toadstone::detail::context* closer_ = nullptr; ///< set before `closing` waits; see leave()
 };
 

@@ -3,9 +3,9 @@
 #define TOADSTONE_RUNTIME_DETAIL_CANCEL_STATE_HPP
 
 #include <toadstone/runtime/cancel_reason.hpp>
+#include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/frame_pool.hpp>
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -29,9 +29,10 @@ protected:
 
 private:
     friend class cancel_state;
-    cancel_listener* next_ = nullptr;
-    cancel_listener* previous_ = nullptr;
-    bool listed_ = false; // guarded by the state's lock
+    // Guarded by the state's lock.
+    plain<cancel_listener*> next_ = nullptr;
+    plain<cancel_listener*> previous_ = nullptr;
+    plain<bool> listed_ = false;
 };
 
 /// Counted by hand, so that a token is one pointer.
@@ -72,7 +73,7 @@ public:
     /// Guards with on_cancel::defer that the task holds. Whoever takes the last one away calls
     /// deferral_ended(); it and the flag of a request are sequentially consistent, so that one
     /// of the two sides sees the other.
-    std::atomic<unsigned> deferrals{0};
+    atomic<unsigned> deferrals{0};
     /// A request that waited for the guard is carried out. Any thread; resumes nothing.
     void deferral_ended() noexcept;
 
@@ -84,15 +85,15 @@ private:
 
     ~cancel_state() = default;
 
-    context* owner_ = nullptr; // guarded by lock_
-    bool errand_out_ = false;  // guarded by lock_
-    std::atomic<std::uint32_t> references_{1};
-    std::atomic<std::uint8_t> reason_{0}; // 0, or reason + 1; set under lock_
-    std::mutex lock_;
-    cancel_listener* first_ = nullptr;               // guarded by lock_
-    std::atomic<cancel_listener*> telling_{nullptr}; // set under lock_
-    const void* teller_ = nullptr;                   // guarded by lock_
-    std::shared_ptr<void> kept_;                     // guarded by lock_
+    plain<context*> owner_ = nullptr; // guarded by lock_
+    plain<bool> errand_out_ = false;  // guarded by lock_
+    atomic<std::uint32_t> references_{1};
+    atomic<std::uint8_t> reason_{0}; // 0, or reason + 1; set under lock_
+    mutex lock_;
+    plain<cancel_listener*> first_ = nullptr;   // guarded by lock_
+    atomic<cancel_listener*> telling_{nullptr}; // set under lock_
+    plain<const void*> teller_ = nullptr;       // guarded by lock_
+    std::shared_ptr<void> kept_;                // guarded by lock_
 };
 
 /// A counted pointer to a cancel_state.

@@ -3,11 +3,11 @@
 #define TOADSTONE_RUNTIME_DETAIL_CONTEXT_HPP
 
 #include <toadstone/runtime/cancel_reason.hpp>
+#include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/cancel_state.hpp>
 #include <toadstone/runtime/detail/frame_pool.hpp>
 #include <toadstone/runtime/detail/level.hpp>
 
-#include <atomic>
 #include <coroutine>
 #include <cstdint>
 #include <exception>
@@ -54,7 +54,7 @@ struct promise_base {
 
 /// A node in a queue of contexts. `state` is home worker only.
 struct run_link {
-    context* next = nullptr;
+    plain<context*> next = nullptr;
 };
 
 /// A strand of execution with one chain of frames and at most one pending leaf: a spawned root,
@@ -197,7 +197,7 @@ private:
     std::uint64_t serial_ = next_serial();
     const char* name_ = nullptr;
     int budget_ = 0;
-    std::atomic<std::uint8_t> request_{0}; // 0, or reason + 1
+    atomic<std::uint8_t> request_{0}; // 0, or reason + 1
     bool unwinding_ = false;
     bool unwound_ = false;
     bool forced_ = false;

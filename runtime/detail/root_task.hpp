@@ -3,10 +3,10 @@
 #define TOADSTONE_RUNTIME_DETAIL_ROOT_TASK_HPP
 
 #include <toadstone/runtime/cancel.hpp>
+#include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/result.hpp>
 #include <toadstone/runtime/executor.hpp>
 
-#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <string_view>
@@ -94,11 +94,12 @@ private:
 
     root_task* next_ = nullptr;
     root_task* previous_ = nullptr;
-    std::atomic<root_waiter*> waiter_{nullptr};
-    std::atomic<std::uint32_t> references_{2};
-    std::atomic<std::uint32_t> requesters_{0}; // threads inside request_from_anywhere
+    atomic<root_waiter*> waiter_{nullptr};
+    atomic<std::uint32_t> references_{2};
+    atomic<std::uint32_t> requesters_{0}; // threads inside request_from_anywhere
     request_post request_post_{*this};
-    bool observed_ = false; ///< written by the one handle, read when the last reference goes
+    // Written by the one handle, read when the last reference goes.
+    plain<bool> observed_ = false;
     root_group* group_ = nullptr;
     cancel_ref token_;
     char* owned_name_ = nullptr;

@@ -157,11 +157,7 @@ unsigned worker::step(bool may_wait, unsigned most) noexcept {
             sleep = false;
         }
     }
-    if (sleep) {
-        waker_->asleep.store(true, std::memory_order_seq_cst);
-        if (!inbox_empty()) sleep = false; // posted before asleep was set: nobody will wake us
-    }
-    if (sleep) {
+    if (sleep && may_sleep()) {
         ring_.submit_and_wait(timers_.next());
         turns_without_enter_ = 0;
     } else if (ring_.unsubmitted() > 0 || ring_.kernel_has_work() || !has_ready() ||
@@ -169,7 +165,7 @@ unsigned worker::step(bool may_wait, unsigned most) noexcept {
         ring_.submit();
         turns_without_enter_ = 0;
     }
-    waker_->asleep.store(false, std::memory_order_relaxed);
+    woke_up();
     done += ring_.reap([this](const io_uring_cqe& completion) { complete(completion); });
     bind_thread(outer);
     return done;

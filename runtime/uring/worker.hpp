@@ -2,11 +2,11 @@
 #ifndef TOADSTONE_RUNTIME_URING_WORKER_HPP
 #define TOADSTONE_RUNTIME_URING_WORKER_HPP
 
+#include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/io_op.hpp>
 #include <toadstone/runtime/executor.hpp>
 #include <toadstone/runtime/uring/ring.hpp>
 
-#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -137,14 +137,14 @@ private:
 
     std::vector<slot> slots_;
     std::vector<std::uint32_t> free_slots_;
-    std::atomic<std::size_t> in_flight_{0};
+    atomic<std::size_t> in_flight_{0};
     io_op* waiting_first_ = nullptr;
     io_op* waiting_last_ = nullptr;
     io_op* cancels_first_ = nullptr; // submitted, their cancellation not yet
     io_op* cancels_last_ = nullptr;
     std::uint64_t strays_ = 0;
-    std::atomic<std::uint64_t> turns_{0};
-    std::atomic<bool> stop_{false};
+    atomic<std::uint64_t> turns_{0};
+    atomic<bool> stop_{false};
 };
 
 } // namespace toadstone::detail

@@ -2,11 +2,11 @@
 #ifndef TOADSTONE_SYNC_DETAIL_MUTEX_CORE_HPP
 #define TOADSTONE_SYNC_DETAIL_MUTEX_CORE_HPP
 
+#include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
 
-#include <atomic>
 #include <cstdint>
 #include <source_location>
 #include <string_view>
@@ -49,11 +49,13 @@ protected:
     virtual void wake() noexcept = 0;
 
     friend class mutex_core;
-    lock_waiter* next_ = nullptr;     // guarded by the queue lock
-    lock_waiter* previous_ = nullptr; // guarded by the queue lock
-    state state_ = state::idle;       // guarded by the queue lock until the wait is over
+    template <class T>
+    using plain = toadstone::detail::plain<T>;
+    plain<lock_waiter*> next_ = nullptr;     // guarded by the queue lock
+    plain<lock_waiter*> previous_ = nullptr; // guarded by the queue lock
+    plain<state> state_ = state::idle;       // guarded by the queue lock until the wait is over
     wants wants_ = wants::healthy;
-    toadstone::detail::cause_ref cause_; // as state_
+    plain<toadstone::detail::cause_ref> cause_; // as state_
 };
 
 /// One word, one queue.
@@ -162,11 +164,13 @@ private:
     [[nodiscard]] bool settle(std::uint32_t& word, lock_waiter& waiter,
                               std::uint64_t owner) noexcept;
 
-    mutable std::atomic<std::uint32_t> word_{0};
-    std::atomic<std::uint64_t> owner_{0}; // a hint: whose it is; 0 if unknown
-    lock_waiter* first_ = nullptr;        // guarded by the queue lock
-    lock_waiter* last_ = nullptr;         // guarded by the queue lock
-    toadstone::detail::cause_ref cause_;  // guarded by the queue lock
+    template <class T>
+    using plain = toadstone::detail::plain<T>;
+    mutable toadstone::detail::atomic<std::uint32_t> word_{0};
+    toadstone::detail::atomic<std::uint64_t> owner_{0}; // a hint: whose it is; 0 if unknown
+    plain<lock_waiter*> first_ = nullptr;               // guarded by the queue lock
+    plain<lock_waiter*> last_ = nullptr;                // guarded by the queue lock
+    plain<toadstone::detail::cause_ref> cause_;         // guarded by the queue lock
     std::string_view name_;
 };
 

@@ -195,6 +195,28 @@ class TidyTest(unittest.TestCase):
         self.tree["examples/a.cpp"] = source("//" + "ä" * 94)
         self.assertEqual(self.findings(), [])
 
+    def test_atomics_come_from_one_header(self):
+        for line in ("std::atomic<int> x;", "#include <atomic>", "std::atomic_flag x;"):
+            self.tree = good_tree()
+            self.tree["sync/mutex.hpp"] = header("sync/mutex.hpp", line)
+            self.expect("sync/mutex.hpp", 4, "atomics come from")
+        self.tree = good_tree()
+        self.tree[tidy.ATOMICS] = header(tidy.ATOMICS, "#include <atomic>")
+        self.tree["runtime/meson.build"] += "['detail/atomic.hpp']\n"
+        self.tree["sync/mutex.hpp"] = header("sync/mutex.hpp", "// std::atomic")
+        self.tree["tests/sync/mutex_test.cpp"] = source("std::atomic<int> x;")
+        self.assertEqual(self.findings(), [])
+
+    def test_a_memory_order_is_never_left_out(self):
+        order = "std::memory_order_relaxed"
+        for call in ("x.load()", "x->store(f(1))", "x.fetch_add(1)", "x.exchange(y.z())"):
+            self.tree = good_tree()
+            self.tree["io/tcp.hpp"] = header("io/tcp.hpp", "", call + ";", f"// {order}")
+            self.expect("io/tcp.hpp", 5, "without a memory order")
+        whole = f"x.compare_exchange_weak(f(1), 2,\n    {order}, {order}); std::exchange(y, 3);"
+        self.tree["io/tcp.hpp"] = header("io/tcp.hpp", whole)
+        self.assertEqual(self.findings(), [])
+
     def test_a_file_opens_with_its_idea(self):
         self.tree["examples/a.cpp"] = "int main() {}\n"
         self.expect("examples/a.cpp", 1, "the first line is a comment")
