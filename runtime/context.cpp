@@ -9,7 +9,7 @@
 
 namespace toadstone::detail {
 std::uint64_t next_task_id() noexcept {
-    static atomic<std::uint64_t> last{0};
+    static constinit atomic<std::uint64_t> last{0};
     return last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
@@ -18,7 +18,7 @@ context::context(context& parent) noexcept
 
 std::uint64_t next_serial() noexcept {
     constexpr std::uint64_t batch = 4096;
-    static atomic<std::uint64_t> last{1};
+    static constinit atomic<std::uint64_t> last{1};
     static thread_local constinit std::uint64_t next = 0;
     if (next % batch == 0) next = last.fetch_add(1, std::memory_order_relaxed) * batch;
     return next++;

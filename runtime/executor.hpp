@@ -43,9 +43,10 @@ public:
     posted(const posted&) = delete;
     posted& operator=(const posted&) = delete;
 
-    /// It has been posted and has not run yet. Home worker only.
+    /// It has been posted and has not run yet. Home worker only. Relaxed: that nobody is about
+    /// to post it, whoever asks knows already; and running it is this thread's own doing.
     [[nodiscard]] bool waiting() const noexcept {
-        return waiting_.load(std::memory_order_acquire);
+        return waiting_.load(std::memory_order_relaxed);
     }
 
 protected:
@@ -206,8 +207,8 @@ private:
     atomic<std::uint64_t> launched_here_{0};      // written by the home thread
     atomic<std::uint64_t> launched_elsewhere_{0}; // written by the others
     atomic<std::uint64_t> ended_{0};              // written by the home thread
-    context* requests_first_ = nullptr;
-    context* requests_last_ = nullptr;
+    plain<context*> requests_first_ = nullptr;
+    plain<context*> requests_last_ = nullptr;
     bool carrying_out_ = false;
     plain<context*> first_ = nullptr;
     plain<context*> last_ = nullptr;

@@ -102,7 +102,11 @@ void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) no
         unlink(waiter);
         waiter.state_ = how;
         waiter.next_ = nullptr;
-        (wake_last ? wake_last->next_ : wake_first) = &waiter;
+        if (wake_last) {
+            wake_last->next_ = &waiter;
+        } else {
+            wake_first = &waiter;
+        }
         wake_last = &waiter;
     };
 

@@ -84,8 +84,8 @@ public:
     mutex_core(const mutex_core&) = delete;
     mutex_core& operator=(const mutex_core&) = delete;
     ~mutex_core() {
-        TOADSTONE_ASSERT(word_.load(std::memory_order_acquire) == 0 ||
-                             word_.load(std::memory_order_acquire) == poisoned,
+        // Relaxed: that the others are done with the lock, whoever destroys it knows already.
+        TOADSTONE_ASSERT((word_.load(std::memory_order_relaxed) & ~poisoned) == 0,
                          "a mutex is destroyed only when nobody holds it or waits for it");
     }
 
@@ -135,8 +135,9 @@ public:
     /// A guard has moved: it may be another task's now, so a second lock() is no deadlock.
     void owner_moved() noexcept { owner_.store(0, std::memory_order_relaxed); }
 
+    /// Orders nothing: to read the cause or the data, one locks.
     [[nodiscard]] bool is_poisoned() const noexcept {
-        return (word_.load(std::memory_order_acquire) & poisoned) != 0;
+        return (word_.load(std::memory_order_relaxed) & poisoned) != 0;
     }
     [[nodiscard]] bool is_held() const noexcept {
         return (word_.load(std::memory_order_relaxed) & held) != 0;
