@@ -46,9 +46,6 @@ task<int> file_with(lab& in, const char* name, std::string text) {
     in.holds("and filled", written == size);
     co_return fd;
 }
-task<> closes(lab& in, int fd) {
-    in.same("close", co_await in.run(in.close(fd)));
-}
 long size_of(int fd) {
     struct stat about = {};
     return detail::system().fstat(fd, &about) == 0 ? about.st_size : -errno;

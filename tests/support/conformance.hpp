@@ -4,8 +4,9 @@
 #define TOADSTONE_TESTS_SUPPORT_CONFORMANCE_HPP
 
 #include <toadstone/runtime.hpp>
-#include <toadstone/runtime/detail/io_op.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
+
+#include "support/raw_op.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -25,48 +26,6 @@
 #include <sys/socket.h>
 
 namespace toadstone::tests {
-
-/// A submission entry that a frame can hold: the kernel's own type ends in an array of no size,
-/// which no member may.
-class entry {
-public:
-    /// `entry([&](io_uring_sqe* e) { io_uring_prep_nop(e); })`
-    template <class Prepare>
-    explicit entry(Prepare prepare) {
-        io_uring_sqe made{};
-        prepare(&made);
-        std::memcpy(bytes_, &made, sizeof bytes_);
-    }
-    void copy_to(io_uring_sqe& to) const noexcept { std::memcpy(&to, bytes_, sizeof bytes_); }
-    /// The same with changes: `with([](io_uring_sqe* e) { e->flags = IOSQE_ASYNC; })`.
-    template <class Change>
-    [[nodiscard]] entry with(Change change) const {
-        return entry([&](io_uring_sqe* e) {
-            copy_to(*e);
-            change(e);
-        });
-    }
-
-private:
-    unsigned char bytes_[sizeof(io_uring_sqe)];
-};
-
-/// An entry as it is given, whatever it ends with: also a cancelled one delivers.
-class [[nodiscard]] raw_op final : public detail::io_op {
-public:
-    explicit raw_op(const entry& what, const io_uring_sqe** placed = nullptr) noexcept
-        : entry_(what), placed_(placed) {}
-    bool taken() noexcept override { return false; }
-    [[nodiscard]] int await_resume() const noexcept { return result(); }
-
-private:
-    void fill(io_uring_sqe& to) noexcept override {
-        entry_.copy_to(to);
-        if (placed_) *placed_ = &to;
-    }
-    entry entry_;
-    const io_uring_sqe** placed_;
-};
 
 /// "ECONNRESET" for -ECONNRESET, "17" for 17.
 inline std::string name_of(int result) {
@@ -138,6 +97,7 @@ public:
     [[nodiscard]] char* buffer(std::size_t size, char filled_with = '.') {
         return memory_.emplace_back(size, filled_with).data();
     }
+    [[nodiscard]] socklen_t& number(socklen_t value) { return numbers_.emplace_back(value); }
     [[nodiscard]] const char* text(std::string of) {
         return memory_.emplace_back(std::move(of)).c_str();
     }
@@ -263,6 +223,12 @@ public:
         pair_of_sockets made;
         made.listener = listener();
         made.client = socket();
+        // As small as a simulated connection, so that it is soon full. Inherited when accepted.
+        for (const int fd : {made.listener, made.client}) {
+            for (const int which : {SO_RCVBUF, SO_SNDBUF}) {
+                holds("a smaller buffer", option(fd, SOL_SOCKET, which, 65536) == 0);
+            }
+        }
         const int result = co_await run(connect(made.client, port_of(made.listener)));
         made.server = co_await run(accept(made.listener));
         holds("two sockets are connected", result == 0 && made.server >= 0);
@@ -306,8 +272,29 @@ private:
     choices choices_;
     std::deque<std::string> memory_;
     std::deque<sockaddr_in> names_;
+    std::deque<socklen_t> numbers_;
     std::deque<flight> flights_;
 };
+
+/// What tells that a connection ends.
+inline constexpr unsigned any_end = POLLRDHUP | POLLHUP | POLLERR;
+
+inline task<> closes(lab& in, int fd) {
+    in.same("close", co_await in.run(in.close(fd)));
+}
+/// The peer is gone for good, and this side has been told.
+inline task<> waits_for_hang_up(lab& in, int fd) {
+    const int events = co_await in.run(in.poll(fd, POLLHUP));
+    in.holds("it hangs up", events > 0 && (events & POLLHUP));
+}
+/// The client resets; gives the server's side once that knows.
+inline task<pair_of_sockets> reset_by_client(lab& in) {
+    auto pair = co_await in.connected();
+    in.same("linger", in.abort_on_close(pair.client));
+    co_await closes(in, std::exchange(pair.client, -1));
+    co_await waits_for_hang_up(in, pair.server);
+    co_return pair;
+}
 
 using body = task<> (*)(lab&);
 
