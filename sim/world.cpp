@@ -47,6 +47,7 @@ void world::put_file(std::string_view path, std::string_view content) {
     const auto* bytes = reinterpret_cast<const std::byte*>(content.data());
     node.cached.assign(bytes, bytes + content.size());
     node.durable = node.cached;
+    node.dirty.clear();
     node.entry_durable = true;
 }
 

@@ -66,7 +66,8 @@ public:
     /// Power fails: of what was not synced, each sector of 512 bytes is kept or lost by choice,
     /// and so is a file whose directory entry was never synced.
     void crash_disks();
-    /// The next fsync fails with EIO; what it should have made durable is lost in a crash.
+    /// The next fsync fails with EIO. What it should have made durable can still be read, and
+    /// is lost in a crash, whatever is synced later, unless it is written again.
     void fail_next_sync() noexcept;
 
     /// Descriptors that are open in the simulation.

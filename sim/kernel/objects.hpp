@@ -2,12 +2,14 @@
 #ifndef TOADSTONE_SIM_KERNEL_OBJECTS_HPP
 #define TOADSTONE_SIM_KERNEL_OBJECTS_HPP
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -95,11 +97,27 @@ struct socket_object final : object {
     std::deque<arrival> arrivals;
 };
 
+/// A file: what readers see, and what a failure of power leaves.
 struct inode {
+    static constexpr std::size_t page = 4096;
     std::vector<std::byte> cached;
     std::vector<std::byte> durable;
+    /// Pages that are to be written back. A failed fsync forgets them, as Linux does: what they
+    /// hold is seen until the power fails, and never gets to the disk unless written again.
+    std::set<std::size_t> dirty;
     bool entry_durable = false;
-    bool sync_lost = false; ///< a failed fsync has marked dirty pages clean
+
+    void touch(std::size_t from, std::size_t to) {
+        for (std::size_t at = from / page; at * page < to; ++at) dirty.insert(at);
+    }
+    /// Calls `fn(begin, end)` for each dirty page that is within the file.
+    template <class Fn>
+    void for_each_dirty(Fn&& fn) const {
+        for (const std::size_t each : dirty) {
+            const std::size_t end = std::min((each + 1) * page, cached.size());
+            if (each * page < end) fn(each * page, end);
+        }
+    }
 };
 
 struct file_object final : object {

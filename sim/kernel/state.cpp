@@ -445,7 +445,10 @@ int world::state::open(std::string_view path, int flags) {
         return -EEXIST;
     }
     if (flags & O_DIRECTORY) return -ENOTDIR;
-    if (flags & O_TRUNC) found->second->cached.clear();
+    if (flags & O_TRUNC) {
+        found->second->cached.clear();
+        found->second->dirty.clear();
+    }
     auto file = std::make_shared<file_object>(found->second);
     const int access = flags & O_ACCMODE;
     file->readable = access != O_WRONLY;
@@ -474,6 +477,7 @@ int world::state::write(file_object& file, const std::byte* data, std::size_t si
     const bool by_position = offset == static_cast<std::uint64_t>(-1);
     std::size_t at = by_position ? file.position : static_cast<std::size_t>(offset);
     if (file.append) at = bytes.size();
+    file.node->touch(std::min(at, bytes.size()), at + count);
     if (bytes.size() < at + count) bytes.resize(at + count);
     std::copy_n(data, count, bytes.begin() + static_cast<std::ptrdiff_t>(at));
     if (by_position) file.position = at + count;
@@ -504,14 +508,18 @@ int world::state::sync(file_object& file) {
         }
         return 0;
     }
+    inode& node = *file.node;
     if (fail_sync_ || disk_fault(40)) {
-        // As on Linux: the pages are marked clean although they were not written.
         fail_sync_ = false;
-        file.node->sync_lost = true;
+        node.dirty.clear();
         return -EIO;
     }
-    if (!file.node->sync_lost) file.node->durable = file.node->cached;
-    file.node->entry_durable = true;
+    node.durable.resize(node.cached.size());
+    node.for_each_dirty([&](std::size_t begin, std::size_t end) {
+        std::copy_n(node.cached.data() + begin, end - begin, node.durable.data() + begin);
+    });
+    node.dirty.clear();
+    node.entry_durable = true;
     return 0;
 }
 
@@ -524,16 +532,21 @@ void world::state::crash_disks() {
             continue;
         }
         std::vector<std::byte> after = node.durable;
-        for (std::size_t at = 0; at < node.cached.size(); at += sector) {
-            if (dice_.choose(2, choice::fault)) continue; // this sector was not written back
-            const std::size_t end = std::min(at + sector, node.cached.size());
-            if (after.size() < end) after.resize(end);
-            std::copy(node.cached.begin() + static_cast<std::ptrdiff_t>(at),
-                      node.cached.begin() + static_cast<std::ptrdiff_t>(end),
-                      after.begin() + static_cast<std::ptrdiff_t>(at));
+        // A file that was made shorter may be so on the disk already.
+        if (after.size() > node.cached.size() && dice_.choose(2, choice::fault)) {
+            after.resize(node.cached.size());
         }
-        node.cached = node.durable = std::move(after);
-        node.sync_lost = false;
+        node.for_each_dirty([&](std::size_t begin, std::size_t end) {
+            for (std::size_t at = begin; at < end; at += sector) {
+                if (dice_.choose(2, choice::fault)) continue; // it was not written back
+                const std::size_t count = std::min(sector, end - at);
+                if (after.size() < at + count) after.resize(at + count);
+                std::copy_n(node.cached.data() + at, count, after.data() + at);
+            }
+        });
+        node.cached = after;
+        node.durable = std::move(after);
+        node.dirty.clear();
         ++each;
     }
 }
