@@ -138,34 +138,35 @@ task<> cancel_when_gone(toadstone::io::tcp_stream& client, toadstone::task_scope
     scope.cancel(cancel_reason::requested);
 }
 
-task<response> answer_unless_gone(const service& all, toadstone::io::tcp_stream& client,
-                                  const request& from, route where,
-                                  toadstone::task_scope& scope) {
+/// `answer` stays empty when the client has left.
+task<> answer_unless_gone(const service& all, toadstone::io::tcp_stream& client,
+                          const request& from, route where, toadstone::task_scope& scope,
+                          std::optional<response>& answer) {
     auto watch = scope.spawn(cancel_when_gone(client, scope));
-    response answer = co_await answer_from_store(all, from, where);
+    answer = co_await answer_from_store(all, from, where);
     watch.cancel();
-    co_return answer;
 }
 
 /// Nobody waits for the answer to a client that has left, or for longer than the deadline: the
 /// handling is cancelled then, wherever it is, and the store repaired if it was at work in it.
 task<std::optional<response>> connection::handle_in_time(const request& from, route where) {
+    std::optional<response> answer;
     const auto body = [&](toadstone::task_scope& scope) {
-        return answer_unless_gone(all_, stream_, from, where, scope);
+        return answer_unless_gone(all_, stream_, from, where, scope, answer);
     };
-    outcome<response> ended =
+    outcome<void> ended =
         co_await toadstone::try_with_timeout(time_left(), toadstone::with_scope(body));
-    const bool gone = ended.is_cancelled() && ended.reason() == cancel_reason::requested;
-    if (ended.is_cancelled()) {
+    const bool gone = ended.has_value() && !answer;
+    if (gone || ended.is_cancelled()) {
         log((gone ? "the client left during " : "out of time: ") + from.method + " " +
             from.target);
     }
     if (all_.operations.poisoned()) co_await toadstone::shield(all_.operations.restore());
-    if (gone) co_return std::nullopt;
     if (ended.is_cancelled()) {
         throw http_error(503, "this took too long; it is unknown whether it has happened");
     }
-    co_return std::move(ended).value();
+    ended.value(); // what it failed with
+    co_return answer;
 }
 
 task<> connection::send(std::string text) {
