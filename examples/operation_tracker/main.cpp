@@ -31,7 +31,7 @@
 //
 //     the client left during POST /operations/1/messages
 //     mutex 'operations' poisoned: task 9 'conn 127.0.0.1:40012' was cancelled (requested) at
-//         store.cpp:75 holding the lock taken at store.cpp:20
+//         store.cpp:76 holding the lock taken at store.cpp:21
 //     restored from the journal in 112 us, operations: 1
 //
 // What a client does not learn. A request whose client left, or that ran out of time (503), has

@@ -100,11 +100,15 @@ task<> store::load() {
         ", operations: " + std::to_string(held->operations.size()));
 }
 
-/// What the memory says is not trusted: the journal is the truth.
+/// What the memory says is not trusted: the journal is the truth. But a record whose sync was
+/// cut is in the file and may not be on the disk yet; shown now, it could be undone by a failure
+/// of power. If it cannot be brought there, the store stays poisoned, and nobody is told anything.
 task<> store::read_back(data& held) const {
+    co_await held.journal.sync_data();
     replayed result = co_await replay(held.journal);
     if (result.torn_bytes > 0 || held.journal.poisoned()) {
         held.journal.truncate(result.whole_bytes);
+        co_await held.journal.sync_data();
         log(held.journal.path() + ": cut off " + std::to_string(result.torn_bytes) +
             " bytes of a record that was not written to its end");
     }
