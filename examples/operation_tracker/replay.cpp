@@ -30,12 +30,24 @@ void apply(book& operations, const journal_record& record) {
     operations.put(std::move(after));
 }
 
+[[noreturn]] void refuse(const replayed& so_far, const std::string& path,
+                         const std::string& why) {
+    throw std::runtime_error(path + " line " + std::to_string(so_far.records + 1) + ": " + why);
+}
+
+/// Nothing is appended before the last append was synced or cut off, so only the last record
+/// can be damaged. A sector of it that power did not last for reads as zeros, which no record
+/// has, and its end may be there all the same.
 void apply_line(replayed& so_far, std::string_view line, const std::string& path) {
+    if (so_far.torn_bytes > 0) refuse(so_far, path, "this is damaged, and not the last record");
+    if (line.find('\0') != std::string_view::npos) {
+        so_far.torn_bytes = line.size() + 1;
+        return;
+    }
     try {
         apply(so_far.operations, read_record(line));
     } catch (const std::runtime_error& error) {
-        throw std::runtime_error(path + " line " + std::to_string(so_far.records + 1) + ": " +
-                                 error.what());
+        refuse(so_far, path, error.what());
     }
     ++so_far.records;
     so_far.whole_bytes += line.size() + 1;
@@ -64,11 +76,12 @@ toadstone::task<replayed> replay(toadstone::io::file& journal) {
     }
     // Only what could be the rest of an append is taken for one, and may be cut off.
     if (!pending.empty() && pending.front() != '{' && pending.front() != '\0') {
-        throw std::runtime_error(journal.path() + " line " +
-                                 std::to_string(result.records + 1) +
-                                 ": this is not the journal of an operation tracker");
+        refuse(result, journal.path(), "this is not the journal of an operation tracker");
     }
-    result.torn_bytes = pending.size();
+    if (!pending.empty() && result.torn_bytes > 0) {
+        refuse(result, journal.path(), "this is damaged, and not the last record");
+    }
+    result.torn_bytes += pending.size();
     co_return result;
 }
 
