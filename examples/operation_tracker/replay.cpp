@@ -50,10 +50,31 @@ void apply_line(replayed& so_far, std::string_view line, const std::string& path
         refuse(so_far, path, error.what());
     }
     ++so_far.records;
-    so_far.whole_bytes += line.size() + 1;
+    so_far.last_bytes = line.size() + 1;
+    so_far.whole_bytes += so_far.last_bytes;
 }
 
 } // namespace
+
+toadstone::task<> write_last_again(toadstone::io::file& journal) {
+    const replayed there = co_await replay(journal);
+    std::string record(there.last_bytes, '\0');
+    const std::uint64_t begin = there.whole_bytes - there.last_bytes;
+    for (std::size_t have = 0; have < record.size();) {
+        const std::size_t bytes =
+            co_await journal.read_at(std::span<char>(record).subspan(have), begin + have);
+        if (bytes == 0) throw std::runtime_error(journal.path() + " is being made shorter");
+        have += bytes;
+    }
+    if (record.empty()) co_return;
+    // Not through the journal itself, where every write goes to the end.
+    toadstone::io::open_options how;
+    how.write = true;
+    toadstone::io::file beside = co_await toadstone::io::file::open(journal.path(), how);
+    co_await beside.write_all_at(std::as_bytes(std::span<const char>(record)), begin);
+    co_await beside.sync_data();
+    co_await beside.close();
+}
 
 toadstone::task<replayed> replay(toadstone::io::file& journal) {
     replayed result;

@@ -95,6 +95,7 @@ task<> store::restore() {
 
 task<> store::load() {
     guard held = co_await data_.lock();
+    co_await write_last_again(held->journal);
     co_await read_back(*held);
     log("read " + held->journal.path() +
         ", operations: " + std::to_string(held->operations.size()));
