@@ -44,6 +44,7 @@ inline sim::explore_options seeds(unsigned random_runs, unsigned pct_runs = 0) {
 class address {
 public:
     void set(const io::endpoint& at) noexcept { at_ = at; }
+    [[nodiscard]] bool is_known() const noexcept { return at_.has_value(); }
     [[nodiscard]] task<io::endpoint> known() const {
         while (!at_) co_await sleep_for(std::chrono::milliseconds(1));
         co_return *at_;

@@ -1,0 +1,192 @@
+// The operation tracker on simulated disks: full ones, failing ones, and power that goes.
+#include "support/tracker.hpp"
+
+#include <catch2/catch.hpp>
+
+using namespace toadstone;
+using namespace toadstone::tests;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Work, a crash of the machine in the middle of it, a restart; what anybody was told holds.
+task<> crashes(sim::world& world, manners how, bool power) {
+    witness all;
+    running_tracker server;
+    for (unsigned round = 0; round < 3; ++round) {
+        server.start();
+        const io::endpoint at = co_await server.listening();
+        if (round > 0) static_cast<void>(co_await list(at, all));
+        auto clients = spawn(crowd(world, at, all, how, 10 * round, 3));
+        co_await sleep_for(100us * (1 + world.choices().choose(60, sim::choice::timing)));
+        co_await server.kill();
+        clients.cancel();
+        static_cast<void>(co_await clients.outcome());
+        if (power) world.crash_disks();
+    }
+    server.start();
+    const io::endpoint at = co_await server.listening();
+    const std::string listed = co_await list(at, all);
+    co_await journal_agrees(listed);
+    co_await server.stop();
+}
+task<> loses_power(sim::world& world) {
+    manners how;
+    how.may_break = how.leaves = true;
+    how.note_size = world.choices().choose(2, sim::choice::amount) * 300;
+    co_await crashes(world, how, true);
+}
+task<> is_killed(sim::world& world) {
+    manners how;
+    how.may_break = how.leaves = true;
+    co_await crashes(world, how, false);
+}
+
+task<> has_bad_disks(sim::world& world) {
+    witness all;
+    running_tracker server;
+    manners how;
+    how.errors = true;
+    how.leaves = world.choices().choose(2, sim::choice::fault) == 1;
+    for (unsigned round = 0; round < 3; ++round) {
+        server.start();
+        const outcome<io::endpoint> at = co_await as_outcome(server.listening());
+        if (!at.has_value()) continue; // the journal could not be opened, or not be synced
+        static_cast<void>(co_await list(at.value(), all));
+        co_await crowd(world, at.value(), all, how, 10 * round, 3);
+        co_await server.kill();
+        world.crash_disks();
+    }
+}
+
+/// A sync that fails, and then perhaps a server that is started again before the power fails.
+task<> fails_to_sync(sim::world& world, bool restart) {
+    witness all;
+    running_tracker server;
+    server.start();
+    {
+        const io::endpoint at = co_await server.listening();
+        single client(at);
+        unsigned status = co_await client.create(all);
+        expect(status == 201, "not created");
+        world.fail_next_sync();
+        status = co_await client.move(all, "start");
+        expect(status == 500, "a message that is not on the disk was confirmed");
+        // Whatever this says, it has to hold.
+        const answer shown = co_await client.ask(http("GET", "/operations/1"));
+        if (shown.ok()) all.hear(shown.body.substr(0, shown.body.find('\n')), all.known(1));
+    }
+    co_await server.kill();
+    if (restart) {
+        server.start();
+        const io::endpoint at = co_await server.listening();
+        static_cast<void>(co_await list(at, all));
+        if (world.choices().choose(2, sim::choice::amount) == 1) {
+            single client(at);
+            static_cast<void>(co_await client.move(all, "start"));
+            const unsigned status = co_await client.move(all, "pause");
+            expect(status == 200, "the new server does not work");
+        }
+        co_await server.kill();
+    }
+    world.crash_disks();
+    server.start();
+    const io::endpoint at = co_await server.listening();
+    static_cast<void>(co_await list(at, all));
+    co_await server.stop();
+}
+
+/// A server on this journal. Returns: what it lists, or nothing when it refuses to start.
+task<> starts_on(sim::world& world, std::string content, bool& started, std::string& listed) {
+    world.put_file(journal, content);
+    running_tracker server;
+    server.start();
+    witness all;
+    started = false;
+    try {
+        const io::endpoint at = co_await server.listening();
+        started = true;
+        listed = co_await list(at, all);
+    } catch (const std::runtime_error&) {
+        co_return; // no journal of a tracker
+    }
+    co_await journal_agrees(listed);
+    co_await server.stop();
+}
+
+constexpr std::string_view whole = "{\"id\":1,\"name\":\"one\"}\n";
+
+task<> cuts_off_what_is_torn(sim::world& world) {
+    const std::string zeros(300, '\0');
+    bool started = false;
+    std::string listed;
+    for (const std::string& torn :
+         {std::string("{\"id\":1,\"event\":\"start\",\"no"), zeros, zeros + "nn\"}\n",
+          "{\"id\":1,\"event\":\"start\",\"note\":\"n" + zeros,
+          "{\"id\":1,\"event\":\"start\",\"note\":\"n" + zeros + "n\"}\n"}) {
+        co_await starts_on(world, std::string(whole) + torn, started, listed);
+        expect(started, "torn off in the middle of a record, the journal was refused");
+        expect(world.file(journal) == whole, "what is left of the record is still there");
+    }
+}
+task<> refuses_what_is_damaged(sim::world& world) {
+    const std::string zeros(300, '\0');
+    bool started = false;
+    std::string listed;
+    for (const std::string& damaged :
+         {zeros + "nn\"}\n" + std::string(whole), zeros + "}\n" + zeros,
+          std::string(whole) + std::string(whole), std::string("# notes\n"),
+          std::string("{\"id\":1,\"event\":\"start\"}\n")}) {
+        co_await starts_on(world, damaged, started, listed);
+        expect(!started, "served from a damaged journal");
+        expect(world.file(journal) == damaged, "changed a file that it does not understand");
+    }
+}
+
+} // namespace
+
+TEST_CASE("tracker: a last record that lost a sector with the power is cut off") {
+    const auto found = sim::explore(seeds(20), cuts_off_what_is_torn);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("tracker: a file that is damaged elsewhere, or no journal, is refused unchanged") {
+    const auto found = sim::explore(seeds(20), refuses_what_is_damaged);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("tracker: a message whose sync failed is neither confirmed nor shown") {
+    const auto body = [](sim::world& world) { return fails_to_sync(world, false); };
+    const auto found = sim::explore(seeds(40, 10), body);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("tracker: a new server does not trust what a failed sync left in memory") {
+    const auto body = [](sim::world& world) { return fails_to_sync(world, true); };
+    const auto found = sim::explore(seeds(40, 10), body);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("tracker: what it has told anybody survives a failure of power") {
+    const auto found = sim::explore(seeds(150, 30), loses_power);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("tracker: what it has told anybody survives its own sudden death") {
+    const auto found = sim::explore(seeds(100, 20), is_killed);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("tracker: full and failing disks cost answers, never what was answered") {
+    auto options = seeds(150, 30);
+    options.world.disk_faults = true;
+    const auto found = sim::explore(options, has_bad_disks);
+    INFO(found.to_string());
+    CHECK(found);
+}
