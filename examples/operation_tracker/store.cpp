@@ -102,8 +102,9 @@ task<> store::load() {
 }
 
 /// What the memory says is not trusted: the journal is the truth. But a record whose sync was
-/// cut is in the file and may not be on the disk yet; shown now, it could be undone by a failure
-/// of power. If it cannot be brought there, the store stays poisoned, and nobody is told anything.
+/// cut is in the file and may not be on the disk yet; shown now, it could be undone by a
+/// failure of power. If it cannot be brought there, the store stays poisoned, and nobody is
+/// told anything.
 task<> store::read_back(data& held) const {
     co_await held.journal.sync_data();
     replayed result = co_await replay(held.journal);

@@ -1,4 +1,4 @@
-// The operation tracker inside a scenario: the server as a task, and clients that drive operations.
+// The operation tracker inside a scenario: the server as a task, clients that drive operations.
 #ifndef TOADSTONE_TESTS_SUPPORT_TRACKER_HPP
 #define TOADSTONE_TESTS_SUPPORT_TRACKER_HPP
 
@@ -13,8 +13,8 @@
 #include <array>
 #include <cstdio>
 
-// The log of the simulated server, silent but in a run that is looked at. Not inline: the server
-// is in a library that calls it, and a test is one file.
+// The log of the simulated server, silent but in a run that is looked at. Not inline: a test is
+// one file, and the library with the server calls it.
 void tracker::log(std::string_view event) noexcept {
     if (!std::getenv("TOADSTONE_SIM_REPLAY")) return;
     std::fprintf(stderr, "%s: %.*s\n", std::string(toadstone::this_task::name()).c_str(),
@@ -210,12 +210,17 @@ inline task<> crowd(sim::world& world, io::endpoint at, witness& all, manners ho
     co_await with_scope(body);
 }
 
-/// What GET /operations says, heard by the witness.
+class unreachable : public std::runtime_error {
+public:
+    unreachable() : std::runtime_error("the server cannot be reached") {}
+};
+
+/// What GET /operations says, heard by the witness. Errors: unreachable.
 inline task<std::string> list(io::endpoint at, witness& all) {
     answer got;
     for (int tries = 0; tries < 20 && !got.ok(); ++tries) {
         std::optional<io::tcp_stream> stream = co_await connect_in_time(at);
-        expect(stream.has_value(), "the server cannot be reached");
+        if (!stream) throw unreachable();
         tracker_client client(std::move(*stream));
         const auto before = all.knowledge();
         try {
