@@ -89,16 +89,26 @@ private:
     bool one(choices& dice);
     void failed(report found);
     bool check_repeat(const report& first, std::unique_ptr<choices> again);
+    void count(const report& found) noexcept {
+        ++result_.runs;
+        result_.steps += found.steps;
+        decisions_ += found.trace.size();
+    }
+    /// Decisions that a run takes, so that what PCT changes at a random one is in the run.
+    [[nodiscard]] unsigned usual_length() const noexcept {
+        if (result_.runs == 0) return 1000;
+        return static_cast<unsigned>(decisions_ / result_.runs) + 1;
+    }
 
     explore_options options_;
     scenario& what_;
     exploration result_;
+    std::uint64_t decisions_ = 0;
 };
 
 bool explorer::one(choices& dice) {
     report found = run_once(options_.world, dice, what_);
-    ++result_.runs;
-    result_.steps += found.steps;
+    count(found);
     if (found.ok) return true;
     failed(std::move(found));
     return false;
@@ -121,8 +131,7 @@ void explorer::failed(report found) {
 
 bool explorer::check_repeat(const report& first, std::unique_ptr<choices> again) {
     const report second = run_once(options_.world, *again, what_);
-    ++result_.runs;
-    result_.steps += second.steps;
+    count(second);
     if (second.hash == first.hash) return true;
     result_.ok = false;
     result_.first_failure = second;
@@ -147,8 +156,7 @@ exploration explorer::run() {
         const std::uint64_t seed = options_.first_seed + i;
         const auto dice = random_choices(seed);
         report found = run_once(options_.world, *dice, what_);
-        ++result_.runs;
-        result_.steps += found.steps;
+        count(found);
         if (!found.ok) {
             failed(std::move(found));
             return result_;
@@ -159,7 +167,8 @@ exploration explorer::run() {
         }
     }
     for (unsigned i = 0; i < options_.pct_runs; ++i) {
-        const auto dice = pct_choices(options_.first_seed + i, options_.pct_depth);
+        const auto dice =
+            pct_choices(options_.first_seed + i, options_.pct_depth, usual_length());
         if (!one(*dice)) return result_;
     }
     if (options_.exhaustive_bound > 0) {

@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -60,6 +61,13 @@ task<> loses_updates(sim::world&) {
     };
     co_await with_scope(body);
     if (sum != 2) throw std::runtime_error("an update is lost");
+}
+
+// Leaves its mark twice.
+task<> notes(std::string& order, char mark) {
+    order += mark;
+    co_await yield_now();
+    order += mark;
 }
 
 } // namespace
@@ -142,6 +150,32 @@ TEST_CASE("explore: finds a lost update, shrinks it, and its one line reproduces
     CHECK(found.first_failure.trace.size() < 60);
     const auto again = sim::replayed_choices(found.first_failure.trace);
     CHECK_FALSE(sim::simulate(options.world, *again, loses_updates));
+}
+
+TEST_CASE("explore: priorities change inside a run, however short it is") {
+    sim::explore_options options;
+    options.world = {.workers = 3, .hostile = false};
+    options.random_runs = 0;
+    options.pct_runs = 200;
+    std::set<std::string> orders;
+    const auto body = [&orders](sim::world&) -> task<> {
+        std::string order;
+        const auto inside = [&order](task_scope& scope) -> task<> {
+            for (unsigned i = 0; i < 3; ++i) {
+                scope
+                    .spawn(notes(order, static_cast<char>('a' + i)),
+                           {.where = placement::worker(i)})
+                    .detach();
+            }
+            co_return;
+        };
+        co_await with_scope(inside);
+        orders.insert(order);
+    };
+    const auto found = sim::explore(options, body);
+    INFO(found.to_string());
+    CHECK(found);
+    CHECK(orders.size() > 20); // 90 are possible; fixed priorities would give 3
 }
 
 TEST_CASE("explore: the exhaustive search comes to its end where nothing is wrong") {
