@@ -141,6 +141,16 @@ task<> send_to_closed_peer(lab& in) {
     in.same("a receive sees the end, as before", co_await in.receive(pair.client, 1));
     co_await in.close_all(pair);
 }
+task<> receive_from_closed_peer(lab& in) {
+    auto pair = co_await in.connected();
+    co_await closes(in, std::exchange(pair.server, -1));
+    in.same("the end", co_await in.receive(pair.client, 1));
+    in.same("a first send is taken", co_await in.run(in.send(pair.client, "x", 1)));
+    co_await waits_for_hang_up(in, pair.client);
+    in.same("the end comes before the reset, and stays", co_await in.receive(pair.client, 1));
+    in.same("which a send tells of", co_await in.run(in.send(pair.client, "x", 1)));
+    co_await in.close_all(pair);
+}
 task<> send_after_reset(lab& in) {
     const auto pair = co_await reset_by_client(in);
     in.same("a first send tells of it", co_await in.run(in.send(pair.server, "x", 1)));
@@ -188,11 +198,11 @@ task<> never_accepted(lab& in) {
 task<> ends_what_waits(lab& in) {
     const auto pair = co_await in.connected();
     char* const to = in.buffer(8);
-    const char* const from = in.buffer(1 << 20);
+    const char* const from = in.buffer(1 << 19);
     flight& receiving = in.start(in.recv(pair.client, to, 8));
-    flight& sending = in.start(in.send(pair.client, from, 1 << 20));
+    flight& sending = in.start(in.send(pair.client, from, 1 << 19));
     co_await in.quiet();
-    flight& blocked = in.start(in.send(pair.client, from, 1 << 20));
+    flight& blocked = in.start(in.send(pair.client, from, 1 << 19));
     flight& polling = in.start(in.poll(pair.client, any_end));
     co_await in.quiet();
     in.holds("all wait", !receiving.handle->done() && !polling.handle->done());
@@ -222,6 +232,7 @@ TEST_CASE("conformance: shutdown answers by what the socket is") {
 }
 TEST_CASE("conformance: a peer that is gone takes one send, and then none") {
     same_on_both_kernels(send_to_closed_peer);
+    same_on_both_kernels(receive_from_closed_peer);
 }
 TEST_CASE("conformance: a reset is told once, by whichever call comes first") {
     same_on_both_kernels(send_after_reset);

@@ -272,6 +272,9 @@ task<> open_error(lab& in) {
     in.same("in a file", co_await in.run(in.open(in.path("open/within"), O_RDONLY)));
     in.same("made in a file", co_await in.run(in.open(in.path("open/within"), read_write)));
     in.same("deep in a file", co_await in.run(in.open(in.path("open/a/b"), O_RDONLY)));
+    in.same("a file with a slash", co_await in.run(in.open(in.path("open/"), O_RDONLY)));
+    in.same("missing with a slash", co_await in.run(in.open(in.path("gone/"), O_RDONLY)));
+    in.same("made with a slash", co_await in.run(in.open(in.path("gone/"), read_write)));
     in.same("a folder to write", co_await in.run(in.open(in.folder(), O_WRONLY)));
     in.same("a folder to make", co_await in.run(in.open(in.folder(), O_RDONLY | O_CREAT)));
     in.same("a file as a folder", co_await in.run(in.open(path, O_RDONLY | O_DIRECTORY)));

@@ -264,7 +264,7 @@ task<> send_ok(lab& in) {
 }
 task<> send_short(lab& in) {
     const auto pair = co_await in.connected();
-    constexpr std::size_t chunk = 1 << 18;
+    constexpr std::size_t chunk = 1 << 17;
     const char* const from = in.buffer(chunk, 's');
     std::size_t sent = 0;
     bool within = true;
@@ -317,7 +317,7 @@ task<> send_error(lab& in) {
 // S59
 task<> send_cancel(lab& in) {
     const auto pair = co_await in.connected();
-    constexpr std::size_t much = 1 << 20;
+    constexpr std::size_t much = 1 << 19;
     const char* const from = in.buffer(much, 's');
     const auto end = co_await cancels(in, in.send(pair.client, from, much, MSG_WAITALL), false);
     const char* const part = static_cast<std::size_t>(end.result) < much ? "part" : "all";
@@ -326,10 +326,10 @@ task<> send_cancel(lab& in) {
                "EALREADY/ECANCELED", "EALREADY/EINTR"},
               "the kernel may have begun; for want of memory it may have ended");
     in.same("half-closed", in.shutdown(pair.client, SHUT_WR));
-    char* const to = in.buffer(1 << 18);
+    char* const to = in.buffer(1 << 17);
     std::size_t received = 0;
     for (;;) {
-        const int count = co_await in.run(in.recv(pair.server, to, 1 << 18));
+        const int count = co_await in.run(in.recv(pair.server, to, 1 << 17));
         if (count <= 0) break;
         received += static_cast<std::size_t>(count);
     }
@@ -338,17 +338,17 @@ task<> send_cancel(lab& in) {
 }
 task<> send_close(lab& in) {
     auto pair = co_await in.connected();
-    constexpr std::size_t much = 1 << 20;
+    constexpr std::size_t much = 1 << 19;
     const char* const from = in.buffer(much, 's');
     flight& sending = in.start(in.send(pair.client, from, much, MSG_WAITALL));
     co_await in.quiet();
     const int client = std::exchange(pair.client, -1);
     co_await closes(in, client);
     in.same("after the close", co_await in.run(in.send(client, "x", 1)));
-    char* const to = in.buffer(1 << 18);
+    char* const to = in.buffer(1 << 17);
     std::size_t received = 0;
     for (;;) {
-        const int count = co_await in.run(in.recv(pair.server, to, 1 << 18));
+        const int count = co_await in.run(in.recv(pair.server, to, 1 << 17));
         if (count <= 0) break;
         received += static_cast<std::size_t>(count);
     }
