@@ -177,9 +177,11 @@ bool driver::turn() {
     return true;
 }
 
+// By their numbers: a task that is on its way to another worker is in no list yet.
 bool driver::any_root() const noexcept {
-    return std::any_of(seats_.begin(), seats_.end(),
-                       [](const auto& each) { return each->worker->first_root() != nullptr; });
+    return std::any_of(seats_.begin(), seats_.end(), [](const auto& each) {
+        return each->worker->roots_launched() != each->worker->roots_ended();
+    });
 }
 
 template <class Done>

@@ -353,3 +353,26 @@ TEST_CASE("simulate: once the world is calm, the scenario has to end in time") {
     CHECK(in_time.elapsed >= 12s); // the partition was healed after 10
     CHECK_THAT(run(10s).failure, Catch::Contains("the world has been calm for long"));
 }
+
+TEST_CASE("simulate: a task that is on its way to another worker comes to its end, too") {
+    int ended = 0;
+    const auto body = [&ended](sim::world&) -> task<> {
+        const auto child = [](int& count) -> task<> {
+            ++count;
+            co_return;
+        };
+        for (unsigned i = 0; i < 4; ++i) {
+            spawn(child(ended), {.where = placement::worker(i)}).detach();
+        }
+        co_return;
+    };
+    sim::explore_options options;
+    options.world.workers = 2;
+    options.random_runs = 50;
+    options.pct_runs = 0;
+    options.repeat_percent = 0;
+    const auto found = sim::explore(options, body);
+    INFO(found.to_string());
+    CHECK(found);
+    CHECK(ended == 200);
+}
