@@ -97,6 +97,10 @@ task<> is_cut_inside(sim::world& world) {
     expect(found.cause() ? seen.first == 1 && seen.second == 0 : seen.first == seen.second,
            "half of a change, and the lock says nothing, or the other way round");
     if (!found.cause()) co_return;
+    if (end.has_exception()) {
+        expect(found.cause().kind() == poison_kind::exception, "the failure is not the cause");
+        co_return;
+    }
     expect(end.is_cancelled() && found.cause().kind() == poison_kind::cancelled &&
                found.cause().reason() == cancel_reason::requested,
            "the cause is another one: " + found.cause().to_string());
@@ -244,12 +248,15 @@ task<> leaves_tasks_behind(sim::world& world, counts& in) {
     line between;
     co_await between.open();
     const auto data = std::make_shared<shared>();
-    spawn(stays_in_a_read(in, data, std::move(*between.there)),
+    // As outcomes: a failure that nobody joins is told on stderr, and this is about the rest.
+    spawn(as_outcome(stays_in_a_read(in, data, std::move(*between.there))),
           {.name = "victim", .where = placement::worker(pick(world, 2))})
         .detach();
-    spawn(stays_in_a_wait(in, data), {.name = "victim", .where = placement::any()}).detach();
-    spawn(stays_in_an_accept(in), {.name = "victim", .where = placement::any()}).detach();
-    co_await a_while(world);
+    spawn(as_outcome(stays_in_a_wait(in, data)), {.name = "victim", .where = placement::any()})
+        .detach();
+    spawn(as_outcome(stays_in_an_accept(in)), {.name = "victim", .where = placement::any()})
+        .detach();
+    co_await sleep_for(10us * (39 - pick(world, 40))); // the tame run gives them time
 }
 
 // S57: the kernel's buffer.
@@ -298,7 +305,7 @@ task<> leaves_no_socket(sim::world& world) {
         co_await a_while(world);
         accepting.cancel();
         const auto end = co_await accepting.outcome();
-        expect(end.is_cancelled(), "accepting failed");
+        expect(!end.has_value(), "accepting came to an end by itself");
     }
     expect(accepted == listener.accept_stats().accepted,
            "an accepted connection was not delivered");

@@ -24,19 +24,14 @@ inline void expect(bool claim, const std::string& otherwise) {
     if (!claim) throw std::logic_error(otherwise);
 }
 
-/// The options of an exploration, for long runs from the outside: TOADSTONE_SIM_TIMES
-/// multiplies the seeds, TOADSTONE_SIM_SEED is the first of them.
+/// The options of an exploration; TOADSTONE_SIM_SEED in the environment is the first seed.
 inline sim::explore_options seeds(unsigned random_runs, unsigned pct_runs = 0) {
-    const auto number = [](const char* name, unsigned long usual) {
-        const char* const text = std::getenv(name);
-        return text ? std::strtoul(text, nullptr, 10) : usual;
-    };
-    const auto times = static_cast<unsigned>(number("TOADSTONE_SIM_TIMES", 1));
+    const char* const first = std::getenv("TOADSTONE_SIM_SEED");
     sim::explore_options options;
     options.world.workers = 2;
-    options.first_seed = number("TOADSTONE_SIM_SEED", 1);
-    options.random_runs = random_runs * times;
-    options.pct_runs = pct_runs * times;
+    options.first_seed = first ? std::strtoul(first, nullptr, 10) : 1;
+    options.random_runs = random_runs;
+    options.pct_runs = pct_runs;
     return options;
 }
 
