@@ -31,12 +31,12 @@ inline toadstone::task<> echo(toadstone::io::tcp_stream client,
     }
 }
 
-/// Echoes until `stop`.
-template <class Listening>
+/// Echoes until `stop`. `on_failure` is told of connections that break.
+template <class Listening, class Failure = toadstone::io::log_to_stderr>
 toadstone::task<toadstone::io::serve_report>
 serve_echo(toadstone::io::endpoint at, toadstone::io::serve_limits limits,
            std::chrono::seconds idle, toadstone::cancellation_token stop,
-           Listening& on_listening) {
+           Listening& on_listening, Failure on_failure = {}) {
     toadstone::io::listener_options listener;
     listener.at = at;
     const auto serve_client = [idle](toadstone::io::tcp_stream client,
@@ -44,7 +44,7 @@ serve_echo(toadstone::io::endpoint at, toadstone::io::serve_limits limits,
         return echo(std::move(client), std::move(draining), idle);
     };
     toadstone::io::serve_report report = co_await toadstone::io::serve(
-        listener, serve_client, limits, std::move(stop), on_listening);
+        listener, serve_client, limits, std::move(stop), on_listening, on_failure);
     co_return report;
 }
 

@@ -44,8 +44,10 @@ public:
 private:
     static task<> serve(running_server& self) {
         auto on_listening = [&self](const io::endpoint& at) { self.at_.set(at); };
-        self.report_ = co_await echo_server::serve_echo(
-            io::endpoint::loopback(7000), self.limits_, 60s, self.stop_.token(), on_listening);
+        const auto quiet = [](const io::endpoint&, const std::exception_ptr&) {};
+        self.report_ =
+            co_await echo_server::serve_echo(io::endpoint::loopback(7000), self.limits_, 60s,
+                                             self.stop_.token(), on_listening, quiet);
     }
 
     io::serve_limits limits_;

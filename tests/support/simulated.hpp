@@ -49,10 +49,10 @@ private:
     std::optional<io::endpoint> at_;
 };
 
-/// Connects as often as it takes, a few times a second for a minute.
+/// Connects as often as it takes, for twenty seconds, or longer while the network is parted.
 inline task<std::optional<io::tcp_stream>> connect_in_time(io::endpoint to) {
     std::optional<io::tcp_stream> stream;
-    for (int i = 0; i < 300 && !stream; ++i) {
+    for (int i = 0; i < 40 && !stream; ++i) {
         try {
             stream.emplace(
                 co_await with_timeout(std::chrono::seconds(10), io::tcp_stream::connect(to)));
@@ -61,7 +61,7 @@ inline task<std::optional<io::tcp_stream>> connect_in_time(io::endpoint to) {
         } catch (const timeout_error&) {
             // parted
         }
-        if (!stream) co_await sleep_for(std::chrono::milliseconds(200));
+        if (!stream) co_await sleep_for(std::chrono::milliseconds(500));
     }
     co_return stream;
 }

@@ -119,6 +119,7 @@ private:
         if (got.status == 0 || !got.keep_alive) client_.reset();
         expect(got.status != 0 || left || how_.may_break, "the server hung up");
         expect(got.status != 500 || how_.errors, "the server failed: " + got.body);
+        if (got.status == 500) all_.count_error();
         co_return got;
     }
 
@@ -227,6 +228,8 @@ inline task<std::string> list(io::endpoint at, witness& all) {
             got = co_await with_timeout(10min, client.ask(http("GET", "/operations")));
         } catch (const std::system_error&) {
             continue; // a fault of the network
+        } catch (const timeout_error&) {
+            throw unreachable(); // nobody accepts
         }
         if (got.ok()) all.hear_list(got.body, before);
     }

@@ -89,6 +89,9 @@ public:
         return found == seen_.end() ? 0 : found->second.rbegin()->first + 1;
     }
     [[nodiscard]] std::size_t operations() const noexcept { return seen_.size(); }
+    /// Answers that were 500.
+    [[nodiscard]] unsigned errors() const noexcept { return errors_; }
+    void count_error() noexcept { ++errors_; }
     [[nodiscard]] std::map<std::uint64_t, std::uint64_t> knowledge() const {
         std::map<std::uint64_t, std::uint64_t> all;
         for (const auto& [id, versions] : seen_) all[id] = known(id);
@@ -128,6 +131,7 @@ public:
 
 private:
     std::map<std::uint64_t, std::map<std::uint64_t, std::string>> seen_;
+    unsigned errors_ = 0;
 };
 
 } // namespace toadstone::tests
