@@ -24,11 +24,16 @@ std::uint64_t next_serial() noexcept {
     return next++;
 }
 
-context::~context() {
+// A guard may outlive the context, and the worker: whoever releases it must find neither.
+void context::disown() noexcept {
     if (extras_) extras_->set_owner(nullptr);
     if (adopted_) {
-        for (auto& each : *adopted_) each->set_owner(nullptr);
+        for (const auto& each : *adopted_) each->set_owner(nullptr);
     }
+}
+
+context::~context() {
+    disown();
     TOADSTONE_ASSERT(!request_queued_, "a context outlives the requests made to it");
 }
 
@@ -189,11 +194,12 @@ bool context::adopted_deferred() const noexcept {
 
 void context::adopt_deferral_of(context& ended) {
     const auto take = [this](const cancel_ref& from) {
-        if (from->deferrals.load(std::memory_order_seq_cst) == 0) return;
+        // Nobody takes a new guard for a context that has ended: once 0, always 0.
+        if (from->deferrals.load(std::memory_order_relaxed) == 0) return;
         extras();
         if (!adopted_) adopted_ = std::make_unique<std::vector<cancel_ref>>();
         std::erase_if(*adopted_, [](const cancel_ref& each) {
-            return each->deferrals.load(std::memory_order_seq_cst) == 0;
+            return each->deferrals.load(std::memory_order_relaxed) == 0;
         });
         adopted_->push_back(from);
         from->set_owner(this);

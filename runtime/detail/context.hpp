@@ -105,6 +105,8 @@ public:
     [[nodiscard]] bool should_stop() const noexcept {
         return requested() && (forced_ || !deferred());
     }
+    /// The states of guards that came out of a boundary need the total order (see
+    /// cancel_state::deferrals). The task's own has a lock besides, which both sides take.
     [[nodiscard]] bool deferred() const noexcept {
         return extras_ && (extras_->deferrals.load(std::memory_order_seq_cst) != 0 ||
                            (adopted_ && adopted_deferred()));
@@ -170,16 +172,16 @@ protected:
         name_ = name;
     }
     /// For the end of a root: tells its token of a request that no cancellation point has
-    /// taken.
+    /// taken, and nobody's guard finds the context any more.
     void tell_token() noexcept {
-        if (!extras_) return;
-        if (requested()) extras_->request(reason());
-        extras_->set_owner(nullptr);
+        if (extras_ && requested()) extras_->request(reason());
+        disown();
     }
 
 private:
     friend class executor;
     [[nodiscard]] bool adopted_deferred() const noexcept;
+    void disown() noexcept;
     void deliver_request() noexcept;
     void resume_chain() noexcept;
     void tear_down() noexcept;

@@ -252,6 +252,47 @@ TEST_CASE(
     CHECK_FALSE(m.is_poisoned());
 }
 
+namespace {
+
+task<deferring_mutex::guard> take(deferring_mutex& m) {
+    auto held = co_await m.lock();
+    co_return std::move(held);
+}
+
+} // namespace
+
+// The guard comes out of a boundary, so that its deferral has a state of its own, and is kept
+// by the test. The request is still pending when the task ends, and the handle keeps its record.
+TEST_CASE("S22: a deferring guard that outlives its task and worker reaches for neither") {
+    deferring_mutex m;
+    std::optional<deferring_mutex::guard> kept;
+    const auto frames = detail::live_frames();
+    {
+        std::optional<join_handle<void>> handle;
+        gate until;
+        {
+            stepped w;
+            auto body = [](deferring_mutex& lock, std::optional<deferring_mutex::guard>& out,
+                           gate& at) -> task<> {
+                auto inside = co_await as_outcome(take(lock));
+                out.emplace(std::move(inside).value());
+                co_await at.pass();
+            };
+            handle.emplace(w.spawn(body(m, kept, until)));
+            w.settle();
+            handle->cancel();
+            w.settle();
+            CHECK_FALSE(handle->done()); // its guard lives
+            until.open();
+            w.settle();
+            CHECK(handle->done());
+        }
+        kept.reset();
+    }
+    CHECK_FALSE(m.is_poisoned());
+    CHECK(detail::live_frames() == frames); // an errand to the worker would be left
+}
+
 TEST_CASE("S22: a deferring guard that becomes a recovery which gives up defers no longer") {
     deferring_mutex m;
     gate never;
