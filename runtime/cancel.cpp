@@ -52,7 +52,7 @@ void cancel_state::leave(cancel_listener& listener) noexcept {
     if (!being_told || teller_ == this_thread()) return;
     hold.unlock();
     while (telling_.load(std::memory_order_acquire) == &listener) {
-        telling_.wait(&listener, std::memory_order_acquire);
+        telling_.wait(&listener, std::memory_order_relaxed);
     }
 }
 

@@ -72,6 +72,7 @@ void root_task::request_from_anywhere(cancel_reason reason) noexcept {
         add_reference();
         home().post(request_post_);
     }
+    // Released, so that the post does not come after it: the worker may go at once.
     requesters_.fetch_sub(1, std::memory_order_release);
 }
 
@@ -109,8 +110,9 @@ bool root_task::wait(root_waiter& waiter) noexcept {
 }
 
 bool root_task::stop_waiting(root_waiter& waiter) noexcept {
+    // Relaxed: taken back, there is nobody to be told of anything; else the telling orders.
     root_waiter* expected = &waiter;
-    return waiter_.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
+    return waiter_.compare_exchange_strong(expected, nullptr, std::memory_order_relaxed);
 }
 
 void root_task::drop_reference() noexcept {

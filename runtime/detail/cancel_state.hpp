@@ -48,8 +48,9 @@ public:
     [[nodiscard]] bool requested() const noexcept {
         return reason_.load(std::memory_order_acquire) != 0;
     }
+    /// For whoever knows that there was a request.
     [[nodiscard]] cancel_reason reason() const noexcept {
-        return static_cast<cancel_reason>(reason_.load(std::memory_order_acquire) - 1);
+        return static_cast<cancel_reason>(reason_.load(std::memory_order_relaxed) - 1);
     }
 
     /// Lists a listener. False, and not listed, when the request has been made already.

@@ -3,6 +3,7 @@
 #include "relacy.hpp"
 
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/detail/frame_pool.hpp>
 
 #include <cstddef>
 #include <cstdio>
@@ -46,7 +47,7 @@ bool running() noexcept {
 }
 
 using checked_atomic = rl::generic_atomic<std::uint64_t, false>;
-using checked_field = rl::var<char>;
+using checked_field = rl::var<int>;
 
 struct open_context : rl::context {
     static constexpr auto own_allocator = &open_context::disable_alloc_;
@@ -74,6 +75,28 @@ private:
 
 } // namespace
 
+class field {
+public:
+    field() { new (bytes_) checked_field(0); }
+    void end() noexcept {
+        const place where = place::current();
+        alive(where)(info(where)).store(0); // after every use, and known to be
+        alive(where).~checked_field();
+        alive_ = false;
+    }
+    checked_field& alive(const place& where) noexcept {
+        if (!alive_) {
+            rl::ctx().fail_test("something is used after its end",
+                                rl::test_result_access_to_freed_memory, info(where));
+        }
+        return *std::launder(reinterpret_cast<checked_field*>(bytes_));
+    }
+
+private:
+    alignas(checked_field) std::byte bytes_[sizeof(checked_field)];
+    bool alive_ = true;
+};
+
 class cell {
 public:
     explicit cell(std::uint64_t initial) {
@@ -82,14 +105,12 @@ public:
         checked().store(initial, rl::mo_relaxed, info(place::current()));
     }
     void end() noexcept {
-        alive(place::current()).~checked_atomic();
-        alive_ = false;
+        life_.end();
+        checked().~checked_atomic();
     }
+    /// A use is between the beginning and the end, and ordered with both.
     checked_atomic& alive(const place& where) noexcept {
-        if (!alive_) {
-            rl::ctx().fail_test("an atomic is used after its end",
-                                rl::test_result_access_to_freed_memory, info(where));
-        }
+        static_cast<void>(life_.alive(where)(info(where)).load());
         return checked();
     }
     std::vector<int> waiting; // threads
@@ -99,27 +120,7 @@ private:
         return *std::launder(reinterpret_cast<checked_atomic*>(bytes_));
     }
     alignas(checked_atomic) std::byte bytes_[sizeof(checked_atomic)];
-    bool alive_ = true;
-};
-
-class field {
-public:
-    field() { new (bytes_) checked_field(char{}); }
-    void end() noexcept {
-        alive(place::current()).~checked_field();
-        alive_ = false;
-    }
-    checked_field& alive(const place& where) noexcept {
-        if (!alive_) {
-            rl::ctx().fail_test("a field is used after its end",
-                                rl::test_result_access_to_freed_memory, info(where));
-        }
-        return *std::launder(reinterpret_cast<checked_field*>(bytes_));
-    }
-
-private:
-    alignas(checked_field) std::byte bytes_[sizeof(checked_field)];
-    bool alive_ = true;
+    field life_;
 };
 
 class gate {
@@ -131,6 +132,7 @@ namespace {
 
 stock<cell> cells;
 stock<field> fields;
+std::vector<void*> freed_frames; // kept until the next execution, as cells are
 
 std::deque<site> all_sites; // weakened points into it
 const site* weakened = nullptr;
@@ -278,7 +280,7 @@ void reading(field* of, place where) noexcept {
 }
 
 void writing(field* of, place where) noexcept {
-    of->alive(where)(info(where)).store(char{});
+    of->alive(where)(info(where)).store(0);
 }
 
 gate* new_gate() noexcept {
@@ -346,6 +348,8 @@ execution::execution() noexcept {
     rl::ctx().*open_context::own_allocator += 1;
     cells.forget();
     fields.forget();
+    for (void* each : freed_frames) std::free(each);
+    freed_frames.clear();
 }
 
 execution::~execution() {
@@ -385,6 +389,14 @@ namespace toadstone::detail {
 const void* this_thread() noexcept {
     static const std::array<char, model::most_threads> marks{};
     return &marks[model::thread_index()];
+}
+
+void* allocate_frame(std::size_t size) {
+    return std::malloc(size);
+}
+
+void free_frame(void* frame, std::size_t) noexcept {
+    model::freed_frames.push_back(frame);
 }
 
 void contract_violated(const char* sentence, const char* file, int line) noexcept {

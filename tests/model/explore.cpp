@@ -132,13 +132,21 @@ bool is_spare(const site& at, std::memory_order to, const spare& each) {
            at.operation == each.operation && at.order == each.order && to == each.weaker;
 }
 
-bool try_orderings(const options& how, runner& run, const std::vector<spare>& spares) {
+bool is_ours(const site& at, const model& what) {
+    for (const std::string_view beginning : what.files) {
+        if (at.file.starts_with(beginning)) return true;
+    }
+    return false;
+}
+
+bool try_orderings(const options& how, runner& run, const model& what) {
     if (!run.all_hold()) return false; // and so the sites are known
     bool good = true;
     unsigned faults = 0;
     const std::size_t count = sites().size(); // more may be found behind a fault
     for (std::size_t i = 0; i < count; ++i) {
         const site& at = sites()[i];
+        if (!is_ours(at, what)) continue;
         for (const std::memory_order to : weaker(at)) {
             const std::string name = at.file + ":" + std::to_string(at.line) + ": " +
                                      at.operation + " in " + at.function + ": " +
@@ -149,7 +157,7 @@ bool try_orderings(const options& how, runner& run, const std::vector<spare>& sp
             const bool found = run.is_found(name);
             weaken(nullptr, to);
             const spare* excuse = nullptr;
-            for (const spare& each : spares) {
+            for (const spare& each : what.spares) {
                 if (is_spare(at, to, each)) excuse = &each;
             }
             if (excuse) {
@@ -180,15 +188,14 @@ bool try_mutants(runner& run, const std::vector<const char*>& mutants) {
 
 } // namespace
 
-int run_models(int argc, char** argv, const std::vector<promise>& promises,
-               const std::vector<const char*>& mutants, const std::vector<spare>& spares) {
+int run_models(int argc, char** argv, const model& what) {
     const options how = parse(argc, argv);
-    runner run(how, promises);
+    runner run(how, what.promises);
     bool good = false;
     if (how.orderings) {
-        good = try_orderings(how, run, spares);
+        good = try_orderings(how, run, what);
     } else if (how.mutants) {
-        good = try_mutants(run, mutants);
+        good = try_mutants(run, what.mutants);
     } else {
         good = run.all_hold();
     }

@@ -64,10 +64,18 @@ struct spare {
     std::string_view reason;
 };
 
+struct model {
+    std::vector<promise> promises;
+    /// How the files begin whose orderings are weakened: what others pass through is another
+    /// model's to check.
+    std::vector<std::string_view> files;
+    std::vector<spare> spares;
+    std::vector<const char*> mutants;
+};
+
 /// The whole of a model's main(): [--preemptions N] [--only PART] [--orderings | --mutants]
 /// [--story].
-int run_models(int argc, char** argv, const std::vector<promise>& promises,
-               const std::vector<const char*>& mutants, const std::vector<spare>& spares);
+int run_models(int argc, char** argv, const model& what);
 
 } // namespace toadstone::model
 

@@ -125,11 +125,14 @@ int main(int argc, char** argv) {
     using namespace toadstone::model;
     return run_models(
         argc, argv,
-        {
-            {"inbox: two posts run, once each, and wake the worker", explore<two_posts>},
-            {"inbox: two tasks made ready run, once each, and wake the worker",
-             explore<two_wakes>},
-            {"inbox: one sender's posts run in order, beside a task", explore<both_lists>},
-        },
-        {}, {});
+        {.promises =
+             {
+                 {"inbox: two posts run, once each, and wake the worker", explore<two_posts>},
+                 {"inbox: two tasks made ready run, once each, and wake the worker",
+                  explore<two_wakes>},
+                 {"inbox: one sender's posts run in order, beside a task", explore<both_lists>},
+             },
+         .files = {"runtime/executor"},
+         .spares = {},
+         .mutants = {}});
 }

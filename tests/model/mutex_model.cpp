@@ -299,22 +299,25 @@ int main(int argc, char** argv) {
     using namespace toadstone::model;
     return run_models(
         argc, argv,
-        {
-            {"mutex: one owner at a time, who sees what the last one did",
-             explore<three_owners>},
-            {"mutex: poison and hand-over are one step, and nobody is stranded",
-             explore<poison_and_repair>},
-            {"mutex: poison is seen by whoever comes after it, in any order",
-             explore<poison_in_any_order>},
-            {"mutex: a waiter that withdraws leaves, or gives the lock on",
-             explore<withdrawing>},
-            {"mutex: a waiter that withdraws from a lock being poisoned is not stranded",
-             explore<withdrawing_from_poison>},
-            {"mutex: who waits for the end of the poison sees it", explore<patience>},
-            {"mutex: waiters fail at once when the owner declares the poison",
-             explore<declared>},
-            {"mutex: who sees the poison finds its cause", explore<looking>},
-            {"mutex: the last owner may destroy it", explore<destroyed_by_the_last>},
-        },
-        {}, {});
+        {.promises =
+             {
+                 {"mutex: one owner at a time, who sees what the last one did",
+                  explore<three_owners>},
+                 {"mutex: poison and hand-over are one step, and nobody is stranded",
+                  explore<poison_and_repair>},
+                 {"mutex: poison is seen by whoever comes after it, in any order",
+                  explore<poison_in_any_order>},
+                 {"mutex: a waiter that withdraws leaves, or gives the lock on",
+                  explore<withdrawing>},
+                 {"mutex: a waiter that withdraws from a lock being poisoned is not stranded",
+                  explore<withdrawing_from_poison>},
+                 {"mutex: who waits for the end of the poison sees it", explore<patience>},
+                 {"mutex: waiters fail at once when the owner declares the poison",
+                  explore<declared>},
+                 {"mutex: who sees the poison finds its cause", explore<looking>},
+                 {"mutex: the last owner may destroy it", explore<destroyed_by_the_last>},
+             },
+         .files = {"sync/"},
+         .spares = {},
+         .mutants = {}});
 }

@@ -1,0 +1,353 @@
+// The end of a spawned task and those who wait for it or ask it to stop from other threads; the
+// listeners of a token; a guard that defers. The code under test is runtime/root_task.*,
+// runtime/cancel.* and runtime/context.* themselves.
+#include "explore.hpp"
+#include "worker.hpp"
+
+#include <toadstone/runtime/detail/leaf.hpp>
+#include <toadstone/runtime/detail/root_task.hpp>
+
+#include <array>
+#include <memory>
+
+namespace toadstone::model {
+namespace {
+
+using toadstone::detail::cancel_listener;
+using toadstone::detail::cancel_ref;
+using toadstone::detail::cancel_state;
+using toadstone::detail::plain;
+using toadstone::detail::root_task;
+using toadstone::detail::root_waiter;
+
+/// Waits for ever, unless it is cancelled.
+class endless final : public toadstone::detail::leaf {
+public:
+    bool cancel(cancel_reason, bool) noexcept override { return true; }
+    bool taken() noexcept override { return true; }
+    [[nodiscard]] bool await_ready() noexcept { return !may_complete_at_once() && false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        static_cast<void>(suspend(frame));
+    }
+    void await_resume() const noexcept {}
+};
+
+/// What a job leaves behind.
+struct record {
+    plain<int> written = 0; ///< by the job's body or its teardown
+    int gone = 0;           ///< jobs whose last reference went
+};
+
+class job final : public root_task {
+public:
+    job(worker& home, record& out) : root_task(home, {}), out_(out) {}
+    /// From any thread. The run has one reference, the caller another.
+    void start(bool ends) {
+        launch((ends ? write(out_) : wait_for_ever(*this)).promise(), {}, nullptr);
+    }
+
+private:
+    ~job() override { ++out_.gone; }
+    static body write(record& out) {
+        out.written = 1;
+        co_return;
+    }
+    static body wait_for_ever(job& self) {
+        const writing_at_the_end end{self.out_};
+        self.leaf_.bind(self, place::current());
+        co_await self.leaf_;
+    }
+    [[nodiscard]] std::exception_ptr failure() const noexcept override { return nullptr; }
+
+    struct writing_at_the_end {
+        record& out;
+        ~writing_at_the_end() { out.written = 1; }
+    };
+
+    record& out_;
+    endless leaf_;
+};
+
+/// A worker that goes away as soon as its one task has ended.
+template <class Derived>
+struct home_scenario : scenario<Derived, 3> {
+    void run_home() {
+        home->run([this] { return home->roots_ended() == 1; });
+        home.reset(); // whoever still posts to it touches what is gone
+    }
+
+    record out;
+    sleep_waker alarm;
+    std::unique_ptr<worker> home = std::make_unique<worker>(alarm);
+    job* task = new job(*home, out);
+};
+
+/// Told of the end, as a thread that joins is.
+class joiner final : public root_waiter {
+public:
+    void sleep() noexcept {
+        while (!told_.exchange(false, std::memory_order_acquire)) bed_.sleep();
+    }
+    plain<int> told = 0;
+
+private:
+    void root_ended() noexcept override {
+        told = told + 1;
+        told_.store(true, std::memory_order_release);
+        bed_.notify();
+    }
+    toadstone::detail::atomic<bool> told_{false};
+    sleeping_place bed_;
+};
+
+/// Joined while it ends: told once or refused, and what the task did is seen.
+struct joined : home_scenario<joined> {
+    void thread(unsigned i) {
+        if (i == 0) {
+            run_home();
+        } else if (i == 1) {
+            worker::plain_thread();
+            task->add_reference(); // for the joiner, as a copy of the handle
+            shared.store(true, std::memory_order_release);
+            task->start(true);
+            task->mark_observed(); // read by whoever frees the task
+            task->drop_reference();
+        } else {
+            worker::plain_thread();
+            if (!shared.load(std::memory_order_acquire)) return;
+            joiner waiter; // made here, used by the worker
+            if (task->wait(waiter)) {
+                waiter.sleep();
+                check(waiter.told == 1, "who waits is told once");
+            }
+            check(out.written == 1, "who joined sees what the task did");
+            task->drop_reference();
+        }
+    }
+    void after() {
+        const bool kept = out.gone == 0; // nobody joined
+        if (kept) task->drop_reference();
+        check(out.gone == 1, "the last reference frees the task, once");
+    }
+    toadstone::detail::atomic<bool> shared{false};
+};
+
+/// A join that is given up while the task ends: taken back, or told.
+struct join_given_up : home_scenario<join_given_up> {
+    void thread(unsigned i) {
+        if (i == 0) {
+            run_home();
+        } else if (i == 1) {
+            worker::plain_thread();
+            task->start(true);
+        } else {
+            worker::plain_thread();
+            if (task->wait(waiter) && !task->stop_waiting(waiter)) {
+                waiter.sleep();
+                check(out.written == 1, "who is told sees what the task did");
+            }
+            task->mark_observed();
+            task->drop_reference();
+        }
+    }
+    void after() { check(out.gone == 1, "the last reference frees the task, once"); }
+    joiner waiter;
+};
+
+/// Asked to stop by two threads while it ends by itself: the worker is there for both posts.
+struct stopped_at_the_end : home_scenario<stopped_at_the_end> {
+    stopped_at_the_end() { task->add_reference(); }
+    void thread(unsigned i) {
+        if (i == 0) {
+            run_home();
+            return;
+        }
+        worker::plain_thread();
+        if (i == 1) task->start(true);
+        task->request_from_anywhere(cancel_reason::requested);
+        task->drop_reference();
+    }
+    void after() { check(out.gone == 1, "the last reference frees the task, once"); }
+};
+
+/// Asked to stop while it waits, or before it runs: it ends, whoever asks first.
+struct stopped : home_scenario<stopped> {
+    stopped() { task->add_reference(); }
+    void thread(unsigned i) {
+        if (i == 0) {
+            run_home();
+            return;
+        }
+        worker::plain_thread();
+        if (i == 1) task->start(false);
+        task->request_from_anywhere(i == 1 ? cancel_reason::requested : cancel_reason::timeout);
+        task->drop_reference();
+    }
+    void after() {
+        check(out.written == 1, "a task that is stopped is torn down");
+        check(out.gone == 1, "the last reference frees the task, once");
+    }
+};
+
+/// A guard that another thread holds defers the task's cancellation, until it is released.
+struct deferred : home_scenario<deferred> {
+    deferred() : held(task->shared_extras()) {
+        held->deferrals.fetch_add(1, std::memory_order_relaxed);
+    }
+    void thread(unsigned i) {
+        if (i == 0) {
+            task->start(false); // as if this were the worker's own
+            run_home();
+        } else if (i == 1) {
+            worker::plain_thread();
+            // As guard_core::stop_deferring().
+            const cancel_ref guard = std::move(held);
+            if (guard->deferrals.fetch_sub(1, std::memory_order_seq_cst) == 1) {
+                guard->deferral_ended();
+            }
+        } else {
+            worker::plain_thread();
+            task->request_from_anywhere(cancel_reason::requested);
+            task->drop_reference();
+        }
+    }
+    void after() {
+        check(out.written == 1, "a request that waited for a guard is carried out");
+        check(out.gone == 1, "the last reference frees the task, once");
+    }
+    cancel_ref held;
+};
+
+/// The inside of a boundary that has ended, and has left its guard to the task around it.
+class inside final : public toadstone::detail::context {
+public:
+    explicit inside(context& parent) : context(parent) {}
+
+private:
+    void finish() noexcept override {}
+};
+
+/// The same with a guard that came out of a boundary: its deferral has a state of its own.
+struct deferred_by_adoption : home_scenario<deferred_by_adoption> {
+    deferred_by_adoption() {
+        inside boundary(*task);
+        held = boundary.shared_extras();
+        held->deferrals.fetch_add(1, std::memory_order_relaxed);
+        task->adopt_deferral_of(boundary);
+    }
+    void thread(unsigned i) {
+        if (i == 0) {
+            task->start(false);
+            run_home();
+        } else if (i == 1) {
+            worker::plain_thread();
+            const cancel_ref guard = std::move(held);
+            if (guard->deferrals.fetch_sub(1, std::memory_order_seq_cst) == 1) {
+                guard->deferral_ended();
+            }
+        } else {
+            worker::plain_thread();
+            task->request_from_anywhere(cancel_reason::requested);
+            task->drop_reference();
+        }
+    }
+    void after() { check(out.written == 1 && out.gone == 1, "the request is carried out"); }
+    cancel_ref held;
+};
+
+/// Whose listener it is may free it as soon as leave() returns.
+class listener final : public cancel_listener {
+public:
+    ~listener() { told = told + 1; }
+    plain<int> told = 0;
+
+private:
+    void cancelled(cancel_reason) noexcept override { told = told + 1; }
+};
+
+/// A token's request while one listener leaves and another comes and goes.
+struct listeners : scenario<listeners, 3> {
+    listeners() { check(state->listen(*first), "nothing was requested yet"); }
+    void thread(unsigned i) {
+        if (i == 0) {
+            check(state->request(cancel_reason::timeout), "the first request counts");
+        } else if (i == 1) {
+            state->leave(*first);
+            first.reset();
+        } else {
+            auto second = std::make_unique<listener>();
+            if (state->listen(*second)) {
+                state->leave(*second);
+            } else {
+                check(state->reason() == cancel_reason::timeout, "a refusal has a reason");
+            }
+        }
+    }
+    void after() { check(state->requested(), "a request is sticky"); }
+
+    cancel_ref state{new cancel_state};
+    std::unique_ptr<listener> first = std::make_unique<listener>();
+};
+
+/// Who sees the request sees what was done before it, as with a std::stop_token.
+struct asked : scenario<asked, 3> {
+    void thread(unsigned i) {
+        cancel_ref& own = refs[i]; // the last of the three frees the state
+        if (i == 0) {
+            work = 1;
+            own->request(cancel_reason::timeout);
+        } else if (own->requested()) {
+            check(work == 1, "who sees the request sees what was before it");
+            check(own->reason() == cancel_reason::timeout, "the first reason counts");
+        }
+        own = {};
+    }
+
+    std::array<cancel_ref, 3> refs = [] {
+        const cancel_ref state(new cancel_state);
+        return std::array{state, state, state};
+    }();
+    plain<int> work = 0;
+};
+
+} // namespace
+} // namespace toadstone::model
+
+namespace {
+
+using order = std::memory_order;
+
+const std::vector<toadstone::model::spare> spares = {
+    {"runtime/root_task.cpp", "request_from_anywhere", "modify", order::release, order::relaxed,
+     "on hardware it keeps the post before it; Relacy lets no operation overtake"},
+    {"runtime/detail/context.hpp", "deferred", "load", order::seq_cst, order::acquire,
+     "a task's own state has a lock that both sides take; it is written as for adopted ones"},
+};
+
+} // namespace
+
+int main(int argc, char** argv) {
+    using namespace toadstone::model;
+    return run_models(
+        argc, argv,
+        {.promises =
+             {
+                 {"root: who joins is told once, and sees what the task did", explore<joined>},
+                 {"root: a join that is given up is taken back or told",
+                  explore<join_given_up>},
+                 {"root: a request at the end finds the worker still there",
+                  explore<stopped_at_the_end>},
+                 {"root: a request ends a task that waits, once", explore<stopped>},
+                 {"root: a request that a guard defers is carried out after it",
+                  explore<deferred>},
+                 {"root: a deferral that came out of a boundary ends, too",
+                  explore<deferred_by_adoption>},
+                 {"token: who sees the request sees what was before it", explore<asked>},
+                 {"token: a listener that has left is not told any more", explore<listeners>},
+             },
+         .files = {"runtime/root_task", "runtime/detail/root_task", "runtime/cancel",
+                   "runtime/detail/cancel_state", "runtime/context", "runtime/detail/context"},
+         .spares = spares,
+         .mutants = {}});
+}
