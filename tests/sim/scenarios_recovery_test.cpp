@@ -11,6 +11,7 @@
 
 #include <array>
 #include <exception>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -112,6 +113,38 @@ task<> s50(sim::world&, sightings& seen) {
     seen.note(plain.told ? "lock() failed meanwhile" : "lock() came after the repair");
     seen.note(tries[0].needed ? "the one repaired" : "the other repaired");
     expect_end(m, false, whole);
+}
+
+/// Patient waiters that are cancelled while the lock is poisoned: nobody is waited for then.
+task<> s50_patient(sim::world& world, sightings& seen) {
+    std::optional<lock> m(std::in_place);
+    exclusive in;
+    std::array<visit, 2> patient;
+    attempt repair;
+    co_await breaks(*m);
+    const bool all_leave = pick(world, 2) == 1;
+    const auto body = [&](task_scope& scope) -> task<> {
+        auto one = scope.spawn(waits_patiently(*m, in, patient[0]), on(1, "patient"));
+        auto two = scope.spawn(waits_patiently(*m, in, patient[1]), on(2, "patient"));
+        co_await some_turns(world, 2);
+        one.cancel();
+        auto end = co_await one.outcome();
+        expect(end.is_cancelled(), "a patient waiter got a poisoned lock");
+        if (all_leave) {
+            two.cancel();
+            end = co_await two.outcome();
+            expect(end.is_cancelled(), "a patient waiter got a poisoned lock");
+            m.reset(); // aborts if the lock believes that somebody waits
+            seen.note("all left");
+            co_return;
+        }
+        co_await repairs(*m, in, repair, repair_end::completes);
+        co_await two;
+        seen.note("one was served");
+    };
+    co_await with_scope(body);
+    expect(!patient[0].entered, "a patient waiter got a poisoned lock");
+    expect(patient[1].entered != all_leave, "the other patient waiter was not served");
 }
 
 task<> enters_in_line(lock& m, line& queue, int who) {
@@ -359,6 +392,10 @@ TEST_CASE("S50: one at a time may repair; lock() fails meanwhile, or waits if it
     explored(schedules(3), s50,
              {"lock() failed meanwhile", "lock() came after the repair", "the one repaired",
               "the other repaired"});
+}
+TEST_CASE("S50: patient waiters that are cancelled leave a poisoned lock at once "
+          "(explored)") {
+    explored(schedules(4), s50_patient, {"all left", "one was served"});
 }
 TEST_CASE("S51: a completed repair clears the poison under the lock, then the queue is served "
           "in order (explored)") {
