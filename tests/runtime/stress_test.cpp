@@ -241,10 +241,9 @@ TEST_CASE("stress: scopes with children on all workers that fail, are cancelled,
         for (auto& each : handles) here.block_on(std::move(each));
     }
     CHECK(counts.begun == counts.destroyed);
-    CHECK(scopes.values + scopes.cancelled + scopes.failed == 3 * rounds);
-    CHECK(scopes.cancelled == 3 * rounds / 3);
+    CHECK(scopes.values + scopes.failed == 3 * rounds);
     CHECK(scopes.failed > 0);
-    CHECK(scopes.values >= rounds);
+    CHECK(scopes.values >= 2 * rounds); // also those that were cancelled inside
     CHECK(detail::live_frames() == frames);
 }
 
