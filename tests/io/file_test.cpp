@@ -337,6 +337,32 @@ TEST_CASE(
     CHECK(open_descriptors() == before);
 }
 
+TEST_CASE("file: a sync that came while somebody was about to close says nothing of the data") {
+    const temporary_folder folder;
+    const named_pipe pipe(folder.file("pipe"));
+    stepped world;
+    std::optional<io::file> file = world.run(io::file::open(folder.file("pipe")));
+    auto read = [](io::file& from) -> task<> {
+        std::array<char, 10> buffer{};
+        static_cast<void>(co_await from.read_some(buffer));
+    };
+    auto sync = [](io::file& what) -> task<> { co_await what.sync_all(); };
+    auto reader = world.spawn(read(*file));
+    world.settle();
+    auto closer = world.spawn(file->close());
+    world.settle();
+    CHECK(world.run(message_of<std::system_error>(sync(*file))).find("Bad file descriptor") !=
+          std::string::npos);
+    closer.cancel();
+    pipe.write("text");
+    world.settle();
+    REQUIRE(file->is_open());
+    // The kernel is asked; a pipe is nothing that can be synced.
+    const std::string later = world.run(message_of<std::system_error>(sync(*file)));
+    CHECK(later.find("Invalid argument") != std::string::npos);
+    CHECK(later.find("failed before") == std::string::npos);
+}
+
 TEST_CASE("S64: a close that has begun is not cancelled, and closes") {
     const temporary_folder folder;
     stepped world;
