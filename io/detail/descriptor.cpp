@@ -3,7 +3,6 @@
 
 #include <toadstone/runtime/uring/system_calls.hpp>
 
-
 namespace toadstone::io::detail {
 
 void descriptor::close_now() noexcept {

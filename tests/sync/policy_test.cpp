@@ -262,7 +262,7 @@ task<deferring_mutex::guard> take(deferring_mutex& m) {
 } // namespace
 
 // The guard comes out of a boundary, so that its deferral has a state of its own, and is kept
-// by the test. The request is still pending when the task ends, and the handle keeps its record.
+// by the test. The request is still pending when the task ends; the handle keeps its record.
 TEST_CASE("S22: a deferring guard that outlives its task and worker reaches for neither") {
     deferring_mutex m;
     std::optional<deferring_mutex::guard> kept;
