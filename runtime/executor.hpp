@@ -3,6 +3,7 @@
 #define TOADSTONE_RUNTIME_EXECUTOR_HPP
 
 #include <toadstone/runtime/detail/atomic.hpp>
+#include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/context.hpp>
 #include <toadstone/runtime/detail/timer_wheel.hpp>
 
@@ -50,7 +51,10 @@ public:
     }
 
 protected:
-    ~posted() = default;
+    ~posted() {
+        TOADSTONE_ASSERT(!waiting_.load(std::memory_order_relaxed),
+                         "what is posted stays until it has run");
+    }
     virtual void run_posted() noexcept = 0; ///< on the worker; may destroy *this
 
 private:

@@ -168,6 +168,24 @@ task<std::string> runs_bounded(task<int> (*which)(task_scope&, cancelling&),
     co_return text;
 }
 
+task<> cancels_and_looks(task_scope& scope, cancelling& state, bool& early) {
+    co_await sleep_for(10ms);
+    scope.cancel();
+    early = state.body.torn_down || state.child[0].torn_down;
+}
+task<> cancelled_by_who_looks(task_scope& scope, cancelling& state, bool& early) {
+    scope_probe probe(state.body);
+    scope.spawn(waits(state.child[0])).detach();
+    scope.spawn(cancels_and_looks(scope, state, early)).detach();
+    co_await sleep_for(1h);
+}
+task<> runs_cancelled_by_who_looks(cancelling& state, bool& early) {
+    const auto body = [&](task_scope& scope) {
+        return cancelled_by_who_looks(scope, state, early);
+    };
+    co_await with_scope(body);
+}
+
 task<> cancelled_without_value(task_scope& scope, cancelling& state) {
     static_cast<void>(co_await cancelled_body(scope, state));
 }
@@ -336,6 +354,19 @@ TEST_CASE(
     CHECK(state.child[0].reason == cancel_reason::lost_race);
     CHECK(state.child[1].reason == cancel_reason::lost_race);
     CHECK(w.end_of(handle).value() == "task_cancelled: lost_race");
+}
+
+TEST_CASE("S69: cancel() of a scope by its child destroys nothing inside the call") {
+    cancelling state;
+    bool early = true;
+    stepped w;
+    auto handle = w.spawn(runs_cancelled_by_who_looks(state, early));
+    w.settle();
+    w.advance(10ms);
+    CHECK(w.end_of(handle).has_value());
+    CHECK_FALSE(early);
+    CHECK(state.body.torn_down);
+    CHECK(state.child[0].torn_down);
 }
 
 TEST_CASE("task_scope: cancel() tears down the inside, the outside goes on and what it guards "

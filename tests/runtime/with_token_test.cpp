@@ -57,6 +57,10 @@ task<std::string> while_deferring(sync::mutex<int, sync::on_cancel::defer>& mute
     *held = 2;
     co_return text;
 }
+task<int> cancels_and_returns(cancellation_source& source) {
+    source.cancel();
+    co_return 8;
+}
 task<int> at_gate(gate& at) {
     co_await at.pass();
     co_return 7;
@@ -162,6 +166,16 @@ TEST_CASE("with_token: cancelled when the inside has its result already, deliver
     at.open();
     source.cancel();
     CHECK(w.end_of(handle).value() == "7");
+}
+
+TEST_CASE("with_token: cancelled by the inside right before it returns, delivers the result") {
+    stepped w;
+    cancellation_source source;
+    scope_end outside;
+    auto handle = w.spawn(bounded(source.token(), cancels_and_returns(source), outside));
+    CHECK(w.end_of(handle).value() == "8");
+    w.settle(); // the request, which is on its way to the worker, finds nobody
+    CHECK_FALSE(outside.torn_down);
 }
 
 TEST_CASE("with_token: a caller that defers cannot be torn down, it gets task_cancelled") {
