@@ -25,6 +25,9 @@ struct world_options {
     bool network_faults = false;
     /// ENOSPC and EIO on writes, an fsync that fails once.
     bool disk_faults = false;
+    /// What POSIX says, and Linux's own file systems are kinder than: a new file can be lost in
+    /// a crash, however often it was synced, until its folder was.
+    bool strict_folders = false;
     std::chrono::nanoseconds latency{50'000};
     /// Bytes that a connection holds in each direction before a writer has to wait.
     std::size_t stream_capacity = 65536;

@@ -519,7 +519,7 @@ int world::state::sync(file_object& file) {
         std::copy_n(node.cached.data() + begin, end - begin, node.durable.data() + begin);
     });
     node.dirty.clear();
-    node.entry_durable = true;
+    if (!options_.strict_folders) node.entry_durable = true;
     return 0;
 }
 

@@ -76,6 +76,30 @@ TEST_CASE("world: a question and its answer over a hostile network") {
     CHECK(found);
 }
 
+TEST_CASE("world: with strict folders a new file can be lost until its folder is synced") {
+    unsigned lost = 0;
+    const auto body = [&lost](sim::world& world, bool folder) -> task<> {
+        auto file = co_await io::file::open("new", {.create = true, .append = true});
+        co_await file.append("x");
+        co_await file.sync_data();
+        if (folder) {
+            auto here = co_await io::file::open(".");
+            co_await here.sync_all();
+        }
+        world.crash_disks();
+        lost += !world.file("new").has_value();
+    };
+    sim::explore_options options;
+    options.world.strict_folders = true;
+    const auto without = [&](sim::world& world) { return body(world, false); };
+    const auto with = [&](sim::world& world) { return body(world, true); };
+    CHECK(sim::explore(options, without));
+    CHECK(lost > 0);
+    lost = 0;
+    CHECK(sim::explore(options, with));
+    CHECK(lost == 0);
+}
+
 TEST_CASE("world: what was synced survives a crash of the disks") {
     const auto found = sim::explore({}, keeps_a_journal);
     INFO(found.to_string());
