@@ -49,6 +49,16 @@ task<> serve(const service& all, io::endpoint at, const surroundings& around,
         std::to_string(report.cut) + " of them cut");
 }
 
+/// A new journal may be synced as often as one likes: it can be lost with the power until its
+/// folder is synced as well.
+task<> sync_folder_of(std::string path) {
+    const std::size_t slash = path.rfind('/');
+    path = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    io::file folder = co_await io::file::open(path);
+    co_await folder.sync_all();
+    co_await folder.close();
+}
+
 } // namespace
 
 task<> operate(const options& chosen, const surroundings& around,
@@ -58,6 +68,7 @@ task<> operate(const options& chosen, const surroundings& around,
     how.append = true;
     how.create = true;
     io::file journal = co_await io::file::open(chosen.journal, how);
+    co_await sync_folder_of(chosen.journal);
     metrics counts;
     store operations(std::move(journal), chosen.slow_sync, counts);
     co_await operations.load();

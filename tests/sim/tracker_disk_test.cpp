@@ -172,7 +172,9 @@ TEST_CASE("tracker: a new server does not trust what a failed sync left in memor
 }
 
 TEST_CASE("tracker: what it has told anybody survives a failure of power") {
-    const auto found = sim::explore(seeds(150, 30), loses_power);
+    auto options = seeds(150, 30);
+    options.world.strict_folders = true;
+    const auto found = sim::explore(options, loses_power);
     INFO(found.to_string());
     CHECK(found);
 }
