@@ -254,6 +254,20 @@ task<> drains(sim::world& world) {
     static_cast<void>(co_await clients.outcome());
 }
 
+task<> cuts_what_does_not_end(sim::world& world) {
+    running_server server;
+    server.start();
+    const io::endpoint at = co_await server.listening();
+    auto client = spawn(crowd(world, at, 1, writes_only));
+    co_await sleep_for(1s);
+    const auto begun = world.now();
+    const io::serve_report report = co_await server.stop();
+    const auto took = world.now() - begun;
+    expect(took >= 2s && took < 3s, "the drain did not last as long as it may");
+    expect(report.cut == 1, "the one connection that was cut is not counted");
+    co_await client;
+}
+
 /// One connection is cancelled; the clients of the others must not notice.
 task<> cancelled_somewhere(sim::world& world) {
     running_server server;
@@ -329,6 +343,12 @@ TEST_CASE("echo server: never more connections than the limit, and everybody's t
 
 TEST_CASE("echo server: a drain ends idle connections at once") {
     const auto found = sim::explore(seeds(150, 30), drains);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("echo server: a drain cuts, at its end, who does not read") {
+    const auto found = sim::explore(seeds(40, 10), cuts_what_does_not_end);
     INFO(found.to_string());
     CHECK(found);
 }
