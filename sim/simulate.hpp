@@ -63,7 +63,7 @@ private:
 ///
 /// The run fails if the body throws; if nobody can go on although tasks are left (a deadlock: a
 /// lost wake-up, a lock that is never released); if it takes too many steps; if frames,
-/// descriptors or operations are left at its end.
+/// descriptors, operations or timers are left at its end.
 ///
 /// Threads: everything happens on the calling thread, which must not be a worker. One
 ///     simulation at a time per thread.

@@ -18,6 +18,9 @@ namespace toadstone::sim {
 /// How hostile a world is. Everything is legal: a real kernel may do it.
 struct world_options {
     unsigned workers = 1;
+    /// Ready tasks that a worker runs before it looks at what others have posted to it. A real
+    /// worker runs all that are ready; one at a time gives the most schedules.
+    unsigned batch = 1;
     /// Completions late and out of order, short reads and writes, EINTR, partial submission,
     /// every end of a race between a cancellation and its target. Off: the tame kernel.
     bool hostile = true;

@@ -148,7 +148,7 @@ bool driver::can_run(seat& which) noexcept {
            which.worker->next_timer() <= state_.now();
 }
 
-// One context of one worker, or one look at its ring. False: nobody can go on.
+// One context of one worker, or a batch, or one look at its ring. False: nobody can go on.
 bool driver::turn() {
     candidates_.clear();
     for (std::size_t i = 0; i < seats_.size(); ++i) {
@@ -173,7 +173,7 @@ bool driver::turn() {
     if (next != present_) turns_in_a_row_ = 0;
     present_ = next;
     state_.mix(present_);
-    seats_[present_]->worker->step(false, 1);
+    seats_[present_]->worker->step(false, std::max(1U, options_.batch));
     return true;
 }
 
@@ -253,6 +253,11 @@ report driver::run(scenario& what) {
         }
     }
     const bool sound = failure_.empty();
+    for (auto& each : seats_) {
+        if (sound && each->worker->next_timer() != time_point::max()) {
+            fail("a timer is armed although nobody waits for it");
+        }
+    }
     // Whatever happened, nothing may be left behind for the next run.
     for (auto& each : seats_) {
         each->kernel.be_prompt();

@@ -63,11 +63,21 @@ task<> loses_updates(sim::world&) {
     if (sum != 2) throw std::runtime_error("an update is lost");
 }
 
+class alarm_clock final : public detail::timer_node {
+    void expired() noexcept override {}
+};
+
 // Leaves its mark twice.
 task<> notes(std::string& order, char mark) {
     order += mark;
     co_await yield_now();
     order += mark;
+}
+
+// A request to the inside of a boundary goes through the inbox.
+task<> cancels_after(int turns, join_handle<outcome<>>& whom) {
+    for (int i = 0; i < turns; ++i) co_await yield_now();
+    whom.cancel();
 }
 
 } // namespace
@@ -108,6 +118,44 @@ TEST_CASE("simulate: a deadlock ends the run and names who waits where") {
     CHECK_FALSE(end);
     CHECK_THAT(end.failure, Catch::Contains("nobody can go on") && Catch::Contains("'stuck'") &&
                                 Catch::Contains("simulate_test.cpp:"));
+}
+
+TEST_CASE("simulate: a timer that is left armed fails the run") {
+    alarm_clock forgotten;
+    const auto body = [&forgotten](sim::world& world) -> task<> {
+        co_await yield_now();
+        detail::executor::current()->arm(forgotten, world.now() + 1s);
+    };
+    const auto end = sim::simulate(body);
+    CHECK_FALSE(end);
+    CHECK_THAT(end.failure, Catch::Contains("a timer is armed"));
+}
+
+TEST_CASE("simulate: a worker with a batch looks at what was posted only after it") {
+    const auto order_with = [](unsigned batch, int turns) {
+        sim::world_options options;
+        options.hostile = false;
+        options.batch = batch;
+        std::string order;
+        const auto body = [&order, turns](sim::world&) -> task<> {
+            join_handle<outcome<>> victim;
+            auto first = spawn(cancels_after(turns, victim));
+            victim = spawn(as_outcome(notes(order, 'v')));
+            co_await first;
+            static_cast<void>(co_await victim.outcome());
+        };
+        const auto dice = sim::replayed_choices("");
+        CHECK(sim::simulate(options, *dice, body));
+        return order;
+    };
+    int later = 0;
+    for (int turns = 0; turns < 6; ++turns) {
+        const auto one_by_one = order_with(1, turns);
+        const auto in_batches = order_with(100, turns);
+        CHECK(in_batches.size() >= one_by_one.size());
+        later += in_batches.size() > one_by_one.size();
+    }
+    CHECK(later > 0);
 }
 
 TEST_CASE("simulate: a livelock ends the run after the steps it may take") {
