@@ -111,6 +111,36 @@ task<> s27(sim::world& world, sightings& seen) {
     expect_told(b, of_b);
 }
 
+/// A lock that was granted to a branch whose sibling never got its own.
+task<> takes_both(lock& a, lock& b, bool& entered) {
+    auto both = co_await when_all(a.lock(), b.lock());
+    entered = true;
+}
+
+task<> s27_granted(sim::world& world, sightings& seen) {
+    lock a;
+    lock b;
+    event go;
+    bool entered = false;
+    visit of_a;
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(waits_inside(b, go), on(1, "holder")).detach();
+        auto victim = scope.spawn(takes_both(a, b, entered), on(0, "victim"));
+        scope.spawn(visits(a, of_a), on(2, "visitor")).detach();
+        co_await some_turns(world, 3);
+        if (pick(world, 2) == 1) go.set();
+        victim.cancel();
+        auto end = co_await victim.outcome();
+        expect(end.has_value() == entered, "its end and its entry contradict");
+        seen.note(entered ? "entered" : "cancelled");
+        go.set();
+    };
+    co_await with_scope(body);
+    expect_end(a, false, before);
+    expect_end(b, false, whole);
+    expect(of_a.entered, "a visitor was not served");
+}
+
 task<> nests(lock& a, lock& b, int& stage) {
     auto outer = co_await a.lock();
     *outer = half;
@@ -212,6 +242,9 @@ TEST_CASE("S26: a loser that holds a guard has poisoned before when_any resumes 
 }
 TEST_CASE("S27: the siblings of a child that throws poison what they hold (explored)") {
     explored(schedules(3), s27, {"a sibling was inside", "a sibling was done"});
+}
+TEST_CASE("S27: a lock that a cancelled when_all had been granted goes on, clean (explored)") {
+    explored(schedules(4), s27_granted, {"entered", "cancelled"});
 }
 TEST_CASE("S28: of nested sections those poison that are open (explored)") {
     explored(schedules(3), s28,

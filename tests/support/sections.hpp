@@ -22,6 +22,19 @@ inline unsigned line_here(std::source_location where = std::source_location::cur
     return where.line();
 }
 
+/// Runs a function at its end, whatever ended it.
+template <class Fn>
+class at_end {
+public:
+    explicit at_end(Fn& fn) : fn_(fn) {}
+    at_end(const at_end&) = delete;
+    at_end& operator=(const at_end&) = delete;
+    ~at_end() { fn_(); }
+
+private:
+    Fn& fn_;
+};
+
 /// What somebody found who came by.
 struct visit {
     bool entered = false;
