@@ -285,6 +285,55 @@ TEST_CASE("cancel_at_every_await: one cancellation hits one task, never its neig
 
 namespace {
 
+struct progress {
+    std::set<int> stopped; ///< after so many steps, in some run or other
+    int finished = 0;      ///< in this run
+};
+task<> takes_steps(progress& all) {
+    int steps = 0;
+    const auto note = [&] { all.stopped.insert(steps); };
+    const scope_fail stopped(note);
+    for (; steps < 4; ++steps) co_await yield_now();
+    ++all.finished;
+}
+task<> two_take_steps(sim::world&, progress& all) {
+    all.finished = 0;
+    auto first = spawn(takes_steps(all), {.name = "first"});
+    auto other = spawn(takes_steps(all), {.name = "other"});
+    static_cast<void>(co_await first.outcome());
+    static_cast<void>(co_await other.outcome());
+}
+
+} // namespace
+
+TEST_CASE("cancel_at_every_await: reaches the last await as well as the first") {
+    progress all;
+    const auto body = [&all](sim::world& world) { return two_take_steps(world, all); };
+    const auto checked = sim::cancel_at_every_await({}, body);
+    INFO(checked.to_string());
+    CHECK(checked);
+    CHECK(all.stopped == std::set<int>{0, 1, 2, 3});
+}
+
+TEST_CASE("cancel_at_every_await: cancels only tasks whose names begin as it was told") {
+    progress all;
+    const auto body = [&all](sim::world& world) -> task<> {
+        co_await two_take_steps(world, all);
+        if (all.finished == 0) throw std::runtime_error("both were cancelled");
+        auto bystander = spawn(takes_steps(all), {.name = "bystander"});
+        co_await bystander; // would end the run, had it been cancelled
+    };
+    sim::cancel_options options;
+    options.victims = "f";
+    const auto checked = sim::cancel_at_every_await(options, body);
+    INFO(checked.to_string());
+    CHECK(checked);
+    CHECK(checked.points.size() == 4);
+    CHECK(all.stopped == std::set<int>{0, 1, 2, 3});
+}
+
+namespace {
+
 // Its second lock is forgotten when a cancellation comes in between.
 task<> forgets(bool& locked) {
     locked = true;
