@@ -7,12 +7,15 @@
 #include <catch2/catch.hpp>
 
 #include <atomic>
+#include <fstream>
 #include <source_location>
 #include <stdexcept>
 #include <string>
 #include <thread>
 
 #include <pthread.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 namespace toadstone::tests {
 namespace {
@@ -21,6 +24,16 @@ using sync::mutex;
 
 std::string place(unsigned line) {
     return "mutex_thread_test.cpp:" + std::to_string(line);
+}
+
+// The thread waits in the kernel: its status says "State:\tS (sleeping)".
+bool sleeps(pid_t thread) {
+    std::ifstream status("/proc/self/task/" + std::to_string(thread) + "/status");
+    std::string line;
+    while (std::getline(status, line)) {
+        if (line.find("State:") == 0) return line.find('S', 6) != line.npos;
+    }
+    return false;
 }
 
 } // namespace
@@ -51,6 +64,26 @@ TEST_CASE("mutex: a plain thread waits for a task's release, and a task for a th
     std::thread([moved = std::move(held)]() mutable { moved.unlock(); }).join();
     w.settle();
     CHECK(entered == order{1});
+    CHECK(m.get_mut() == 1);
+}
+
+TEST_CASE(
+    "mutex: a plain thread that has gone to sleep over its wait is woken by the release") {
+    mutex<int> m;
+    gate until;
+    stepped w;
+    auto holder = w.spawn(hold(m, until));
+    w.settle();
+    std::atomic<pid_t> sleeper{0};
+    std::thread waits([&] {
+        sleeper = ::gettid();
+        auto held = m.blocking_lock();
+        *held = 1;
+    });
+    while (sleeper == 0 || !sleeps(sleeper)) std::this_thread::yield();
+    until.open();
+    w.settle();
+    waits.join();
     CHECK(m.get_mut() == 1);
 }
 
