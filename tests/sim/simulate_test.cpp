@@ -226,6 +226,19 @@ TEST_CASE("explore: priorities change inside a run, however short it is") {
     CHECK(orders.size() > 20); // 90 are possible; fixed priorities would give 3
 }
 
+TEST_CASE("explore: finds a scenario that does not do the same every time") {
+    int runs = 0;
+    const auto body = [&runs](sim::world&) -> task<> {
+        const int steps = ++runs;
+        for (int i = 0; i < steps; ++i) co_await yield_now();
+    };
+    sim::explore_options options;
+    options.repeat_percent = 100;
+    const auto found = sim::explore(options, body);
+    CHECK_FALSE(found);
+    CHECK_THAT(found.to_string(), Catch::Contains("not deterministic"));
+}
+
 TEST_CASE("explore: the exhaustive search comes to its end where nothing is wrong") {
     sim::explore_options options;
     options.world.workers = 2;
