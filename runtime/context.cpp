@@ -32,6 +32,11 @@ void context::disown() noexcept {
     }
 }
 
+void context::tell_token() noexcept {
+    if (extras_ && requested()) extras_->request(reason());
+    disown();
+}
+
 context::~context() {
     disown();
     TOADSTONE_ASSERT(!request_queued_, "a context outlives the requests made to it");

@@ -84,6 +84,16 @@ void executor::take_inbox() noexcept {
     }
 }
 
+bool executor::inbox_empty() const noexcept {
+    return inbox_.load(std::memory_order_seq_cst) == nullptr &&
+           remote_ready_.load(std::memory_order_seq_cst) == nullptr;
+}
+
+bool executor::may_sleep() noexcept {
+    waker_->asleep.store(true, std::memory_order_seq_cst);
+    return inbox_empty();
+}
+
 unsigned executor::run_ready(unsigned most) noexcept {
     unsigned ran = 0;
     while (first_ && ran < most) {

@@ -183,17 +183,11 @@ protected:
     unsigned run_ready(unsigned most) noexcept;
     [[nodiscard]] bool has_ready() const noexcept { return first_ != nullptr; }
     [[nodiscard]] unsigned ready_count() const noexcept { return queued_; }
-    [[nodiscard]] bool inbox_empty() const noexcept {
-        return inbox_.load(std::memory_order_seq_cst) == nullptr &&
-               remote_ready_.load(std::memory_order_seq_cst) == nullptr;
-    }
+    [[nodiscard]] bool inbox_empty() const noexcept;
 
     /// Says that the worker is about to sleep. False: something was posted before that was
     /// said, so nobody will wake the worker, and it stays awake. woke_up() follows either way.
-    [[nodiscard]] bool may_sleep() noexcept {
-        waker_->asleep.store(true, std::memory_order_seq_cst);
-        return inbox_empty();
-    }
+    [[nodiscard]] bool may_sleep() noexcept;
     void woke_up() noexcept { waker_->asleep.store(false, std::memory_order_relaxed); }
 
     timer_wheel timers_;

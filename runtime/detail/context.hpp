@@ -173,10 +173,7 @@ protected:
     }
     /// For the end of a root: tells its token of a request that no cancellation point has
     /// taken, and nobody's guard finds the context any more.
-    void tell_token() noexcept {
-        if (extras_ && requested()) extras_->request(reason());
-        disown();
-    }
+    void tell_token() noexcept;
 
 private:
     friend class executor;

@@ -1,11 +1,15 @@
 // What a model's executable does: the promises as they are, weakened orderings, seeded faults.
 #include "explore.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace toadstone::model {
 namespace {
@@ -74,10 +78,10 @@ public:
             if (!how_.orderings && !wanted(each.name)) continue;
             any = true;
             const auto start = std::chrono::steady_clock::now();
-            const finding found = explore(each);
+            const finding found = explore(each, bound(each));
             std::printf("%-8s %s\n         %llu executions, %.1f s, up to %u preemptions\n",
                         found.holds ? "holds" : "BROKEN", each.name, number(found.executions),
-                        seconds_since(start), how_.preemptions);
+                        seconds_since(start), bound(each));
             if (!found.holds) std::printf("%s\n", in_short(found.story).c_str());
             std::fflush(stdout);
             good = good && found.holds;
@@ -86,20 +90,23 @@ public:
         return good && any;
     }
 
-    /// The fault is in force: does a promise break? Says which.
-    bool is_found(const std::string& fault) {
+    /// The fault is in force: does a promise break? Says which. Fewer preemptions come first:
+    /// most faults need none or one.
+    bool is_found(const std::string& fault) const {
         const auto start = std::chrono::steady_clock::now();
         std::uint64_t executions = 0;
-        for (const promise& each : promises_) {
-            const finding found = explore(each);
-            executions += found.executions;
-            if (found.holds) continue;
-            std::printf("found    %s\n         %s: %s; %llu executions, %.1f s\n",
-                        fault.c_str(), each.name, verdict(found).c_str(), number(executions),
-                        seconds_since(start));
-            if (how_.story) std::printf("%s\n", in_short(found.story).c_str());
-            std::fflush(stdout);
-            return true;
+        for (unsigned preemptions = 0; preemptions <= how_.preemptions; ++preemptions) {
+            for (const promise& each : promises_) {
+                const finding found = explore(each, preemptions);
+                executions += found.executions;
+                if (found.holds) continue;
+                std::printf("found    %s\n         %s: %s; %llu executions, %.1f s\n",
+                            fault.c_str(), each.name, verdict(found).c_str(),
+                            number(executions), seconds_since(start));
+                if (how_.story) std::printf("%s\n", in_short(found.story).c_str());
+                std::fflush(stdout);
+                return true;
+            }
         }
         std::printf("SURVIVES %s\n         %llu executions, %.1f s\n", fault.c_str(),
                     number(executions), seconds_since(start));
@@ -112,13 +119,17 @@ public:
     }
 
 private:
+    [[nodiscard]] unsigned bound(const promise& what) const {
+        return how_.preemptions - std::min(what.fewer, how_.preemptions);
+    }
+
     // With spurious failures one preemption less: they multiply the executions by ten.
-    finding explore(const promise& what) const {
+    static finding explore(const promise& what, unsigned preemptions) {
         fail_spuriously(false);
-        finding all = what.explore(how_.preemptions);
-        if (!all.holds || how_.preemptions == 0) return all;
+        finding all = what.explore(preemptions);
+        if (!all.holds || preemptions == 0) return all;
         fail_spuriously(true);
-        finding more = what.explore(how_.preemptions - 1);
+        finding more = what.explore(preemptions - 1);
         more.executions += all.executions;
         return more;
     }
@@ -126,6 +137,26 @@ private:
     const options& how_;
     const std::vector<promise>& promises_;
 };
+
+// In a process of its own: a fault may do anything.
+bool is_found_apart(const runner& run, const std::string& fault) {
+    std::fflush(stdout);
+    const pid_t child = ::fork();
+    if (child < 0) {
+        std::perror("fork");
+        std::exit(2);
+    }
+    if (child == 0) {
+        const bool found = run.is_found(fault);
+        std::fflush(stdout);
+        ::_exit(found ? 0 : 1);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    if (WIFEXITED(status)) return WEXITSTATUS(status) == 0;
+    std::printf("found    %s\n         it crashed\n", fault.c_str());
+    return true;
+}
 
 bool is_spare(const site& at, std::memory_order to, const spare& each) {
     return at.file == each.file && at.function.find(each.function) != std::string::npos &&
@@ -154,7 +185,7 @@ bool try_orderings(const options& how, runner& run, const model& what) {
             if (!how.only.empty() && name.find(how.only) == std::string::npos) continue;
             ++faults;
             weaken(&at, to);
-            const bool found = run.is_found(name);
+            const bool found = is_found_apart(run, name);
             weaken(nullptr, to);
             const spare* excuse = nullptr;
             for (const spare& each : what.spares) {
@@ -179,11 +210,11 @@ bool try_mutants(runner& run, const std::vector<const char*>& mutants) {
     for (const char* name : mutants) {
         if (!run.wanted(name)) continue;
         seed(name);
-        good = run.is_found(name) && good;
+        good = is_found_apart(run, name) && good;
         seed(nullptr);
     }
     std::printf("%zu seeded faults\n", mutants.size());
-    return good;
+    return good && !mutants.empty();
 }
 
 } // namespace
@@ -195,7 +226,7 @@ int run_models(int argc, char** argv, const model& what) {
     if (how.orderings) {
         good = try_orderings(how, run, what);
     } else if (how.mutants) {
-        good = try_mutants(run, what.mutants);
+        good = try_mutants(run, mutants_of(what.name));
     } else {
         good = run.all_hold();
     }

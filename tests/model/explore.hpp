@@ -52,6 +52,7 @@ finding explore(unsigned preemptions) {
 struct promise {
     const char* name; ///< what holds, as a sentence
     finding (*explore)(unsigned preemptions);
+    unsigned fewer = 0; ///< preemptions than asked for: its executions are long
 };
 
 /// An ordering that nothing here misses, and why it stays.
@@ -65,13 +66,16 @@ struct spare {
 };
 
 struct model {
+    std::string_view name;
     std::vector<promise> promises;
     /// How the files begin whose orderings are weakened: what others pass through is another
     /// model's to check.
     std::vector<std::string_view> files;
     std::vector<spare> spares;
-    std::vector<const char*> mutants;
 };
+
+/// The seeded faults that a model has to find; none unless the sources under test have them.
+[[nodiscard]] std::vector<const char*> mutants_of(std::string_view model_name);
 
 /// The whole of a model's main(): [--preemptions N] [--only PART] [--orderings | --mutants]
 /// [--story].

@@ -125,7 +125,8 @@ int main(int argc, char** argv) {
     using namespace toadstone::model;
     return run_models(
         argc, argv,
-        {.promises =
+        {.name = "inbox",
+         .promises =
              {
                  {"inbox: two posts run, once each, and wake the worker", explore<two_posts>},
                  {"inbox: two tasks made ready run, once each, and wake the worker",
@@ -133,6 +134,5 @@ int main(int argc, char** argv) {
                  {"inbox: one sender's posts run in order, beside a task", explore<both_lists>},
              },
          .files = {"runtime/executor"},
-         .spares = {},
-         .mutants = {}});
+         .spares = {}});
 }

@@ -221,6 +221,28 @@ struct patience : lock_scenario<patience> {
     void after() { check(!mutex.is_held() && data.whole(), "the lock is free in the end"); }
 };
 
+/// A lock that is poisoned while it is held: patience lasts until the next owner's repair.
+struct patience_until_repair : lock_scenario<patience_until_repair> {
+    patience_until_repair() { check(mutex.try_acquire(1), "a new lock is free"); }
+    void thread(unsigned i) {
+        if (i == 0) {
+            data.break_it();
+            mutex.release_poisoned(some_cause());
+            return;
+        }
+        waiter self(i == 1 ? wants::patience : wants::anything);
+        check(self.lock(mutex, i + 1) == ending::granted, "patience is rewarded");
+        if (i == 1) {
+            data.change();
+        } else {
+            data.repair();
+            mutex.clear_poison();
+        }
+        mutex.release();
+    }
+    void after() { check(!mutex.is_held() && data.whole(), "the lock is free in the end"); }
+};
+
 /// The owner poisons and goes on holding: healthy waiters fail at once, although it is held.
 struct declared : lock_scenario<declared> {
     declared() { check(mutex.try_acquire(1), "a new lock is free"); }
@@ -299,7 +321,8 @@ int main(int argc, char** argv) {
     using namespace toadstone::model;
     return run_models(
         argc, argv,
-        {.promises =
+        {.name = "mutex",
+         .promises =
              {
                  {"mutex: one owner at a time, who sees what the last one did",
                   explore<three_owners>},
@@ -312,12 +335,12 @@ int main(int argc, char** argv) {
                  {"mutex: a waiter that withdraws from a lock being poisoned is not stranded",
                   explore<withdrawing_from_poison>},
                  {"mutex: who waits for the end of the poison sees it", explore<patience>},
+                 {"mutex: patience lasts until the repair", explore<patience_until_repair>},
                  {"mutex: waiters fail at once when the owner declares the poison",
                   explore<declared>},
                  {"mutex: who sees the poison finds its cause", explore<looking>},
                  {"mutex: the last owner may destroy it", explore<destroyed_by_the_last>},
              },
          .files = {"sync/"},
-         .spares = {},
-         .mutants = {}});
+         .spares = {}});
 }

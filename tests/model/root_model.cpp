@@ -73,7 +73,7 @@ private:
 template <class Derived>
 struct home_scenario : scenario<Derived, 3> {
     void run_home() {
-        home->run([this] { return home->roots_ended() == 1; });
+        home->run([this] { return home->gone == 1; });
         home.reset(); // whoever still posts to it touches what is gone
     }
 
@@ -157,14 +157,16 @@ struct join_given_up : home_scenario<join_given_up> {
 
 /// Asked to stop by two threads while it ends by itself: the worker is there for both posts.
 struct stopped_at_the_end : home_scenario<stopped_at_the_end> {
-    stopped_at_the_end() { task->add_reference(); }
+    stopped_at_the_end() {
+        task->start(true);
+        task->add_reference();
+    }
     void thread(unsigned i) {
         if (i == 0) {
             run_home();
             return;
         }
         worker::plain_thread();
-        if (i == 1) task->start(true);
         task->request_from_anywhere(cancel_reason::requested);
         task->drop_reference();
     }
@@ -173,14 +175,16 @@ struct stopped_at_the_end : home_scenario<stopped_at_the_end> {
 
 /// Asked to stop while it waits, or before it runs: it ends, whoever asks first.
 struct stopped : home_scenario<stopped> {
-    stopped() { task->add_reference(); }
+    stopped() {
+        task->start(false);
+        task->add_reference();
+    }
     void thread(unsigned i) {
         if (i == 0) {
             run_home();
             return;
         }
         worker::plain_thread();
-        if (i == 1) task->start(false);
         task->request_from_anywhere(i == 1 ? cancel_reason::requested : cancel_reason::timeout);
         task->drop_reference();
     }
@@ -194,10 +198,10 @@ struct stopped : home_scenario<stopped> {
 struct deferred : home_scenario<deferred> {
     deferred() : held(task->shared_extras()) {
         held->deferrals.fetch_add(1, std::memory_order_relaxed);
+        task->start(false);
     }
     void thread(unsigned i) {
         if (i == 0) {
-            task->start(false); // as if this were the worker's own
             run_home();
         } else if (i == 1) {
             worker::plain_thread();
@@ -235,10 +239,10 @@ struct deferred_by_adoption : home_scenario<deferred_by_adoption> {
         held = boundary.shared_extras();
         held->deferrals.fetch_add(1, std::memory_order_relaxed);
         task->adopt_deferral_of(boundary);
+        task->start(false);
     }
     void thread(unsigned i) {
         if (i == 0) {
-            task->start(false);
             run_home();
         } else if (i == 1) {
             worker::plain_thread();
@@ -331,7 +335,8 @@ int main(int argc, char** argv) {
     using namespace toadstone::model;
     return run_models(
         argc, argv,
-        {.promises =
+        {.name = "root",
+         .promises =
              {
                  {"root: who joins is told once, and sees what the task did", explore<joined>},
                  {"root: a join that is given up is taken back or told",
@@ -340,14 +345,13 @@ int main(int argc, char** argv) {
                   explore<stopped_at_the_end>},
                  {"root: a request ends a task that waits, once", explore<stopped>},
                  {"root: a request that a guard defers is carried out after it",
-                  explore<deferred>},
+                  explore<deferred>, 1},
                  {"root: a deferral that came out of a boundary ends, too",
-                  explore<deferred_by_adoption>},
+                  explore<deferred_by_adoption>, 1},
                  {"token: who sees the request sees what was before it", explore<asked>},
                  {"token: a listener that has left is not told any more", explore<listeners>},
              },
          .files = {"runtime/root_task", "runtime/detail/root_task", "runtime/cancel",
                    "runtime/detail/cancel_state", "runtime/context", "runtime/detail/context"},
-         .spares = spares,
-         .mutants = {}});
+         .spares = spares});
 }

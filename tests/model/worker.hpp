@@ -34,7 +34,6 @@ public:
     void run(Done done) noexcept {
         bind_thread(this);
         while (!done() || has_ready() || !inbox_empty()) {
-            ++steps;
             take_inbox();
             run_ready(ready_count());
             // As the real worker: with nothing to come, the loop has to look.
@@ -49,8 +48,12 @@ public:
     [[nodiscard]] clock::time_point now() const noexcept override { return {}; }
     [[nodiscard]] executor& place(placement) noexcept override { return *this; }
     [[nodiscard]] unsigned peer_count() const noexcept override { return 1; }
+    void root_gone() noexcept override {
+        executor::root_gone();
+        ++gone;
+    }
 
-    int steps = 0;
+    int gone = 0; ///< roots; its own thread only, and no step of the model to look at
 
 private:
     sleeping_place& bed_;

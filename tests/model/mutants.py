@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""Seeds faults into copies of the library's sources: mutants.py SOURCE_ROOT OUTPUT_DIR
+
+Writes mutated_<source>.cpp for each source and mutated_names.cpp. Every fault is a choice at
+run time, by its name, so that one build holds all of them. A text that is not there, or there
+more than once without saying which is meant, is an error: the fault would be in something else.
+"""
+
+import sys
+from pathlib import Path
+
+NOTHING = ";"
+
+# By model and source: the fault's name; what is written, an expression or whole statements;
+# what the fault makes of it; and where the text stands more than once, which one is meant.
+MUTANTS = {
+    ("mutex", "sync/mutex_core.cpp"): (
+        ("a waiter is not woken", "waiter->wake();", NOTHING),
+        (
+            "the list is read after the wake-up",
+            "wake_first = waiter->next_;",
+            "waiter->wake(); wake_first = waiter->next_; continue;",
+        ),
+        (
+            "poison follows the hand-over",
+            "change(&cause, false);",
+            "change(nullptr, false); change(&cause, true);",
+        ),
+        ("the release does not poison", "word |= poisoned;", NOTHING),
+        ("who withdraws stays in the queue", "unlink(waiter);", NOTHING, 1),
+        ("who was granted withdraws all the same", "return queued;", "return true;"),
+        ("the queue is not announced", "word |= waiting;", NOTHING),
+        ("a lock that was handed over is free", "word |= held;", NOTHING, 2),
+        ("a lock that was acquired is free", "word |= held;", NOTHING, 1),
+        ("the queue lock has two holders", "!(word & queue)", "true"),
+        (
+            "who wants a healthy lock gets a poisoned one",
+            "(word & poisoned) && waiter.wants_ == wants::healthy",
+            "false",
+        ),
+        (
+            "waiters stay when the lock is poisoned",
+            "(word & poisoned) && each->wants_ == wants::healthy",
+            "false",
+        ),
+        (
+            "patience is served too early",
+            "each->wants_ == wants::anything",
+            "each->wants_ != wants::healthy",
+        ),
+        (
+            "poison stays after a repair",
+            "unlock_queue(word & ~poisoned);",
+            "unlock_queue(word);",
+        ),
+        ("a waiter learns no cause", "waiter.cause_ = cause_;", NOTHING),
+    ),
+    ("inbox", "runtime/executor.cpp"): (
+        (
+            "the worker sleeps without another look",
+            "return inbox_empty();",
+            "return true;",
+        ),
+        (
+            "the worker does not say that it sleeps",
+            "waker_->asleep.store(true, std::memory_order_seq_cst);",
+            NOTHING,
+        ),
+        (
+            "tasks made ready are not looked at before the sleep",
+            "remote_ready_.load(std::memory_order_seq_cst) == nullptr",
+            "true",
+        ),
+        (
+            "posts are not looked at before the sleep",
+            "inbox_.load(std::memory_order_seq_cst) == nullptr",
+            "true",
+        ),
+        ("a task made ready does not wake", "waker->notify();", NOTHING, 1),
+        ("a post does not wake", "waker->notify();", NOTHING, 2),
+        ("only the second task made ready wakes", "!head", "head != nullptr", 1),
+        ("only the second post wakes", "!head", "head != nullptr", 2),
+        ("posts are not taken", "inbox_.load(std::memory_order_relaxed)", "nullptr", 2),
+        (
+            "posts are read and left",
+            "inbox_.exchange(nullptr, std::memory_order_acquire)",
+            "inbox_.load(std::memory_order_acquire)",
+        ),
+        (
+            "tasks made ready are read and left",
+            "remote_ready_.exchange(nullptr, std::memory_order_acquire)",
+            "remote_ready_.load(std::memory_order_acquire)",
+        ),
+        ("a post forgets those before it", "work.next_ = head;", "work.next_ = nullptr;"),
+        (
+            "a task made ready forgets those before it",
+            "ready.queue_link.next = head;",
+            "ready.queue_link.next = nullptr;",
+        ),
+        ("only the newest post is kept", "newest = next;", "newest = nullptr;", 2),
+    ),
+    ("root", "runtime/root_task.cpp"): (
+        (
+            "the end does not wait for requests on their way",
+            "requesters_.load(std::memory_order_seq_cst) != 0",
+            "false",
+        ),
+        (
+            "a request is not counted",
+            "requesters_.fetch_add(1, std::memory_order_seq_cst);",
+            "requesters_.fetch_add(0, std::memory_order_seq_cst);",
+        ),
+        ("a post holds no reference", "add_reference();", NOTHING),
+        ("a request does not look for the end", "!ended()", "true"),
+        ("nobody is told of the end", "waiter->root_ended();", NOTHING),
+        ("the run keeps its reference", "drop_reference();", NOTHING, 2),
+        ("a joiner that came too late waits", "return false;", "return true;"),
+        ("a request is flagged and not posted", "home().post(request_post_);", NOTHING),
+    ),
+    ("root", "runtime/context.cpp"): (
+        ("a guard that outlives the task finds it", "disown();", NOTHING, 1),
+        (
+            "a guard's end posts nothing",
+            "owner_->home().post(*new errand(*this));",
+            NOTHING,
+        ),
+        (
+            "a guard's end sees no request",
+            "!owner_->requested_by_anybody()",
+            "true",
+        ),
+        ("an errand does nothing", "owner->act_on_request();", NOTHING),
+        ("an errand keeps its reference", "state.drop_reference();", NOTHING),
+    ),
+    ("root", "runtime/cancel.cpp"): (
+        (
+            "who leaves does not wait for the telling",
+            "telling_.load(std::memory_order_acquire) == &listener",
+            "false",
+        ),
+        ("the end of the telling is not told", "telling_.notify_all();", NOTHING),
+        ("who is being told is not marked", "listener->listed_ = false;", NOTHING),
+        (
+            "who leaves stays in the list",
+            "(listener.previous_ ? listener.previous_->next_ : first_) = listener.next_;",
+            NOTHING,
+        ),
+        ("the telling holds no reference", "add_reference();", NOTHING),
+    ),
+}
+
+
+def place_of(text, which, times, path, name):
+    found = [at for at in range(len(text)) if text.startswith(which, at)]
+    if times is None:
+        if len(found) != 1:
+            sys.exit(f"{path}: '{name}': {which!r} is there {len(found)} times")
+        return found[0]
+    if len(found) < times:
+        sys.exit(f"{path}: '{name}': {which!r} is there {len(found)} times")
+    return found[times - 1]
+
+
+def seeded(text, path, mutants):
+    edits = []
+    for name, before, after, *times in mutants:
+        at = place_of(text, before, times[0] if times else None, path, name)
+        chosen = f'toadstone::model::mutant("{name}")'
+        if before.endswith(";"):
+            new = f"{{ if ({chosen}) {{ {after} }} else {{ {before} }} }}"
+        else:
+            new = f"({chosen} ? ({after}) : ({before}))"
+        edits.append((at, at + len(before), new))
+    edits.sort(reverse=True)
+    for start, end, new in edits:
+        text = text[:start] + new + text[end:]
+    return text
+
+
+def main():
+    root, output = map(Path, sys.argv[1:])
+    names = []
+    for (model, path), mutants in MUTANTS.items():
+        text = seeded((root / path).read_text(encoding="utf-8"), path, mutants)
+        (output / f"mutated_{Path(path).name}").write_text(text, encoding="utf-8")
+        names += [(model, name) for name, *_ in mutants]
+    lines = [
+        "// The seeded faults by model.",
+        '#include "model/explore.hpp"',
+        "namespace toadstone::model {",
+        "std::vector<const char*> mutants_of(std::string_view of) {",
+        "    std::vector<const char*> names;",
+        *(f'    if (of == "{model}") names.push_back("{name}");' for model, name in names),
+        "    return names;",
+        "}",
+        "} // namespace toadstone::model",
+    ]
+    (output / "mutated_names.cpp").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
