@@ -276,7 +276,8 @@ task<> occupies(sim::world& world) {
 task<> reuses_frames(sim::world& world) {
     line between;
     co_await between.open();
-    auto writing = spawn(says(world, *between.here, std::string(200, 'k')));
+    const std::string text(200, 'k');
+    auto writing = spawn(says(world, *between.here, text));
     for (int i = 0; i < 6; ++i) {
         auto reader = spawn(reads_into_its_frame(*between.there), {.name = "victim"});
         co_await a_while(world);
