@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <map>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
