@@ -62,7 +62,7 @@ task<> election(sim::world&) {
     const outcome<> first = co_await as_outcome(votes(at, 3));
     const outcome<> second = co_await as_outcome(votes(at, 2));
     closing.cancel();
-    co_await server.outcome();
+    co_await server;
     if (result.is_poisoned()) co_return; // loud, explained, recoverable: no harm
     auto held = co_await result.lock();
     if (held->votes != held->voters) throw std::runtime_error("a vote without a voter");
