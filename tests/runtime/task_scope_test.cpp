@@ -356,6 +356,19 @@ TEST_CASE(
     CHECK(w.end_of(handle).value() == "task_cancelled: lost_race");
 }
 
+TEST_CASE("task_scope: a request that is pending already reaches body and children") {
+    cancelling state;
+    stepped w;
+    auto handle = w.spawn(runs_bounded(cancelled_body, state));
+    handle.cancel(); // before its first turn
+    w.settle();
+    CHECK(handle.done());
+    CHECK(state.body.reason == cancel_reason::requested);
+    CHECK(state.child[0].reason == cancel_reason::requested);
+    CHECK(state.child[1].reason == cancel_reason::requested);
+    CHECK(w.end_of(handle).is_cancelled());
+}
+
 TEST_CASE("S69: cancel() of a scope by its child destroys nothing inside the call") {
     cancelling state;
     bool early = true;

@@ -280,6 +280,19 @@ TEST_CASE("with_timeout: nested, the shorter one fires and only its own inside i
     CHECK(w.worker().next_timer() == clock_point::max());
 }
 
+TEST_CASE("with_timeout: a request that is pending already reaches the inside") {
+    stepped w;
+    scope_end inside;
+    scope_end outside;
+    auto handle = w.spawn(described(2h, sleeps(1h, inside), outside));
+    handle.cancel(); // before its first turn
+    w.settle();
+    CHECK(handle.done());
+    CHECK(inside.reason == cancel_reason::requested);
+    CHECK(outside.reason == cancel_reason::requested);
+    CHECK(w.end_of(handle).is_cancelled());
+}
+
 TEST_CASE("with_timeout: a request to the caller tears down inside and outside, its reason") {
     const bool time_is_up_too = GENERATE(false, true);
     scope_end inside;

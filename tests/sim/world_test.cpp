@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 using namespace toadstone;
@@ -66,6 +67,27 @@ task<> keeps_a_journal(sim::world& world) {
            "what was synced is lost");
 }
 
+// Only a descriptor of its own gets a second sync to the kernel: the first one gives up.
+task<> syncs_again(sim::world& world) {
+    auto file = co_await io::file::open("journal", {.create = true, .append = true});
+    co_await file.append("a record");
+    world.fail_next_sync();
+    bool failed = false;
+    try {
+        co_await file.sync_data();
+    } catch (const std::system_error&) {
+        failed = true;
+    }
+    expect(failed, "the sync did not fail");
+    co_await file.close();
+    auto other = co_await io::file::open("journal", {.append = true});
+    co_await other.sync_data();
+    co_await other.close();
+    world.crash_disks();
+    const auto after = world.file("journal");
+    expect(!after || after->empty(), "a second sync has written what the first one lost");
+}
+
 } // namespace
 
 TEST_CASE("world: a question and its answer over a hostile network") {
@@ -102,6 +124,12 @@ TEST_CASE("world: with strict folders a new file can be lost until its folder is
 
 TEST_CASE("world: what was synced survives a crash of the disks") {
     const auto found = sim::explore({}, keeps_a_journal);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("world: what a failed sync has lost, no later one brings back") {
+    const auto found = sim::explore({}, syncs_again);
     INFO(found.to_string());
     CHECK(found);
 }
