@@ -71,7 +71,10 @@ void meet_all_types() {
     try {
         throw ring_unavailable(ring_unavailable::cause::other, EIO, "none");
     } catch (const ring_unavailable& error) {
-        if (error.what() == nullptr) std::abort();
+        if (error.why() != ring_unavailable::cause::other || error.code().value() != EIO ||
+            error.what() == nullptr) {
+            std::abort();
+        }
     }
 }
 
