@@ -200,21 +200,13 @@ inline constexpr unsigned every = 1000;
 
 /// Schedules of workers whose kernel is tame: a scenario without operations has no other
 /// choices than who goes next and its own. `bound` counts the departures from the tame run.
-/// TOADSTONE_SIM_BOUND in the environment adds to it, TOADSTONE_SIM_RUNS multiplies the random
-/// runs.
 inline sim::explore_options schedules(unsigned bound, unsigned workers = 3) {
-    const auto from_environment = [](const char* name, unsigned otherwise) {
-        const char* text = std::getenv(name);
-        return text ? static_cast<unsigned>(std::strtoul(text, nullptr, 10)) : otherwise;
-    };
-    const unsigned times = from_environment("TOADSTONE_SIM_RUNS", 1);
     sim::explore_options options;
     options.world.workers = workers;
     options.world.hostile = false;
-    options.random_runs = 150 * times;
-    options.pct_runs = 100 * times;
-    options.exhaustive_bound = std::max(1U, bound - std::min(bound, bound_less)) +
-                               from_environment("TOADSTONE_SIM_BOUND", 0);
+    options.random_runs = 150;
+    options.pct_runs = 100;
+    options.exhaustive_bound = std::max(1U, bound - std::min(bound, bound_less));
     options.most_exhaustive_runs = 100'000'000;
     return options;
 }
