@@ -159,6 +159,13 @@ void context::request(cancel_reason reason, bool force) noexcept {
     act_on_request();
 }
 
+// The flag of a root may be there a turn before the home worker carries the request inwards.
+bool context::requested_outside() noexcept {
+    if (shut_off_ || !parent_->should_stop()) return false;
+    request(parent_->reason(), parent_->forced_);
+    return true;
+}
+
 void context::act_on_request() noexcept {
     home_->carry_out_request(*this);
 }

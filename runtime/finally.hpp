@@ -47,6 +47,7 @@ private:
     void child_ended(context& child) noexcept override {
         if (!cleaning_) {
             cleaning_.emplace(*this->ctx_, *this);
+            cleaning_->shut_off();
             if (this->ctx_->forced()) cleaning_->request(this->ctx_->reason(), true);
             cleaning_->begin(std::move(cleanup_));
             return;

@@ -24,6 +24,7 @@ public:
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         auto& inside = this->prepare(frame);
+        inside.shut_off();
         if (this->ctx_->forced()) inside.request(this->ctx_->reason(), true);
         this->begin();
     }

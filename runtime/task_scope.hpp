@@ -130,8 +130,7 @@ private:
     void stop_body(cancel_reason reason) noexcept override {
         if (home_.is_current()) {
             body_.request(reason);
-        } else {
-            stop_reason_ = reason;
+        } else if (body_.flag_request(reason)) {
             home_.post(stop_post_);
         }
     }
@@ -155,13 +154,12 @@ private:
         scope_awaiter& scope_;
         void (scope_awaiter::*what_)() noexcept;
     };
-    void stop_body_here() noexcept { body_.request(stop_reason_); }
+    void stop_body_here() noexcept { body_.act_on_request(); }
 
     Fn fn_;
     child<T> body_;
     errand end_post_{*this, &scope_awaiter::finish_scope};
     errand stop_post_{*this, &scope_awaiter::stop_body_here}; // posted at most once
-    cancel_reason stop_reason_ = cancel_reason::requested;
 };
 
 } // namespace detail

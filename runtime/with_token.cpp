@@ -17,12 +17,11 @@ void token_link::stop() noexcept {
 }
 
 void token_link::cancelled(cancel_reason reason) noexcept {
-    reason_ = reason;
-    home_.post(*this);
+    if (target_.flag_request(reason)) home_.post(*this);
 }
 
 void token_link::run_posted() noexcept {
-    target_.request(reason_);
+    target_.act_on_request();
 }
 
 } // namespace toadstone::detail

@@ -31,7 +31,6 @@ private:
     cancellation_token token_;
     context& target_;
     executor& home_;
-    cancel_reason reason_ = cancel_reason::requested;
     bool listening_ = false;
 };
 

@@ -102,8 +102,9 @@ public:
         return static_cast<cancel_reason>(request_.load(std::memory_order_relaxed) - 1);
     }
     /// A request is pending and nothing defers it: the next cancellation point ends the task.
-    [[nodiscard]] bool should_stop() const noexcept {
-        return requested() && (forced_ || !deferred());
+    /// One that was made to a context around this one counts, delivered or not.
+    [[nodiscard]] bool should_stop() noexcept {
+        return (requested() || (parent_ && requested_outside())) && (forced_ || !deferred());
     }
     /// The states of guards that came out of a boundary need the total order (see
     /// cancel_state::deferrals). The task's own has a lock besides, which both sides take.
@@ -112,6 +113,8 @@ public:
                            (adopted_ && adopted_deferred()));
     }
     [[nodiscard]] bool forced() const noexcept { return forced_; }
+    /// Requests to the contexts around this one are none of its business (a shield).
+    void shut_off() noexcept { shut_off_ = true; }
     /// A context that has ended has handed its guards to this one: what they defer is this
     /// one's cancellation now.
     void adopt_deferral_of(context& ended);
@@ -178,6 +181,7 @@ protected:
 private:
     friend class executor;
     [[nodiscard]] bool adopted_deferred() const noexcept;
+    [[nodiscard]] bool requested_outside() noexcept;
     void disown() noexcept;
     void deliver_request() noexcept;
     void resume_chain() noexcept;
@@ -201,6 +205,7 @@ private:
     bool unwound_ = false;
     bool forced_ = false;
     bool request_queued_ = false;
+    bool shut_off_ = false;
 };
 
 /// Destroys frames from `innermost` outwards until (not including) `stop`, each in a teardown
