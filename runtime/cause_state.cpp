@@ -3,6 +3,7 @@
 
 #include <toadstone/runtime/detail/context.hpp>
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <cxxabi.h>
@@ -52,24 +53,71 @@ bool leads_to(const std::exception_ptr& error, const cause_state* cause) {
     return false;
 }
 
-cause_ref cause_without_memory() noexcept {
-    // Made before it is needed; its control block is never freed.
-    static const cause_ref* the = [] {
-        auto state = std::make_shared<cause_state>();
-        state->object = "mutex";
-        state->kind = poison_kind::declared;
-        state->why = "out of memory while the cause was recorded";
-        return new cause_ref(state);
-    }();
-    return *the;
+/// What kind of end it was, as far as the state of this thread tells.
+struct kind_of_end {
+    poison_kind kind;
+    cancel_reason reason = cancel_reason::requested; // for cancelled and abandoned
+};
+
+kind_of_end kind_of(const poisoning& what, const slice_state& slice) noexcept {
+    if (!what.why.empty()) return {poison_kind::declared};
+    if (exceptions_in_slice() > 0) return {poison_kind::exception};
+    // A strict section that ended without returning, and without an exception that C++ could
+    // see, was abandoned: pthread_exit, a forced unwind.
+    if (!slice.record) return {poison_kind::abandoned, cancel_reason::abandoned};
+    switch (slice.record->what) {
+    case teardown_record::kind::cancelled:
+        return {poison_kind::cancelled, slice.record->reason};
+    case teardown_record::kind::abandoned:
+        return {poison_kind::abandoned, slice.record->reason};
+    case teardown_record::kind::exception:
+        break;
+    }
+    return {poison_kind::exception};
 }
 
-[[maybe_unused]] const cause_ref made_early = cause_without_memory();
+cause_ref cause_without_memory(kind_of_end end) noexcept {
+    constexpr std::size_t reasons = static_cast<std::size_t>(cancel_reason::abandoned) + 1;
+    constexpr std::size_t kinds = static_cast<std::size_t>(poison_kind::declared) + 1;
+    // Made before they are needed; their control blocks are never freed.
+    static const auto& all = []() -> auto& {
+        auto& made = *new std::array<cause_ref, kinds * reasons>;
+        for (std::size_t i = 0; i < made.size(); ++i) {
+            auto state = std::make_shared<cause_state>();
+            state->kind = static_cast<poison_kind>(i / reasons);
+            state->reason = static_cast<cancel_reason>(i % reasons);
+            state->incomplete = true;
+            made[i] = std::move(state);
+        }
+        return made;
+    }();
+    return all[static_cast<std::size_t>(end.kind) * reasons +
+               static_cast<std::size_t>(end.reason)];
+}
+
+[[maybe_unused]] const cause_ref made_early = cause_without_memory({poison_kind::exception});
 
 std::string kind_and_reason(const cause_state& cause) {
     const bool abandoned = cause.kind == poison_kind::abandoned;
     return std::string(abandoned ? "was abandoned" : "was cancelled") + " (" +
            std::string(to_string(cause.reason)) + ")";
+}
+
+std::string without_details(const cause_state& cause) {
+    std::string text = "poisoned: somebody ";
+    switch (cause.kind) {
+    case poison_kind::exception:
+        text += "failed with an exception";
+        break;
+    case poison_kind::cancelled:
+    case poison_kind::abandoned:
+        text += kind_and_reason(cause);
+        break;
+    case poison_kind::declared:
+        text += "declared the data broken";
+        break;
+    }
+    return text + "; there was no memory to record more";
 }
 
 } // namespace
@@ -118,6 +166,7 @@ void cause_state::explain(std::exception_ptr error) {
 }
 
 std::string cause_state::to_string() const {
+    if (incomplete) return without_details(*this);
     std::string text = object + " poisoned: " + describe_task(task_id, task_name) + " ";
     switch (kind) {
     case poison_kind::exception:
@@ -164,9 +213,10 @@ const char* cause_state::text() const noexcept {
 }
 
 cause_ref make_cause(const poisoning& what) noexcept {
+    const slice_state slice = current_slice();
+    const kind_of_end end = kind_of(what, slice);
     try {
         auto cause = std::make_shared<cause_state>();
-        const slice_state slice = current_slice();
         const context* task = slice.task;
         if (slice.record && slice.record->task) task = slice.record->task;
         cause->object = what.type;
@@ -178,34 +228,13 @@ cause_ref make_cause(const poisoning& what) noexcept {
             cause->task_id = task->id();
             cause->task_name = task->name();
         }
-        bool in_flight = false;
-        if (!what.why.empty()) {
-            cause->kind = poison_kind::declared;
-            cause->why = what.why;
-        } else if (exceptions_in_slice() > 0) {
-            cause->kind = poison_kind::exception;
-            in_flight = true;
-        } else if (slice.record) {
-            const auto& record = *slice.record;
-            cause->reason = record.reason;
-            cause->interrupted_at = record.where;
-            switch (record.what) {
-            case teardown_record::kind::cancelled:
-                cause->kind = poison_kind::cancelled;
-                break;
-            case teardown_record::kind::abandoned:
-                cause->kind = poison_kind::abandoned;
-                break;
-            case teardown_record::kind::exception:
-                cause->kind = poison_kind::exception;
-                cause->explain(record.error);
-                break;
-            }
-        } else {
-            // A strict section that ended without returning, and without an exception that
-            // C++ could see: pthread_exit, a forced unwind.
-            cause->kind = poison_kind::abandoned;
-            cause->reason = cancel_reason::abandoned;
+        cause->kind = end.kind;
+        cause->reason = end.reason;
+        cause->why = what.why;
+        const bool in_flight = end.kind == poison_kind::exception && exceptions_in_slice() > 0;
+        if (end.kind != poison_kind::declared && !in_flight && slice.record) {
+            cause->interrupted_at = slice.record->where;
+            if (slice.record->error) cause->explain(slice.record->error);
         }
         if (cause->kind == poison_kind::exception && task) {
             cause->cancel_pending = task->requested();
@@ -223,7 +252,7 @@ cause_ref make_cause(const poisoning& what) noexcept {
         }
         return cause;
     } catch (...) {
-        return cause_without_memory();
+        return cause_without_memory(end);
     }
 }
 

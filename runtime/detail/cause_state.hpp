@@ -29,6 +29,7 @@ namespace detail {
 struct cause_state {
     poison_kind kind = poison_kind::cancelled;
     cancel_reason reason = cancel_reason::requested; ///< for cancelled and abandoned
+    bool incomplete = false;     ///< memory was short: kind and reason are all there is
     bool cancel_pending = false; ///< an exception, while a cancellation was pending too
     unsigned attempts = 0;       ///< recoveries that failed since the lock was first poisoned
     std::uint64_t task_id = 0;   ///< 0: a plain thread
