@@ -4,119 +4,181 @@
 #include <nlohmann/json.hpp>
 
 #include <cstddef>
+#include <cstdint>
+#include <vector>
 
 namespace tracker {
 namespace {
 
 using nlohmann::json;
-using nlohmann::ordered_json; // members come out in the order in which they went in
 
 constexpr int deepest = 16;
 constexpr std::size_t longest_name = 200;
 constexpr std::size_t longest_note = 2000;
 
-std::string dump(const ordered_json& what) {
-    // Bytes that are not UTF-8, quoted in an error, become U+FFFD instead of an exception.
-    return what.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
+/// The members of one JSON object, as the parser tells them; what is nested in them is checked
+/// and dropped. No tree is made: the library's trees need memory to be destroyed, and we have
+/// to survive without.
+class members final : public nlohmann::json_sax<json> {
+public:
+    /// Errors: bad_json.
+    explicit members(std::string_view text) {
+        json::sax_parse(text.begin(), text.end(), static_cast<json_sax*>(this));
+    }
 
-json parse(std::string_view text) {
-    const auto not_too_deep = [](int depth, json::parse_event_t, json&) {
-        if (depth > deepest) {
-            throw bad_json("the JSON is nested deeper than " + std::to_string(deepest) +
-                           " levels");
+    /// Empty if there is none. Errors: bad_json.
+    [[nodiscard]] std::string text(const char* name, std::size_t longest) const {
+        const member* found = find(name);
+        if (!found) return {};
+        if (found->is != kind::text) throw bad_json(quoted(name) + " is not a string");
+        if (found->text.size() > longest) {
+            throw bad_json(quoted(name) + " is longer than " + std::to_string(longest) +
+                           " bytes");
+        }
+        return found->text;
+    }
+    /// Errors: bad_json.
+    [[nodiscard]] std::uint64_t number(const char* name) const {
+        const member* found = find(name);
+        if (!found || found->is != kind::number) {
+            throw bad_json(quoted(name) + " is missing or not a number");
+        }
+        return found->number;
+    }
+    [[nodiscard]] bool has(const char* name) const noexcept { return find(name) != nullptr; }
+
+private:
+    enum class kind : unsigned char { text, number, other };
+    struct member {
+        std::string name;
+        kind is = kind::other;
+        std::string text{};
+        std::uint64_t number = 0;
+    };
+
+    static std::string quoted(const char* name) { return '"' + std::string(name) + '"'; }
+
+    [[nodiscard]] const member* find(std::string_view name) const noexcept {
+        const member* last = nullptr; // of those with the same name
+        for (const member& each : all_) {
+            if (each.name == name) last = &each;
+        }
+        return last;
+    }
+
+    // json_sax: every value, and where it is.
+    bool null() override { return simple("null"); }
+    bool boolean(bool) override { return simple("a boolean"); }
+    bool number_integer(number_integer_t) override { return simple("a number"); }
+    bool number_float(number_float_t, const string_t&) override { return simple("a number"); }
+    bool binary(binary_t&) override { return simple("bytes"); }
+    bool number_unsigned(number_unsigned_t value) override {
+        simple("a number");
+        if (depth_ == 1) {
+            all_.back().is = kind::number;
+            all_.back().number = value;
         }
         return true;
-    };
-    try {
-        json parsed = json::parse(text.begin(), text.end(), not_too_deep);
-        if (!parsed.is_object()) {
-            throw bad_json("a JSON object is expected, not " +
-                           std::string(parsed.is_array() ? "an array" : parsed.type_name()));
+    }
+    bool string(string_t& value) override {
+        simple("a string");
+        if (depth_ == 1) {
+            all_.back().is = kind::text;
+            all_.back().text = value;
         }
-        return parsed;
-    } catch (const json::parse_error& error) {
-        throw bad_json("this is not valid JSON, see byte " + std::to_string(error.byte));
-    } catch (const json::exception&) {
+        return true;
+    }
+    bool key(string_t& name) override {
+        if (depth_ == 1) all_.push_back({name});
+        return true;
+    }
+    bool start_object(std::size_t) override { return deeper(); }
+    bool end_object() override { return --depth_ >= 0; }
+    bool start_array(std::size_t) override { return simple("an array") && deeper(); }
+    bool end_array() override { return --depth_ >= 0; }
+    bool parse_error(std::size_t at, const std::string&, const json::exception& why) override {
+        if (dynamic_cast<const json::parse_error*>(&why)) {
+            throw bad_json("this is not valid JSON, see byte " + std::to_string(at));
+        }
         throw bad_json("the JSON holds a number that is out of range");
     }
-}
 
-std::string text_member(const json& object, const char* name, std::size_t longest) {
-    const auto found = object.find(name);
-    if (found == object.end()) return {};
-    if (!found->is_string()) throw bad_json("\"" + std::string(name) + "\" is not a string");
-    auto text = found->get<std::string>();
-    if (text.size() > longest) {
-        throw bad_json("\"" + std::string(name) + "\" is longer than " +
-                       std::to_string(longest) + " bytes");
+    bool simple(const char* what) const {
+        if (depth_ > 0) return true;
+        throw bad_json("a JSON object is expected, not " + std::string(what));
     }
-    return text;
-}
+    bool deeper() {
+        if (++depth_ <= deepest) return true;
+        throw bad_json("the JSON is nested deeper than " + std::to_string(deepest) + " levels");
+    }
 
-std::string name_of(const json& object) {
-    std::string name = text_member(object, "name", longest_name);
+    std::vector<member> all_;
+    int depth_ = 0;
+};
+
+std::string name_of(const members& object) {
+    std::string name = object.text("name", longest_name);
     if (name.empty()) throw bad_json("\"name\" is missing or empty");
     return name;
 }
 
-message message_of(const json& object) {
-    const std::string name = text_member(object, "event", 100);
+message message_of(const members& object) {
+    const std::string name = object.text("event", 100);
     if (name.empty()) throw bad_json("\"event\" is missing; it is one of " + all_events());
     const auto what = event_of(name);
     if (!what) throw bad_json("\"event\" is none of " + all_events());
     message read;
     read.what = *what;
-    read.note = text_member(object, "note", longest_note);
+    read.note = object.text("note", longest_note);
     return read;
 }
 
-ordered_json object_of(const operation& which) {
-    ordered_json object = {{"id", which.id},
-                           {"name", which.name},
-                           {"state", to_string(which.now)},
-                           {"messages", which.messages}};
-    if (!which.note.empty()) object["note"] = which.note;
-    return object;
+/// Bytes that are not UTF-8, quoted in an error, become U+FFFD instead of an exception.
+std::string in_quotes(std::string_view text) {
+    return json(text).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string object_of(const operation& which) {
+    std::string text = "{\"id\":" + std::to_string(which.id);
+    text.append(",\"name\":").append(in_quotes(which.name));
+    text.append(",\"state\":").append(in_quotes(to_string(which.now)));
+    text.append(",\"messages\":").append(std::to_string(which.messages));
+    if (!which.note.empty()) text.append(",\"note\":").append(in_quotes(which.note));
+    return text.append("}");
 }
 
 } // namespace
 
 std::string read_name(std::string_view body) {
-    return name_of(parse(body));
+    return name_of(members(body));
 }
 
 message read_message(std::string_view body) {
-    return message_of(parse(body));
+    return message_of(members(body));
 }
 
 std::string to_json(const operation& which) {
-    return dump(object_of(which));
+    return object_of(which);
 }
 
 std::string to_json(std::span<const operation> all) {
-    ordered_json list = ordered_json::array();
-    for (const operation& each : all) list.push_back(object_of(each));
-    ordered_json object;
-    object["operations"] = std::move(list);
-    return dump(object);
+    std::string text = "{\"operations\":[";
+    for (const operation& each : all) {
+        if (text.back() != '[') text += ',';
+        text.append(object_of(each));
+    }
+    return text.append("]}");
 }
 
 std::string error_to_json(std::string_view sentence) {
-    ordered_json object;
-    object["error"] = sentence;
-    return dump(object);
+    return "{\"error\":" + in_quotes(sentence) + '}';
 }
 
 journal_record read_record(std::string_view line) {
-    const json object = parse(line);
-    const auto id = object.find("id");
-    if (id == object.end() || !id->is_number_unsigned()) {
-        throw bad_json("\"id\" is missing or not a number");
-    }
+    const members object(line);
     journal_record record;
-    record.id = id->get<operation_id>();
-    if (object.contains("event")) {
+    record.id = object.number("id");
+    if (object.has("event")) {
         record.what = message_of(object);
     } else {
         record.name = name_of(object);
@@ -125,18 +187,14 @@ journal_record read_record(std::string_view line) {
 }
 
 std::string line_for_new(operation_id id, std::string_view name) {
-    ordered_json object;
-    object["id"] = id;
-    object["name"] = name;
-    return dump(object) + '\n';
+    return "{\"id\":" + std::to_string(id) + ",\"name\":" + in_quotes(name) + "}\n";
 }
 
 std::string line_for_message(operation_id id, const message& what) {
-    ordered_json object;
-    object["id"] = id;
-    object["event"] = to_string(what.what);
-    if (!what.note.empty()) object["note"] = what.note;
-    return dump(object) + '\n';
+    std::string text = "{\"id\":" + std::to_string(id);
+    text.append(",\"event\":").append(in_quotes(to_string(what.what)));
+    if (!what.note.empty()) text.append(",\"note\":").append(in_quotes(what.note));
+    return text.append("}\n");
 }
 
 } // namespace tracker
