@@ -34,8 +34,7 @@ namespace {
 
 /// What all tasks of one server share. Outlives them: serve_connections() joins them.
 struct server {
-    server(connection_handler& callbacks, std::size_t most) noexcept
-        : handler(callbacks), room(most) {}
+    server(connection_handler& callbacks, std::size_t most) : handler(callbacks), room(most) {}
 
     connection_handler& handler;
     places room;
