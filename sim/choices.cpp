@@ -1,6 +1,8 @@
 // The sources of decisions: dice, priorities, recordings, and the odometer.
 #include <toadstone/sim/choices.hpp>
 
+#include <toadstone/sim/kernel/own_memory.hpp>
+
 #include <algorithm>
 #include <charconv>
 #include <random>
@@ -8,6 +10,7 @@
 namespace toadstone::sim {
 
 unsigned choices::choose(unsigned n, choice about) {
+    const detail::own_memory ours;
     if (n <= 1) return 0;
     n = std::min(n, 256U);
     const unsigned answer = std::min(decide(n, about), n - 1);

@@ -217,7 +217,8 @@ public:
         const auto points = attempt({});
         recorded_ = points;
         if (into_.ok && into_.points.empty()) into_.points = points;
-        for (std::uint64_t k = 0; into_.ok && k < points.size(); ++k) {
+        const std::size_t last = options_.cancels ? points.size() : 0;
+        for (std::uint64_t k = 0; into_.ok && k < last; ++k) {
             for (const auto& each : moments) {
                 const auto after = attempt({{{k, each.moment}}, {}});
                 if (!into_.ok) return false;
@@ -349,7 +350,9 @@ exploration explore_all(const explore_options& options, scenario& what) {
 
 cancel_report cancel_everywhere(const cancel_options& options, scenario& what) {
     cancel_report result;
-    canceller all(options, what, result);
+    cancel_options chosen = options;
+    chosen.pairs = options.pairs || setting("TOADSTONE_SIM_PAIRS", 0) != 0;
+    canceller all(chosen, what, result);
     constexpr std::string_view marker = "cancel=";
     const char* replay = std::getenv("TOADSTONE_SIM_REPLAY");
     if (replay && std::string_view(replay).substr(0, marker.size()) == marker) {

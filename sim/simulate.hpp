@@ -144,10 +144,14 @@ struct cancel_options {
     /// Only tasks whose name starts so are cancelled. Empty: all but the scenario itself.
     std::string victims;
     cancel_reason reason = cancel_reason::requested;
+    /// False: nothing is cancelled and no operation fails, only allocations do.
+    bool cancels = true;
     /// Cancel a second one, at every later await, too.
     bool pairs = false;
-    /// Also let each allocation of a frame or task record fail, one after the other. A
-    /// std::bad_alloc that leaves the scenario is no failure then; leaks and hangs are.
+    /// Also let each allocation that a victim makes fail, one after the other: of frames and
+    /// task records, and with failing_new.hpp in the program, of anything. No victims named:
+    /// of all tasks, the scenario too. A std::bad_alloc that leaves the scenario is no failure
+    /// then; leaks and hangs are.
     bool allocations = false;
     /// Random hostile worlds to repeat each of it in, besides the given one.
     unsigned seeds = 0;
@@ -171,7 +175,8 @@ namespace detail {
 
 /// Records every suspension of a scenario, then runs it again for each of them and each
 /// cancel_moment, cancelling the task that is suspended there. With TOADSTONE_SIM_REPLAY in the
-/// environment, runs only what that reproduces. The scenario is its own oracle:
+/// environment, runs only what that reproduces; with TOADSTONE_SIM_PAIRS=1, pairs too, whatever
+/// the options say. The scenario is its own oracle:
 /// it throws when what it finds afterwards is wrong; deadlocks and leaks are found as in
 /// simulate().
 template <class Body>

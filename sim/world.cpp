@@ -1,6 +1,7 @@
 // What a scenario asks of its world.
 #include <toadstone/sim/world.hpp>
 
+#include <toadstone/sim/kernel/own_memory.hpp>
 #include <toadstone/sim/kernel/state.hpp>
 
 namespace toadstone::sim {
@@ -21,6 +22,7 @@ void world::heal() noexcept {
     state_.set_partitioned(false);
 }
 void world::reset_connections() noexcept {
+    const detail::own_memory ours;
     state_.reset_all();
 }
 std::size_t world::open_connections() const noexcept {
@@ -30,6 +32,7 @@ std::size_t world::descriptors() const noexcept {
     return state_.descriptors();
 }
 void world::crash_disks() {
+    const detail::own_memory ours;
     state_.crash_disks();
 }
 void world::fail_next_sync() noexcept {
@@ -43,6 +46,7 @@ std::optional<std::string> world::file(std::string_view path) const {
 }
 
 void world::put_file(std::string_view path, std::string_view content) {
+    const detail::own_memory ours;
     auto& node = state_.make_file(path);
     const auto* bytes = reinterpret_cast<const std::byte*>(content.data());
     node.cached.assign(bytes, bytes + content.size());

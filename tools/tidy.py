@@ -22,8 +22,8 @@ COVERED_BY = {
 # The part of runtime/ that may talk to the kernel. All else in it is vocabulary.
 LOOP = {"runtime/loop.hpp", "runtime/loop.cpp"}
 
-# What of sim/ starts a run, and so reaches into sim/kernel/.
-SIM_ENTRIES = {"sim/explore.cpp", "sim/world.cpp"}
+# What of sim/ reaches into sim/kernel/: it starts a run, or is called from inside one.
+SIM_ENTRIES = {"sim/choices.cpp", "sim/explore.cpp", "sim/world.cpp"}
 
 # Downwards only. A kind of file on the left, the kinds it may include on the right; 'contents'
 # are the tables of contents in include/, which only users of the library need.

@@ -4,6 +4,7 @@
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/frame_pool.hpp>
 #include <toadstone/runtime/spawn.hpp>
+#include <toadstone/sim/kernel/own_memory.hpp>
 
 #include <algorithm>
 #include <exception>
@@ -18,7 +19,14 @@ using toadstone::detail::describe_task;
 using toadstone::detail::executor;
 using toadstone::detail::worker;
 
+thread_local constinit unsigned own_memory::depth_ = 0;
+
 namespace {
+
+/// Whose workers this thread runs just now, in a run in which an allocation fails.
+thread_local constinit driver* stepping = nullptr;
+/// The program has failing_new.hpp in it.
+thread_local constinit bool new_is_replaced = false;
 
 bool is_bad_alloc(const std::exception_ptr& error) {
     try {
@@ -59,10 +67,31 @@ void driver::plan(const run_plan& what, std::string_view victims, cancel_reason 
     for (auto& each : seats_) each->worker->set_turn_budget(1);
 }
 
+/// Declared in failing_new.hpp, for the operators that it replaces.
+[[nodiscard]] bool refuses_new() noexcept;
+bool refuses_new() noexcept {
+    new_is_replaced = true;
+    return stepping && !own_memory::in_use() && stepping->refuses_next();
+}
+
+// Of a frame. When it is not refused, the pool asks operator new, which is the same allocation.
 bool driver::refuses() noexcept {
+    const bool refused = refuses_next();
+    counted_ = !refused && counts() && new_is_replaced;
+    return refused;
+}
+
+bool driver::refuses_next() noexcept {
+    if (!counts() || std::exchange(counted_, false)) return false;
     if (allocations_++ != refuse_) return false;
     refused_ = true;
     return true;
+}
+
+bool driver::counts() const noexcept {
+    if (victims_.empty()) return true;
+    context* const task = toadstone::detail::current_context();
+    return task && is_victim(*task);
 }
 
 executor& driver::place(placement where, executor& from) noexcept {
@@ -86,6 +115,7 @@ driver::seat& driver::seat_of(context& ctx) noexcept {
 // cancelled here never suspends again, so the next one has the same number, and is to go on.
 void driver::resuming(context& ctx) noexcept {
     if (!watching_ || !is_victim(ctx)) return;
+    const own_memory ours;
     position_before_ = seat_of(ctx).worker->queue().last_position();
     for (auto& each : cancels_) {
         if (each.moment != cancel_moment::before_start || each.point != resumed_) continue;
@@ -96,6 +126,7 @@ void driver::resuming(context& ctx) noexcept {
 
 void driver::suspended(context& ctx) noexcept {
     if (!watching_ || !is_victim(ctx)) return;
+    const own_memory ours;
     const std::uint64_t number = resumed_++;
     auto& root = static_cast<toadstone::detail::root_task&>(ctx.root());
     points_.push_back(
@@ -133,6 +164,7 @@ void driver::before_run(context& ctx) noexcept {
     const auto found = std::find_if(awaited_ends_.begin(), awaited_ends_.end(),
                                     [&](const auto& each) { return each.ctx == &ctx; });
     if (found == awaited_ends_.end()) return;
+    const own_memory ours;
     const cancel_moment moment = found->moment;
     awaited_ends_.erase(found);
     auto& root = static_cast<toadstone::detail::root_task&>(ctx.root());
@@ -173,7 +205,9 @@ bool driver::turn() {
     if (next != present_) turns_in_a_row_ = 0;
     present_ = next;
     state_.mix(present_);
+    if (refusing_) stepping = this;
     seats_[present_]->worker->step(false, std::max(1U, options_.batch));
+    stepping = nullptr;
     return true;
 }
 
@@ -220,6 +254,11 @@ void driver::fail(std::string what) {
     if (failure_.empty()) failure_ = std::move(what);
 }
 
+void driver::refuse_from_now_on(bool on) noexcept {
+    refusing_ = on;
+    toadstone::detail::watch_allocations(on ? this : nullptr);
+}
+
 report driver::run(scenario& what) {
     const use_world use(state_);
     const auto frames_before = toadstone::detail::live_frames();
@@ -233,9 +272,9 @@ report driver::run(scenario& what) {
         root->launch(body.release(root->outcome), {}, nullptr);
         root_id_ = root->id();
         root->mark_observed();
-        if (refuse_) toadstone::detail::watch_allocations(this);
+        if (refuse_) refuse_from_now_on(true);
         drive([&] { return root->ended(); });
-        if (refuse_) toadstone::detail::watch_allocations(nullptr);
+        if (refuse_) refuse_from_now_on(false);
         if (root->ended()) {
             if (root->unwound()) {
                 fail("the scenario was cancelled (" + std::string(to_string(root->reason())) +

@@ -41,6 +41,8 @@ public:
     [[nodiscard]] const std::vector<await_point>& points() const noexcept { return points_; }
     /// The allocation that was to fail has been asked for.
     [[nodiscard]] bool refused() const noexcept { return refused_; }
+    /// For operator new: this is the one that has to fail.
+    [[nodiscard]] bool refuses_next() noexcept;
 
 private:
     struct seat {
@@ -62,6 +64,8 @@ private:
 
     // allocation_watcher
     bool refuses() noexcept override;
+    [[nodiscard]] bool counts() const noexcept;
+    void refuse_from_now_on(bool on) noexcept;
 
     /// Counted from the scenario, which is task 1: the same in every run of a process.
     [[nodiscard]] std::uint64_t
@@ -108,6 +112,8 @@ private:
     unsigned position_before_ = 0; // of the last submission before the slice
     std::optional<std::uint64_t> refuse_;
     std::uint64_t allocations_ = 0;
+    bool refusing_ = false;
+    bool counted_ = false; // the next operator new is the pool's
     bool refused_ = false;
 };
 

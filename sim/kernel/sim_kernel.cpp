@@ -2,6 +2,7 @@
 #include <toadstone/sim/kernel/state.hpp>
 
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/sim/kernel/own_memory.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -106,6 +107,7 @@ bool sim_kernel::known(std::uint8_t opcode) noexcept {
 }
 
 int sim_kernel::enroll(io_uring&, unsigned opcode, void* argument, unsigned count) noexcept {
+    const own_memory ours;
     switch (opcode) {
     case IORING_REGISTER_PROBE: {
         auto* found = static_cast<io_uring_probe*>(argument);
@@ -129,6 +131,7 @@ int sim_kernel::enroll(io_uring&, unsigned opcode, void* argument, unsigned coun
 // without submissions stand for those that would.
 int sim_kernel::enter(io_uring&, unsigned to_submit, unsigned, unsigned,
                       const __kernel_timespec*) noexcept {
+    const own_memory ours;
     memory& m = *memory_;
     unsigned count = std::min(to_submit, m.sq_tail - m.sq_head);
     if (!prompt_) {

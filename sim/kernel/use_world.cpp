@@ -2,6 +2,7 @@
 #include <toadstone/sim/kernel/state.hpp>
 
 #include <toadstone/runtime/uring/system_calls.hpp>
+#include <toadstone/sim/kernel/own_memory.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -102,28 +103,40 @@ int resize(int fd, off_t size) {
 
 constexpr toadstone::detail::system_calls simulated = {
     .socket = [](int domain, int type, int) -> int {
+        const own_memory ours;
         return answer(make_socket(domain, type));
     },
     .bind = [](int fd, const sockaddr* address, socklen_t length) -> int {
+        const own_memory ours;
         return answer(bind_socket(fd, address, length));
     },
     .listen = [](int fd, int backlog) -> int {
+        const own_memory ours;
         std::shared_ptr<socket_object> socket;
         const int error = find_socket(fd, socket);
         return answer(error ? error : current->listen(socket, backlog));
     },
-    .setsockopt = [](int fd, int level, int option, const void* value, socklen_t length)
-        -> int { return answer(set_option(fd, level, option, value, length)); },
+    .setsockopt = [](int fd, int level, int option, const void* value,
+                     socklen_t length) -> int {
+        const own_memory ours;
+        return answer(set_option(fd, level, option, value, length));
+    },
     .getsockname = [](int fd, sockaddr* address, socklen_t* length) -> int {
+        const own_memory ours;
         return answer(tell_name(fd, address, length));
     },
     .shutdown = [](int fd, int how) -> int {
+        const own_memory ours;
         std::shared_ptr<socket_object> socket;
         const int error = find_socket(fd, socket);
         return answer(error ? error : current->shut_down(*socket, how));
     },
-    .close = [](int fd) -> int { return answer(current->close(fd)); },
+    .close = [](int fd) -> int {
+        const own_memory ours;
+        return answer(current->close(fd));
+    },
     .fstat = [](int fd, struct stat* about) -> int {
+        const own_memory ours;
         const auto file = current->find_as<file_object>(fd);
         if (!file) return answer(-EBADF);
         *about = {};
@@ -131,7 +144,10 @@ constexpr toadstone::detail::system_calls simulated = {
         about->st_size = static_cast<off_t>(file->node->cached.size());
         return 0;
     },
-    .ftruncate = [](int fd, off_t size) -> int { return answer(resize(fd, size)); },
+    .ftruncate = [](int fd, off_t size) -> int {
+        const own_memory ours;
+        return answer(resize(fd, size));
+    },
 };
 
 } // namespace

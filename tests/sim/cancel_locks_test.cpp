@@ -2,6 +2,7 @@
 // before or after a section or its lock is poisoned, and nobody waits for a free lock.
 #include <toadstone/runtime.hpp>
 #include <toadstone/sim.hpp>
+#include <toadstone/sim/failing_new.hpp>
 #include <toadstone/sync.hpp>
 
 #include "support/explored.hpp"
@@ -12,6 +13,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 #include <utility>
 
 namespace toadstone::tests {
@@ -78,6 +80,15 @@ void expect_all_ended(const census& in) {
     expect(in.begun == in.ended, "a task did not end exactly once");
 }
 
+/// A scope's body and all that it spawns, but for an allocation that was made to fail.
+template <class Body>
+task<> all_of(Body& body) {
+    try {
+        co_await with_scope(body);
+    } catch (const std::bad_alloc&) {
+    }
+}
+
 using scenario = task<> (*)(sim::world&);
 
 /// At every await, every moment, in pairs; and once in a few hostile worlds.
@@ -88,6 +99,7 @@ void cancelled_everywhere(scenario body, std::size_t awaits) {
         options.reason = cancel_reason::timeout;
         options.pairs = pairs;
         options.seeds = pairs ? 0 : 30;
+        options.allocations = true;
         const auto begun = std::chrono::steady_clock::now();
         const auto checked = sim::cancel_at_every_await(options, body);
         const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
@@ -114,7 +126,7 @@ task<> contended(sim::world&) {
         }
         co_return;
     };
-    co_await with_scope(body);
+    co_await all_of(body);
     expect_all_ended(in);
     expect_sound(m);
     if constexpr (Policy == on_cancel::poison) co_return;
@@ -148,7 +160,7 @@ task<> nested(sim::world&) {
         scope.spawn(moves(inner, in), on(1, "inner")).detach();
         co_return;
     };
-    co_await with_scope(body);
+    co_await all_of(body);
     expect_all_ended(in);
     expect_sound(outer);
     expect_sound(inner);
@@ -197,7 +209,7 @@ task<> recovered(sim::world&) {
             co_await yield_now();
         }
     };
-    co_await with_scope(body);
+    co_await all_of(body);
     expect_all_ended(in);
     expect_sound(m);
 }
@@ -225,7 +237,7 @@ task<> raced(sim::world&) {
         scope.spawn(races(b, a, in), on(1, "racer")).detach();
         co_return;
     };
-    co_await with_scope(body);
+    co_await all_of(body);
     expect_all_ended(in);
     expect_sound(a);
     expect_sound(b);
@@ -276,7 +288,7 @@ task<> timed(sim::world&) {
         scope.spawn(moves(m, in), on(0, "mover")).detach();
         co_return;
     };
-    co_await with_scope(body);
+    co_await all_of(body);
     expect_all_ended(in);
     expect_sound(m);
 }
@@ -302,7 +314,7 @@ task<> shielded(sim::world&) {
         }
         co_return;
     };
-    co_await with_scope(body);
+    co_await all_of(body);
     expect_all_ended(in);
     expect_sound(m);
     expect(!m.is_poisoned(), "a shielded section was left half-way");
@@ -318,10 +330,13 @@ task<> puts_back(mutex<pair_of>& m, int& cleanups) {
     ++cleanups;
 }
 
-task<> moves_and_cleans(mutex<pair_of>& m, census& in, int& cleanups) {
+task<> moves_and_cleans(mutex<pair_of>& m, census& in, int& begun, int& cleanups) {
     const counted here(in);
     try {
-        co_await finally(section(m), puts_back(m, cleanups));
+        auto body = section(m);
+        auto cleanup = puts_back(m, cleanups);
+        ++begun;
+        co_await finally(std::move(body), std::move(cleanup));
     } catch (const poison_error&) {
     }
 }
@@ -329,16 +344,18 @@ task<> moves_and_cleans(mutex<pair_of>& m, census& in, int& cleanups) {
 task<> cleaned(sim::world&) {
     mutex<pair_of> m;
     census in;
+    int begun = 0;
     int cleanups = 0;
     const auto body = [&](task_scope& scope) -> task<> {
         for (int i = 0; i < 3; ++i) {
-            scope.spawn(moves_and_cleans(m, in, cleanups), on(i % 2, "cleaner")).detach();
+            scope.spawn(moves_and_cleans(m, in, begun, cleanups), on(i % 2, "cleaner"))
+                .detach();
         }
         co_return;
     };
-    co_await with_scope(body);
+    co_await all_of(body);
     expect_all_ended(in);
-    expect(cleanups == in.begun, "a cleanup did not run exactly once");
+    expect(cleanups == begun, "a cleanup did not run exactly once");
     expect(!m.is_poisoned(), "the last cleanup has left the lock poisoned");
     expect_sound(m);
 }
@@ -368,7 +385,7 @@ task<> given(sim::world&) {
         scope.spawn(moves(m, in), on(1, "mover")).detach();
         co_return;
     };
-    co_await with_scope(body);
+    co_await all_of(body);
     expect_all_ended(in);
     // A parent that is gone does not stop its child: whoever comes next waits for it.
     auto found = co_await m.lock_or_poison();

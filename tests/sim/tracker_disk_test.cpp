@@ -188,6 +188,7 @@ TEST_CASE("tracker: what it has told anybody survives its own sudden death") {
 TEST_CASE("tracker: full and failing disks cost answers, never what was answered") {
     auto options = seeds(150, 30);
     options.world.disk_faults = true;
+    calm_down(options, 2s, 3min);
     const auto found = sim::explore(options, has_bad_disks);
     INFO(found.to_string());
     CHECK(found);

@@ -35,6 +35,14 @@ inline sim::explore_options seeds(unsigned random_runs, unsigned pct_runs = 0) {
     return options;
 }
 
+/// After `faults` the world does no more harm, and whatever it has done, the scenario has to
+/// come to its end within `settles`.
+inline void calm_down(sim::explore_options& options, std::chrono::nanoseconds faults,
+                      std::chrono::nanoseconds settles) {
+    options.world.calm_after = faults;
+    options.world.settles_within = settles;
+}
+
 /// Where a server listens, once it does.
 class address {
 public:
