@@ -3,13 +3,14 @@
 
 #include <toadstone/runtime/detail/context.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
 #include <cxxabi.h>
 #include <new>
 #include <typeinfo>
-#include <vector>
+#include <utility>
 
 namespace toadstone::detail {
 namespace {
@@ -18,17 +19,36 @@ namespace {
 // runtime asks the flag first: it is read at the end of every slice.
 thread_local constinit bool some_unexplained = false;
 
-// Weak, and few: where no slice ends, on a plain thread, they may wait for long.
-constexpr std::size_t most_unexplained = 16;
-
 struct unexplained_cause {
     std::weak_ptr<cause_state> cause;
-    unsigned slice;             // in which it happened
-    std::exception_ptr handled; // was being handled already, so it is not the one
+    unsigned slice = 0;           // in which it happened
+    std::exception_ptr handled{}; // was being handled already, so it is not the one
 };
 
-std::vector<unexplained_cause>& unexplained() {
-    thread_local std::vector<unexplained_cause> list;
+/// Weak, and few: where no slice ends, on a plain thread, they may wait for long. Poisoning
+/// needs no memory for them.
+class unexplained_causes {
+public:
+    void push(unexplained_cause&& next) noexcept {
+        if (count_ == list_.size()) {
+            std::move(list_.begin() + 1, list_.end(), list_.begin());
+            --count_;
+        }
+        list_[count_++] = std::move(next);
+    }
+    void clear() noexcept {
+        while (count_ > 0) list_[--count_] = {};
+    }
+    [[nodiscard]] const unexplained_cause* begin() const noexcept { return list_.data(); }
+    [[nodiscard]] const unexplained_cause* end() const noexcept { return begin() + count_; }
+
+private:
+    std::array<unexplained_cause, 16> list_;
+    std::size_t count_ = 0;
+};
+
+unexplained_causes& unexplained() {
+    thread_local unexplained_causes list;
     return list;
 }
 
@@ -245,9 +265,7 @@ cause_ref make_cause(const poisoning& what) noexcept {
             cause->previous = long_enough ? what.previous->previous : what.previous;
         }
         if (in_flight) {
-            auto& list = unexplained();
-            if (list.size() >= most_unexplained) list.erase(list.begin());
-            list.push_back({cause, slice.serial, std::current_exception()});
+            unexplained().push({cause, slice.serial, std::current_exception()});
             some_unexplained = true;
         }
         return cause;
