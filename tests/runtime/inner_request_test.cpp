@@ -1,6 +1,7 @@
 // Promise 2 inside a boundary: once a request to the task has been made, on whatever thread, no
 // await inside goes through any more, however deep, unless a shield is between.
 #include <toadstone/runtime.hpp>
+#include <toadstone/sync/mutex.hpp>
 
 #include "support/probe.hpp"
 #include "support/stepped.hpp"
@@ -32,7 +33,7 @@ struct attempt {
     bool elsewhere = false;
     join_handle<void> handle;
     cancellation_source source;
-    task_scope* scope = nullptr;
+    sync::mutex<int> data;
     bool went_on = false;
     std::optional<cancel_reason> seen; ///< by the token of the inside, when the await ended it
     scope_end end;
@@ -95,6 +96,10 @@ task<> shield_inside(attempt& in) {
 task<> as_cleanup(attempt& in) {
     co_await finally(does_nothing(), inside(in));
 }
+task<> under_a_guard_that_defers(attempt& in) {
+    const auto held = co_await in.data.lock(sync::on_cancel::defer);
+    static_cast<void>(co_await as_outcome(inside(in)));
+}
 
 task<> own_token(attempt& in) {
     const auto request = [&in] { in.source.cancel(cancel_reason::timeout); };
@@ -148,9 +153,10 @@ TEST_CASE("cancellation: a token's and a scope's request stops the next await of
     CHECK(in.seen == cancel_reason::timeout);
 }
 
-TEST_CASE("shield: a request that has been made outside does not stop an await of its inside") {
+TEST_CASE("cancellation: a shield or a guard outside keeps a request from an await inside") {
     const auto elsewhere = GENERATE(false, true);
-    const auto what = GENERATE(&under_shield, &shield_further_out, &shield_inside, &as_cleanup);
+    const auto what = GENERATE(&under_shield, &shield_further_out, &shield_inside, &as_cleanup,
+                               &under_a_guard_that_defers);
     attempt in;
     stepped w;
     in.elsewhere = elsewhere;
