@@ -39,6 +39,10 @@ struct world_options {
     /// The scenario then has to end within `settles_within`. Zero: never.
     std::chrono::nanoseconds calm_after{0};
     std::chrono::nanoseconds settles_within = std::chrono::minutes(1);
+    /// At its end, every block that the tasks of a run have allocated has to be free again.
+    /// Needs failing_new.hpp in the program; not for scenarios that keep what they find in
+    /// variables outside.
+    bool all_memory_back = false;
     /// Turns after which a run counts as a livelock.
     std::uint64_t most_steps = 2'000'000;
 };

@@ -25,6 +25,8 @@ namespace {
 
 /// Whose workers this thread runs just now, in a run in which an allocation fails.
 thread_local constinit driver* stepping = nullptr;
+/// Whose blocks are counted on this thread.
+thread_local constinit driver* counting = nullptr;
 /// The program has failing_new.hpp in it.
 thread_local constinit bool new_is_replaced = false;
 
@@ -73,16 +75,36 @@ bool refuses_new() noexcept {
     new_is_replaced = true;
     return stepping && !own_memory::in_use() && stepping->refuses_next();
 }
+void* count_in(void* block, std::size_t size) noexcept;
+void* count_in(void* block, std::size_t size) noexcept {
+    if (stepping && !own_memory::in_use()) stepping->count_in(block, size);
+    return block;
+}
+void count_out(void* block) noexcept;
+void count_out(void* block) noexcept {
+    if (counting && !own_memory::in_use()) counting->count_out(block);
+}
+
+void driver::count_in(void* block, std::size_t size) noexcept {
+    if (!options_.all_memory_back || std::exchange(pooled_, false)) return;
+    const own_memory ours;
+    blocks_.emplace(block, size);
+}
+
+void driver::count_out(void* block) noexcept {
+    const own_memory ours;
+    blocks_.erase(block);
+}
 
 // Of a frame. When it is not refused, the pool asks operator new, which is the same allocation.
 bool driver::refuses() noexcept {
     const bool refused = refuses_next();
-    counted_ = !refused && counts() && new_is_replaced;
+    pooled_ = counted_ = !refused && new_is_replaced;
     return refused;
 }
 
 bool driver::refuses_next() noexcept {
-    if (!counts() || std::exchange(counted_, false)) return false;
+    if (std::exchange(counted_, false) || !refusing_ || !counts()) return false;
     if (allocations_++ != refuse_) return false;
     refused_ = true;
     return true;
@@ -205,7 +227,7 @@ bool driver::turn() {
     if (next != present_) turns_in_a_row_ = 0;
     present_ = next;
     state_.mix(present_);
-    if (refusing_) stepping = this;
+    stepping = this;
     seats_[present_]->worker->step(false, std::max(1U, options_.batch));
     stepping = nullptr;
     return true;
@@ -254,13 +276,38 @@ void driver::fail(std::string what) {
     if (failure_.empty()) failure_ = std::move(what);
 }
 
-void driver::refuse_from_now_on(bool on) noexcept {
-    refusing_ = on;
-    toadstone::detail::watch_allocations(on ? this : nullptr);
+/// Asks the driver of each allocation of this thread that interests it.
+class driver::watched_memory {
+public:
+    explicit watched_memory(driver& by) noexcept {
+        if (!by.refuse_ && !by.options_.all_memory_back) return;
+        watching_ = true;
+        toadstone::detail::watch_allocations(&by);
+        if (by.options_.all_memory_back) counting = &by;
+    }
+    ~watched_memory() {
+        if (!watching_) return;
+        toadstone::detail::watch_allocations(nullptr);
+        counting = nullptr;
+    }
+    watched_memory(const watched_memory&) = delete;
+    watched_memory& operator=(const watched_memory&) = delete;
+
+private:
+    bool watching_ = false;
+};
+
+void driver::check_blocks() {
+    if (blocks_.empty()) return;
+    std::size_t bytes = 0;
+    for (const auto& each : blocks_) bytes += each.second;
+    fail(std::to_string(blocks_.size()) + " blocks of memory (" + std::to_string(bytes) +
+         " bytes) that tasks have allocated are left");
 }
 
 report driver::run(scenario& what) {
     const use_world use(state_);
+    const watched_memory watch(*this);
     const auto frames_before = toadstone::detail::live_frames();
     const auto begun = state_.now();
     {
@@ -272,9 +319,9 @@ report driver::run(scenario& what) {
         root->launch(body.release(root->outcome), {}, nullptr);
         root_id_ = root->id();
         root->mark_observed();
-        if (refuse_) refuse_from_now_on(true);
+        refusing_ = refuse_.has_value();
         drive([&] { return root->ended(); });
-        if (refuse_) refuse_from_now_on(false);
+        refusing_ = false;
         if (root->ended()) {
             if (root->unwound()) {
                 fail("the scenario was cancelled (" + std::string(to_string(root->reason())) +
@@ -319,6 +366,8 @@ report driver::run(scenario& what) {
                                        : complaint);
             }
         }
+        seats_.clear(); // they have allocated for the tasks, too
+        check_blocks();
         const auto frames = toadstone::detail::live_frames() - frames_before;
         if (frames != 0) fail(std::to_string(frames) + " frames are left");
         if (state_.descriptors() != 0) {

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace toadstone::sim::detail {
@@ -43,8 +44,11 @@ public:
     [[nodiscard]] bool refused() const noexcept { return refused_; }
     /// For operator new: this is the one that has to fail.
     [[nodiscard]] bool refuses_next() noexcept;
+    void count_in(void* block, std::size_t size) noexcept;
+    void count_out(void* block) noexcept;
 
 private:
+    class watched_memory;
     struct seat {
         explicit seat(world::state& world) : kernel(world) {}
         sim_kernel kernel;
@@ -65,7 +69,6 @@ private:
     // allocation_watcher
     bool refuses() noexcept override;
     [[nodiscard]] bool counts() const noexcept;
-    void refuse_from_now_on(bool on) noexcept;
 
     /// Counted from the scenario, which is task 1: the same in every run of a process.
     [[nodiscard]] std::uint64_t
@@ -81,6 +84,7 @@ private:
     template <class Done>
     bool drive(Done done);
     [[nodiscard]] std::string describe_stuck() const;
+    void check_blocks();
     void fail(std::string what);
 
     world_options options_;
@@ -113,7 +117,10 @@ private:
     std::optional<std::uint64_t> refuse_;
     std::uint64_t allocations_ = 0;
     bool refusing_ = false;
-    bool counted_ = false; // the next operator new is the pool's
+    // The next operator new is the pool's: already counted, and its own business.
+    bool counted_ = false;
+    bool pooled_ = false;
+    std::unordered_map<void*, std::size_t> blocks_;
     bool refused_ = false;
 };
 

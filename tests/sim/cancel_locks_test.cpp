@@ -100,6 +100,7 @@ void cancelled_everywhere(scenario body, std::size_t awaits) {
         options.pairs = pairs;
         options.seeds = pairs ? 0 : 30;
         options.allocations = true;
+        options.world.all_memory_back = true;
         const auto begun = std::chrono::steady_clock::now();
         const auto checked = sim::cancel_at_every_await(options, body);
         const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;

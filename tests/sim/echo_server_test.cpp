@@ -366,6 +366,7 @@ TEST_CASE("echo server: a connection cancelled at any await harms no other") {
     options.world.workers = 2;
     options.victims = "conn ";
     options.allocations = true;
+    options.world.all_memory_back = true;
     options.world.calm_after = 10s;
     options.world.settles_within = 5min;
     options.seeds = 2;
@@ -382,6 +383,7 @@ TEST_CASE("echo server: cancelled at any await of its own, it ends and leaves no
         options.world.workers = 2;
         options.victims = victim;
         options.allocations = true;
+        options.world.all_memory_back = true;
         options.seeds = 2;
         const auto found = sim::cancel_at_every_await(options, stopped_somewhere);
         INFO(victim << ": " << found.to_string());

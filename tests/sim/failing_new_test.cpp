@@ -140,6 +140,28 @@ TEST_CASE("failing_new: a cause for which there is no memory has its kind and it
     CHECK(seen.has("without memory"));
 }
 
+TEST_CASE("failing_new: memory that a task leaves behind fails the run, if that is asked for") {
+    std::vector<std::unique_ptr<int>> kept(10);
+    const auto body = [&kept](sim::world&) -> task<> {
+        const auto gone = std::make_unique<int>(1);
+        co_await yield_now();
+        kept[0] = std::make_unique<int>(2);
+        kept[1] = std::make_unique<int>(3);
+        kept[1] = nullptr;
+    };
+    sim::world_options options;
+    const auto tame = [&options, &body] {
+        const auto dice = sim::replayed_choices("");
+        return sim::simulate(options, *dice, body);
+    };
+    CHECK(tame());
+    options.all_memory_back = true;
+    kept[0] = nullptr;
+    const auto end = tame();
+    CHECK_FALSE(end);
+    CHECK(end.failure == "1 blocks of memory (4 bytes) that tasks have allocated are left");
+}
+
 TEST_CASE("failing_new: what the simulation allocates for the code under test never fails") {
     const auto body = [](sim::world& world) -> task<> {
         for (int i = 0; i < 20; ++i) {

@@ -30,6 +30,7 @@ void check_all(Body& body, bool faults = false) {
     everywhere.victims = "victim";
     everywhere.seeds = 4;
     everywhere.allocations = true;
+    everywhere.world.all_memory_back = true;
     const auto cancelled = sim::cancel_at_every_await(everywhere, body);
     INFO(cancelled.to_string());
     CHECK(cancelled);

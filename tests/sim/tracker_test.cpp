@@ -299,6 +299,7 @@ TEST_CASE("tracker: a connection cancelled at any await is nobody else's trouble
     options.world.workers = 2;
     options.victims = "conn ";
     options.allocations = true;
+    options.world.all_memory_back = true;
     options.world.calm_after = 10s;
     options.world.settles_within = 5min;
     options.seeds = 1;
@@ -315,6 +316,7 @@ TEST_CASE("tracker: cancelled at any await of its own, it has lost nothing when 
         options.world.workers = 2;
         options.victims = victim;
         options.allocations = true;
+        options.world.all_memory_back = true;
         options.seeds = 2;
         const auto found = sim::cancel_at_every_await(options, stopped_somewhere);
         INFO(victim << ": " << found.to_string());

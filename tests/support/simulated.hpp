@@ -29,6 +29,7 @@ inline sim::explore_options seeds(unsigned random_runs, unsigned pct_runs = 0) {
     const char* const first = std::getenv("TOADSTONE_SIM_SEED");
     sim::explore_options options;
     options.world.workers = 2;
+    options.world.all_memory_back = true; // where failing_new.hpp is in the program
     options.first_seed = first ? std::strtoul(first, nullptr, 10) : 1;
     options.random_runs = random_runs;
     options.pct_runs = pct_runs;
