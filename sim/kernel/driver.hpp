@@ -4,7 +4,7 @@
 
 #include <toadstone/runtime/detail/frame_pool.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
-#include <toadstone/sim/kernel/state.hpp>
+#include <toadstone/sim/kernel/sim_kernel.hpp>
 #include <toadstone/sim/simulate.hpp>
 
 #include <cstdint>

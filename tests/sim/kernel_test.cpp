@@ -3,7 +3,7 @@
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/uring/ring.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
-#include <toadstone/sim/kernel/state.hpp>
+#include <toadstone/sim/kernel/sim_kernel.hpp>
 
 #include <catch2/catch.hpp>
 

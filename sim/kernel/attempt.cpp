@@ -1,0 +1,193 @@
+// What a submission does to the simulated network and disks, once it can.
+#include <toadstone/sim/kernel/sim_kernel.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+namespace toadstone::sim::detail {
+namespace {
+
+std::byte* pointer(std::uint64_t address) noexcept {
+    return reinterpret_cast<std::byte*>(address);
+}
+
+bool is_send(std::uint8_t opcode) noexcept {
+    return opcode == IORING_OP_SEND || opcode == IORING_OP_WRITE;
+}
+
+std::uint16_t port_at(std::uint64_t address) noexcept {
+    sockaddr_in name{}; // the port of an IPv6 address is at the same place
+    std::memcpy(&name, pointer(address), sizeof name);
+    return ntohs(name.sin_port);
+}
+
+} // namespace
+
+bool sim_kernel::ready(request& what) {
+    const submission& entry = what.entry;
+    if (!what.file || what.file->type == object::kind::file) return true;
+    if (what.file->type == object::kind::event) {
+        return entry.opcode != IORING_OP_READ ||
+               static_cast<event_object&>(*what.file).count > 0;
+    }
+    auto& socket = static_cast<socket_object&>(*what.file);
+    switch (entry.opcode) {
+    case IORING_OP_ACCEPT:
+        return socket.now != socket_object::state::listening || !socket.arrivals.empty();
+    case IORING_OP_CONNECT:
+        return entry.off < sizeof(sockaddr_in) ||
+               world_.can_connect(socket, port_at(entry.addr));
+    case IORING_OP_RECV:
+    case IORING_OP_READ:
+        return world_.can_receive(socket);
+    case IORING_OP_SEND:
+    case IORING_OP_WRITE:
+        return world_.can_send(socket);
+    case IORING_OP_POLL_ADD:
+        return (world_.events(socket) & (entry.flags | POLLERR | POLLHUP)) != 0;
+    default:
+        return true;
+    }
+}
+
+bool sim_kernel::attempt(request& what, int& result) {
+    const submission& entry = what.entry;
+    switch (entry.opcode) {
+    case IORING_OP_NOP:
+        result = 0;
+        return true;
+    case IORING_OP_OPENAT:
+        result =
+            world_.open_at(entry.fd, reinterpret_cast<const char*>(entry.addr), entry.flags);
+        return true;
+    case IORING_OP_CLOSE:
+        result = world_.close(entry.fd);
+        return true;
+    case IORING_OP_FSYNC:
+        if (!what.file) what.file = world_.find(entry.fd);
+        if (what.file) break;
+        result = -EBADF;
+        return true;
+    default:
+        break;
+    }
+    switch (what.file->type) {
+    case object::kind::socket:
+        return attempt_socket(what, result);
+    case object::kind::file:
+        return attempt_file(what, result);
+    case object::kind::event: {
+        auto& event = static_cast<event_object&>(*what.file);
+        if (entry.opcode != IORING_OP_READ) {
+            result = -EINVAL;
+            return true;
+        }
+        if (event.count == 0) return false;
+        std::memcpy(pointer(entry.addr), &event.count, sizeof event.count);
+        event.count = 0;
+        result = sizeof event.count;
+        return true;
+    }
+    }
+    return false;
+}
+
+bool sim_kernel::attempt_socket(request& what, int& result) {
+    auto& socket = static_cast<socket_object&>(*what.file);
+    const submission& entry = what.entry;
+    switch (entry.opcode) {
+    case IORING_OP_ACCEPT:
+        result = accept(socket, entry);
+        return result != -EAGAIN;
+    case IORING_OP_CONNECT:
+        if (entry.off < sizeof(sockaddr_in)) {
+            result = -EINVAL;
+            return true;
+        }
+        result = world_.connect(std::static_pointer_cast<socket_object>(what.file),
+                                port_at(entry.addr));
+        return result != -EAGAIN;
+    case IORING_OP_RECV:
+    case IORING_OP_READ:
+    case IORING_OP_SEND:
+    case IORING_OP_WRITE:
+        return attempt_transfer(what, result);
+    case IORING_OP_POLL_ADD:
+        result = world_.events(socket) & (entry.flags | POLLERR | POLLHUP);
+        return result != 0;
+    default:
+        result = -EINVAL;
+        return true;
+    }
+}
+
+int sim_kernel::accept(socket_object& listener, const submission& entry) {
+    if (listener.now != socket_object::state::listening) return -EINVAL;
+    if (listener.arrivals.empty()) return -EAGAIN;
+    if (world_.network_fault(20)) {
+        static constexpr int faults[] = {-ECONNABORTED, -EPROTO, -EMFILE, -ENOBUFS};
+        return faults[world_.choose(4, choice::fault)];
+    }
+    auto accepted = world_.accept(listener);
+    if (entry.addr) {
+        sockaddr_in name{};
+        name.sin_family = AF_INET;
+        name.sin_port = htons(accepted->peer_port);
+        name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        auto& length = *reinterpret_cast<socklen_t*>(entry.off);
+        std::memcpy(pointer(entry.addr), &name, std::min<std::size_t>(length, sizeof name));
+        length = sizeof name;
+    }
+    return world_.add(std::move(accepted));
+}
+
+// With MSG_WAITALL the kernel goes on after a short transfer, until all is done, the stream
+// ends or fails, or it is cancelled. A passing want of memory cuts a send short, too: then the
+// bytes are told and the error is not.
+bool sim_kernel::attempt_transfer(request& what, int& result) {
+    auto& socket = static_cast<socket_object&>(*what.file);
+    const submission& entry = what.entry;
+    std::byte* const at = pointer(entry.addr) + what.done;
+    const std::size_t left = entry.len - what.done;
+    const bool sending = is_send(entry.opcode);
+    const int count =
+        sending ? world_.send(socket, at, left) : world_.receive(socket, at, left);
+    if (count == -EAGAIN) return false;
+    if (count > 0) what.done += static_cast<std::uint32_t>(count);
+    result = what.done > 0 ? static_cast<int>(what.done) : count;
+    const bool of_ring = entry.opcode == IORING_OP_RECV || entry.opcode == IORING_OP_SEND;
+    const bool all = of_ring && (entry.flags & MSG_WAITALL);
+    if (!all || count <= 0 || what.done == entry.len) return true;
+    return sending && world_.choose(8, choice::amount) == 7;
+}
+
+bool sim_kernel::attempt_file(request& what, int& result) {
+    auto& file = static_cast<file_object&>(*what.file);
+    const submission& entry = what.entry;
+    switch (entry.opcode) {
+    case IORING_OP_READ:
+        result = world_.read(file, pointer(entry.addr), entry.len, entry.off);
+        return true;
+    case IORING_OP_WRITE:
+        result = world_.write(file, pointer(entry.addr), entry.len, entry.off);
+        return true;
+    case IORING_OP_FSYNC:
+        result = world_.sync(file);
+        return true;
+    case IORING_OP_POLL_ADD: // always ready for what files can be ready for, and for no more
+        result = entry.flags & (POLLIN | POLLOUT);
+        if (result == 0) result = -EINVAL;
+        return true;
+    default:
+        result = -ENOTSOCK;
+        return true;
+    }
+}
+
+} // namespace toadstone::sim::detail

@@ -1,0 +1,119 @@
+// The kernel of a simulated ring: what is in flight, and what happens to it.
+#ifndef TOADSTONE_SIM_KERNEL_SIM_KERNEL_HPP
+#define TOADSTONE_SIM_KERNEL_SIM_KERNEL_HPP
+
+#include <toadstone/runtime/uring/kernel.hpp>
+#include <toadstone/sim/kernel/loan.hpp>
+#include <toadstone/sim/kernel/state.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace toadstone::sim::detail {
+
+/// The kernel behind one worker's ring. Never blocks: when nothing can complete, the driver
+/// moves the clock.
+class sim_kernel final : public toadstone::detail::kernel {
+public:
+    explicit sim_kernel(world::state& world) noexcept;
+    ~sim_kernel();
+
+    int setup(unsigned entries, io_uring& ring, io_uring_params& params) noexcept override;
+    void teardown(io_uring& ring) noexcept override;
+    int enter(io_uring& ring, unsigned to_submit, unsigned min_complete, unsigned flags,
+              const __kernel_timespec* wait) noexcept override;
+    int enroll(io_uring& ring, unsigned opcode, void* argument,
+               unsigned count) noexcept override;
+    std::chrono::steady_clock::time_point now() noexcept override { return world_.now(); }
+    std::uint64_t entropy() noexcept override { return world_.choose(256, choice::timing); }
+
+    /// Something submitted could complete now.
+    [[nodiscard]] bool can_progress() noexcept;
+    /// Operations that the runtime has handed over and that have not had their last completion.
+    [[nodiscard]] std::size_t in_flight() const noexcept { return pending_.size(); }
+    /// The operation at this position of the submission queue will end with -EIO.
+    void doom(unsigned position) { doomed_.push_back(position); }
+    /// In a run that has to come to its end: no more delays.
+    void be_prompt() noexcept { prompt_ = true; }
+    /// Every submission has had exactly one last completion, and no buffer was touched while it
+    /// was the kernel's.
+    [[nodiscard]] bool balanced() const noexcept {
+        return taken_.count == ended_.count && taken_.sum == ended_.sum && complaint_.empty();
+    }
+    /// What was done to a buffer in flight; empty if nothing was.
+    [[nodiscard]] const std::string& complaint() const noexcept { return complaint_; }
+
+private:
+    struct memory;
+    /// What the kernel reads of a submission entry; it copies it, and so the entry is free
+    /// again.
+    struct submission {
+        submission() = default;
+        explicit submission(const io_uring_sqe& entry) noexcept
+            : opcode(entry.opcode), fd(entry.fd), off(entry.off), addr(entry.addr),
+              len(entry.len), flags(entry.rw_flags), user_data(entry.user_data) {}
+        std::uint8_t opcode = IORING_OP_NOP;
+        int fd = -1;
+        std::uint64_t off = 0; ///< or a second address
+        std::uint64_t addr = 0;
+        std::uint32_t len = 0;
+        int flags = 0;
+        std::uint64_t user_data = 0;
+    };
+    struct request {
+        std::shared_ptr<object> file;
+        submission entry;
+        loan buffer;
+        std::uint32_t done = 0; ///< bytes so far, of a send or receive that wants all
+        unsigned delays = 0;
+        /// It ends so, and has had its effect; only the completion is missing.
+        std::optional<int> end;
+        bool stopped = false; ///< cancelled: ends soon, by itself or not
+    };
+    /// Of many values, in any order.
+    struct tally {
+        void add(std::uint64_t user_data) noexcept {
+            ++count;
+            sum += (user_data ^ (user_data >> 29)) * 0x9e3779b97f4a7c15;
+        }
+        std::uint64_t count = 0;
+        std::uint64_t sum = 0;
+    };
+
+    [[nodiscard]] static bool known(std::uint8_t opcode) noexcept;
+    [[nodiscard]] static bool known_flags(const io_uring_sqe& entry) noexcept;
+    void accept_entry(const io_uring_sqe& entry, bool doomed);
+    void borrow(request& what);
+    void give_back(request& what, int result);
+    void cancel(const io_uring_sqe& entry);
+    [[nodiscard]] int stopped_result(request& what);
+    void progress();
+    /// It could have its effect now.
+    [[nodiscard]] bool ready(request& what);
+    /// True: it has had its effect, with `result`.
+    [[nodiscard]] bool attempt(request& what, int& result);
+    [[nodiscard]] bool attempt_socket(request& what, int& result);
+    [[nodiscard]] bool attempt_transfer(request& what, int& result);
+    [[nodiscard]] bool attempt_file(request& what, int& result);
+    [[nodiscard]] int accept(socket_object& listener, const submission& entry);
+    void finish(std::size_t index, int result);
+    void post(std::uint64_t user_data, int result);
+    void put(const io_uring_cqe& completion);
+    void flush_overflow();
+
+    world::state& world_;
+    std::unique_ptr<memory> memory_;
+    std::vector<request> pending_;
+    tally taken_;
+    tally ended_;
+    std::string complaint_;
+    std::vector<unsigned> doomed_; // positions of the submission queue
+    bool prompt_ = false;
+};
+
+} // namespace toadstone::sim::detail
+
+#endif
