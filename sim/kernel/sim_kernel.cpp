@@ -21,10 +21,6 @@ namespace {
 // A completion that is ready may be held back this often, so that every run comes to an end.
 constexpr unsigned most_delays = 3;
 
-std::byte* pointer(std::uint64_t address) noexcept {
-    return reinterpret_cast<std::byte*>(address);
-}
-
 } // namespace
 
 struct sim_kernel::memory {
@@ -129,6 +125,7 @@ int sim_kernel::enter(io_uring&, unsigned to_submit, unsigned, unsigned,
         accept_entry(m.entries[m.array[m.sq_head & m.sq_mask]], doomed != doomed_.end());
         ++m.sq_head;
     }
+    end_of_chain(); // here, whatever its last entry says
     flush_overflow();
     world_.deliver();
     progress();
@@ -138,7 +135,8 @@ int sim_kernel::enter(io_uring&, unsigned to_submit, unsigned, unsigned,
 
 // What the library never asks for is refused: better loudly than differently.
 bool sim_kernel::known_flags(const io_uring_sqe& entry) noexcept {
-    if ((entry.flags & ~IOSQE_ASYNC) || entry.ioprio || entry.file_index) return false;
+    constexpr unsigned flags = IOSQE_ASYNC | IOSQE_IO_LINK | IOSQE_IO_HARDLINK;
+    if ((entry.flags & ~flags) || entry.ioprio || entry.file_index) return false;
     switch (entry.opcode) {
     case IORING_OP_NOP:
     case IORING_OP_READ:
@@ -162,68 +160,140 @@ bool sim_kernel::known_flags(const io_uring_sqe& entry) noexcept {
 void sim_kernel::accept_entry(const io_uring_sqe& entry, bool doomed) {
     world_.mix(entry.opcode);
     taken_.add(entry.user_data);
-    if (!known(entry.opcode) || !known_flags(entry)) {
-        post(entry.user_data, -EINVAL);
-        return;
-    }
-    if (entry.opcode == IORING_OP_ASYNC_CANCEL) {
-        cancel(entry);
-        return;
-    }
     request next;
     next.entry = submission(entry);
+    next.valid = known(entry.opcode) && known_flags(entry);
+    next.doomed = doomed;
+    const bool alone = forming_.empty() && !next.entry.link;
+    if (alone && !next.valid) {
+        post(entry.user_data, -EINVAL);
+    } else if (alone) {
+        begin(std::move(next));
+    } else {
+        const bool more = next.entry.link != 0;
+        forming_.push_back(std::move(next));
+        if (!more) end_of_chain();
+    }
+}
+
+// An entry that is not valid breaks its chain before it begins. What was not submitted in the
+// same call is no part of it: a partial submission makes two chains of one.
+void sim_kernel::end_of_chain() {
+    if (forming_.empty()) return;
+    std::vector<request> chain = std::exchange(forming_, {});
+    for (auto each = chain.begin() + 1; each != chain.end(); ++each) {
+        const extent own = extent_of(each->entry);
+        const bool made = std::any_of(chain.begin(), each, [&](const request& earlier) {
+            const extent other = extent_of(earlier.entry);
+            return other.written && other.at < own.at + own.size &&
+                   own.at < other.at + other.size;
+        });
+        if (!own.written && !made) each->sum_when_submitted = sum_of(own.at, own.size);
+    }
+    request first = std::move(chain.front());
+    first.severed = std::any_of(chain.begin(), chain.end(),
+                                [](const request& each) { return !each.valid; });
+    first.rest.assign(std::move_iterator(chain.begin() + 1), std::move_iterator(chain.end()));
+    if (first.severed) {
+        pending_.push_back(std::move(first));
+    } else {
+        begin(std::move(first));
+    }
+}
+
+// Here a descriptor is looked up: one that an earlier member of the chain has closed is gone.
+void sim_kernel::begin(request&& what) {
+    what.begun = true;
+    const submission& entry = what.entry;
     switch (entry.opcode) {
+    case IORING_OP_ASYNC_CANCEL:
+        cancel(std::move(what));
+        return;
     case IORING_OP_NOP:
     case IORING_OP_OPENAT:
         break;
     case IORING_OP_CLOSE: // resolved when it runs; never holds a reference
         break;
     case IORING_OP_FSYNC: // a thread of the kernel does it, and resolves it when it gets to it
-        if (world_.choose(2, choice::race) == 0) next.file = world_.find(entry.fd);
+        if (world_.choose(2, choice::race) == 0) what.file = world_.find(entry.fd);
         break;
     default:
-        next.file = world_.find(entry.fd);
-        if (!next.file) {
-            post(entry.user_data, -EBADF);
+        what.file = world_.find(entry.fd);
+        if (!what.file) {
+            conclude(std::move(what), -EBADF);
             return;
         }
     }
-    borrow(next);
-    if (doomed && entry.opcode != IORING_OP_NOP) {
+    borrow(what);
+    if (what.doomed && entry.opcode != IORING_OP_NOP) {
         // Linux closes the descriptor also when it reports an error.
         if (entry.opcode == IORING_OP_CLOSE) static_cast<void>(world_.close(entry.fd));
-        next.end = -EIO;
+        what.end = -EIO;
     }
+    pending_.push_back(std::move(what));
+}
+
+// A receive or a send has failed if it is short of what MSG_WAITALL asks for; without it any
+// count will do. A read or a write is to be complete.
+bool sim_kernel::breaks_chain(const request& ended, int result) noexcept {
+    if (ended.severed) return true;
+    if (ended.entry.link & IOSQE_IO_HARDLINK) return false;
+    if (result < 0) return true;
+    const bool is_short = static_cast<std::uint32_t>(result) != ended.entry.len;
+    switch (ended.entry.opcode) {
+    case IORING_OP_READ:
+    case IORING_OP_WRITE:
+        return is_short;
+    case IORING_OP_RECV:
+    case IORING_OP_SEND:
+        return is_short && (ended.entry.flags & MSG_WAITALL);
+    default:
+        return false;
+    }
+}
+
+// The next one's turn. It need not come at once: meanwhile others go on, and can see how this
+// one has ended.
+void sim_kernel::follow(request& ended, int result) {
+    if (ended.rest.empty()) return;
+    request next = std::move(ended.rest.front());
+    next.rest.assign(std::move_iterator(ended.rest.begin() + 1),
+                     std::move_iterator(ended.rest.end()));
+    next.severed = breaks_chain(ended, result);
     pending_.push_back(std::move(next));
 }
 
-// The memory is the kernel's now.
-void sim_kernel::borrow(request& what) {
-    const submission& entry = what.entry;
-    std::byte* const at = pointer(entry.addr);
-    if (!at) return;
+sim_kernel::extent sim_kernel::extent_of(const submission& entry) noexcept {
+    std::byte* const at = reinterpret_cast<std::byte*>(entry.addr);
+    if (!at) return {};
     switch (entry.opcode) {
     case IORING_OP_RECV:
     case IORING_OP_READ:
-        what.buffer = loan::to_write(at, entry.len);
-        break;
+        return {at, entry.len, true};
     case IORING_OP_SEND:
     case IORING_OP_WRITE:
-        what.buffer = loan::to_read(at, entry.len);
-        break;
+        return {at, entry.len, false};
     case IORING_OP_ACCEPT:
-        what.buffer = loan::to_write(at, *reinterpret_cast<const socklen_t*>(entry.off));
-        break;
+        return {at, *reinterpret_cast<const socklen_t*>(entry.off), true};
     case IORING_OP_CONNECT:
-        what.buffer = loan::to_read(at, entry.off);
-        break;
+        return {at, entry.off, false};
     case IORING_OP_OPENAT:
-        what.buffer =
-            loan::to_read(at, std::strlen(reinterpret_cast<const char*>(entry.addr)) + 1);
-        break;
+        return {at, std::strlen(reinterpret_cast<const char*>(at)) + 1, false};
     default:
-        break;
+        return {};
     }
+}
+
+// The memory is the kernel's now. That of a later member of a chain was, too, but what earlier
+// ones do to it is fine.
+void sim_kernel::borrow(request& what) {
+    const extent memory = extent_of(what.entry);
+    if (what.sum_when_submitted && sum_of(memory.at, memory.size) != *what.sum_when_submitted) {
+        complain(what);
+    }
+    if (memory.size == 0) return;
+    what.buffer = memory.written ? loan::to_write(memory.at, memory.size)
+                                 : loan::to_read(memory.at, memory.size);
 }
 
 void sim_kernel::give_back(request& what, int result) {
@@ -233,9 +303,12 @@ void sim_kernel::give_back(request& what, int result) {
                                   ? sizeof(sockaddr_in)
                                   : static_cast<std::size_t>(result));
     }
-    if (what.buffer.give_back(kept)) return;
-    const std::string name = toadstone::detail::opcode_name(what.entry.opcode);
-    complaint_ = what.buffer.is_written()
+    if (!what.buffer.give_back(kept)) complain(what);
+}
+
+void sim_kernel::complain(const request& of) {
+    const std::string name = toadstone::detail::opcode_name(of.entry.opcode);
+    complaint_ = of.buffer.is_written()
                      ? "the buffer of a " + name + " in flight was written to"
                      : "the memory of a " + name + " in flight was changed";
 }
@@ -245,20 +318,22 @@ void sim_kernel::give_back(request& what, int result) {
 //     0          it was found, and ends as cancelled, with -EINTR, with the bytes that it had
 //                moved, or by itself because that came first
 //     -EALREADY  it is running: it ends by itself if it can, or as above
-//     -ENOENT    it has ended; only its completion may still be on its way
+//     -ENOENT    it has ended; only its completion may still be on its way. Or its turn in a
+//                chain has not come: then it goes on
 //
 // The two completions come in any order. A close that is cancelled leaves its descriptor open;
 // a connection that was being made may be made all the same.
-void sim_kernel::cancel(const io_uring_sqe& entry) {
+void sim_kernel::cancel(request&& by) {
     const auto target =
-        std::find_if(pending_.begin(), pending_.end(),
-                     [&](const request& each) { return each.entry.user_data == entry.addr; });
+        std::find_if(pending_.begin(), pending_.end(), [&](const request& each) {
+            return each.begun && each.entry.user_data == by.entry.addr;
+        });
     if (target == pending_.end() || target->end) {
-        post(entry.user_data, -ENOENT);
+        conclude(std::move(by), -ENOENT);
         return;
     }
     if (target->stopped) {
-        post(entry.user_data, -EALREADY);
+        conclude(std::move(by), -EALREADY);
         return;
     }
     int answer = 0;
@@ -285,11 +360,10 @@ void sim_kernel::cancel(const io_uring_sqe& entry) {
         break;
     }
     const bool target_first = world_.choose(2, choice::race) == 1;
-    if (!target_first) post(entry.user_data, answer);
-    if (ends_now) {
-        finish(static_cast<std::size_t>(target - pending_.begin()), *ends_now);
-    }
-    if (target_first) post(entry.user_data, answer);
+    if (!target_first) post(by.entry.user_data, answer);
+    if (ends_now) finish(static_cast<std::size_t>(target - pending_.begin()), *ends_now);
+    if (target_first) post(by.entry.user_data, answer);
+    follow(by, answer);
 }
 
 int sim_kernel::stopped_result(request& what) {
@@ -304,8 +378,9 @@ int sim_kernel::stopped_result(request& what) {
 bool sim_kernel::can_progress() noexcept {
     if (!memory_->overflow.empty() || memory_->sq_head != memory_->sq_tail) return true;
     world_.deliver();
-    return std::any_of(pending_.begin(), pending_.end(),
-                       [&](request& each) { return each.end || each.stopped || ready(each); });
+    return std::any_of(pending_.begin(), pending_.end(), [&](request& each) {
+        return !each.begun || each.end || each.stopped || ready(each);
+    });
 }
 
 void sim_kernel::progress() {
@@ -318,9 +393,18 @@ void sim_kernel::progress() {
     };
     for (std::size_t i = 0; i < pending_.size();) {
         request& each = pending_[i];
-        const bool could = each.end || each.stopped || ready(each);
+        const bool could = !each.begun || each.end || each.stopped || ready(each);
         if (!could || later(each, 3)) {
             ++i;
+            continue;
+        }
+        if (!each.begun) {
+            request next = take(i);
+            if (next.severed) {
+                conclude(std::move(next), next.valid ? -ECANCELED : -EINVAL);
+            } else {
+                begin(std::move(next));
+            }
             continue;
         }
         int result = 0;
@@ -341,11 +425,22 @@ void sim_kernel::progress() {
     }
 }
 
-void sim_kernel::finish(std::size_t index, int result) {
-    request ended = std::move(pending_[index]);
+std::size_t sim_kernel::in_flight() const noexcept {
+    std::size_t count = pending_.size();
+    for (const request& each : pending_) count += each.rest.size();
+    return count;
+}
+
+sim_kernel::request sim_kernel::take(std::size_t index) {
+    request taken = std::move(pending_[index]);
     pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(index));
+    return taken;
+}
+
+void sim_kernel::conclude(request&& ended, int result) {
     give_back(ended, result);
     post(ended.entry.user_data, result);
+    follow(ended, result);
 }
 
 void sim_kernel::post(std::uint64_t user_data, int result) {

@@ -33,7 +33,7 @@ public:
     /// Something submitted could complete now.
     [[nodiscard]] bool can_progress() noexcept;
     /// Operations that the runtime has handed over and that have not had their last completion.
-    [[nodiscard]] std::size_t in_flight() const noexcept { return pending_.size(); }
+    [[nodiscard]] std::size_t in_flight() const noexcept;
     /// The operation at this position of the submission queue will end with -EIO.
     void doom(unsigned position) { doomed_.push_back(position); }
     /// In a run that has to come to its end: no more delays.
@@ -53,9 +53,11 @@ private:
     struct submission {
         submission() = default;
         explicit submission(const io_uring_sqe& entry) noexcept
-            : opcode(entry.opcode), fd(entry.fd), off(entry.off), addr(entry.addr),
-              len(entry.len), flags(entry.rw_flags), user_data(entry.user_data) {}
+            : opcode(entry.opcode), link(entry.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)),
+              fd(entry.fd), off(entry.off), addr(entry.addr), len(entry.len),
+              flags(entry.rw_flags), user_data(entry.user_data) {}
         std::uint8_t opcode = IORING_OP_NOP;
+        std::uint8_t link = 0; ///< what follows it waits for its end
         int fd = -1;
         std::uint64_t off = 0; ///< or a second address
         std::uint64_t addr = 0;
@@ -63,9 +65,23 @@ private:
         int flags = 0;
         std::uint64_t user_data = 0;
     };
+    /// Where an entry says that its memory is.
+    struct extent {
+        std::byte* at = nullptr;
+        std::size_t size = 0;
+        bool written = false; ///< by the kernel
+    };
     struct request {
-        std::shared_ptr<object> file;
         submission entry;
+        bool valid = true;
+        bool doomed = false;
+        /// Its turn in a chain has come. Until then no cancellation finds it.
+        bool begun = false;
+        bool severed = false;      ///< its chain broke before its turn
+        std::vector<request> rest; ///< of the chain
+        /// Of a buffer that only this one is to read, since it was submitted.
+        std::optional<std::uint64_t> sum_when_submitted;
+        std::shared_ptr<object> file;
         loan buffer;
         std::uint32_t done = 0; ///< bytes so far, of a send or receive that wants all
         unsigned delays = 0;
@@ -86,9 +102,15 @@ private:
     [[nodiscard]] static bool known(std::uint8_t opcode) noexcept;
     [[nodiscard]] static bool known_flags(const io_uring_sqe& entry) noexcept;
     void accept_entry(const io_uring_sqe& entry, bool doomed);
+    void end_of_chain();
+    void begin(request&& what);
+    void follow(request& ended, int result);
+    [[nodiscard]] static bool breaks_chain(const request& ended, int result) noexcept;
+    [[nodiscard]] static extent extent_of(const submission& entry) noexcept;
     void borrow(request& what);
     void give_back(request& what, int result);
-    void cancel(const io_uring_sqe& entry);
+    void complain(const request& of);
+    void cancel(request&& by);
     [[nodiscard]] int stopped_result(request& what);
     void progress();
     /// It could have its effect now.
@@ -99,13 +121,16 @@ private:
     [[nodiscard]] bool attempt_transfer(request& what, int& result);
     [[nodiscard]] bool attempt_file(request& what, int& result);
     [[nodiscard]] int accept(socket_object& listener, const submission& entry);
-    void finish(std::size_t index, int result);
+    [[nodiscard]] request take(std::size_t index);
+    void finish(std::size_t index, int result) { conclude(take(index), result); }
+    void conclude(request&& ended, int result);
     void post(std::uint64_t user_data, int result);
     void put(const io_uring_cqe& completion);
     void flush_overflow();
 
     world::state& world_;
     std::unique_ptr<memory> memory_;
+    std::vector<request> forming_; // a chain of which more is to come
     std::vector<request> pending_;
     tally taken_;
     tally ended_;

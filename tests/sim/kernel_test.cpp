@@ -203,6 +203,45 @@ TEST_CASE("simulated kernel: memory that is written to or changed in flight is c
     CHECK_FALSE(on.kernel().balanced());
 }
 
+TEST_CASE("simulated kernel: the memory of one that waits in a chain is the kernel's, too") {
+    const bool changed = GENERATE(false, true);
+    bench on(std::make_unique<late>(), true);
+    const int fd = on.file("hello");
+    char first[] = "first";
+    char second[] = "second";
+    on.submit(1, [&](io_uring_sqe* e) {
+        io_uring_prep_write(e, fd, first, 5, 0);
+        e->flags = IOSQE_IO_LINK;
+    });
+    on.submit(2, [&](io_uring_sqe* e) { io_uring_prep_write(e, fd, second, 6, 5); });
+    on.turn();
+    REQUIRE(on.ended.empty());
+    CHECK(on.kernel().in_flight() == 2);
+    CHECK_FALSE(on.kernel().balanced());
+    if (changed) second[0] = 'S';
+    on.finish();
+    CHECK(on.ended.at(2) == 6);
+    CHECK(on.kernel().balanced() == !changed);
+    CHECK_THAT(on.kernel().complaint(), Catch::Contains(changed ? "WRITE" : ""));
+}
+
+TEST_CASE("simulated kernel: between two of a chain there is time for others") {
+    unsigned between = 0;
+    for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+        bench on(sim::random_choices(seed), true);
+        on.submit(1, [](io_uring_sqe* e) {
+            io_uring_prep_nop(e);
+            e->flags = IOSQE_IO_LINK;
+        });
+        on.submit(2, [](io_uring_sqe* e) { io_uring_prep_nop(e); });
+        on.submit(3, [](io_uring_sqe* e) { io_uring_prep_nop(e); });
+        on.finish();
+        REQUIRE(on.order.size() == 3);
+        between += on.order == std::vector<std::uint64_t>{1, 3, 2} ? 1 : 0;
+    }
+    CHECK(between > 0);
+}
+
 TEST_CASE("simulated kernel: memory that is freed in flight is found by AddressSanitizer") {
     CHECK_FALSE(dies(waits));
     if (!TOADSTONE_ASAN) return; // nobody looks
@@ -284,7 +323,7 @@ TEST_CASE("simulated kernel: what the library does not ask for is refused") {
     on.submit(1, [](io_uring_sqe* e) { io_uring_prep_fallocate(e, 3, 0, 0, 1); });
     on.submit(2, [](io_uring_sqe* e) {
         io_uring_prep_nop(e);
-        e->flags = IOSQE_IO_LINK;
+        e->flags = IOSQE_IO_DRAIN;
     });
     on.submit(3, [](io_uring_sqe* e) { io_uring_prep_poll_multishot(e, 3, 1); });
     on.submit(4, [](io_uring_sqe* e) { io_uring_prep_cancel_fd(e, 3, 0); });

@@ -7,6 +7,7 @@
 #include <toadstone/runtime/uring/system_calls.hpp>
 
 #include "support/raw_op.hpp"
+#include "support/record.hpp"
 
 #include <cerrno>
 #include <cstring>
@@ -27,27 +28,6 @@
 
 namespace toadstone::tests {
 
-/// "ECONNRESET" for -ECONNRESET, "17" for 17.
-inline std::string name_of(int result) {
-    if (result >= 0) return std::to_string(result);
-    const char* const name = ::strerrorname_np(-result);
-    return name ? name : std::to_string(result);
-}
-
-/// "POLLIN|POLLHUP".
-inline std::string name_of_events(int events) {
-    if (events < 0) return name_of(events);
-    static constexpr std::pair<int, const char*> names[] = {
-        {POLLIN, "IN"},   {POLLOUT, "OUT"},     {POLLERR, "ERR"},
-        {POLLHUP, "HUP"}, {POLLRDHUP, "RDHUP"},
-    };
-    std::string text;
-    for (const auto& [bit, name] : names) {
-        if (events & bit) text += (text.empty() ? "" : "|") + std::string(name);
-    }
-    return text.empty() ? "0" : text;
-}
-
 /// An operation that is under way while its body goes on.
 struct flight {
     const io_uring_sqe* placed = nullptr;
@@ -64,34 +44,11 @@ struct pair_of_sockets {
 
 /// One run of a body. Everything that the kernel is lent lives here, so that a body may be torn
 /// down at any time.
-class lab {
+class lab : public record {
 public:
     explicit lab(std::string folder) : folder_(std::move(folder)) {}
     lab(const lab&) = delete;
     lab& operator=(const lab&) = delete;
-
-    // What was seen.
-    void same(const std::string& what, const std::string& value) {
-        seen_.push_back(what + ": " + value);
-    }
-    void same(const std::string& what, int result) { same(what, name_of(result)); }
-    /// The kernel has a choice here. `why` is for the reader of the test.
-    void one_of(const std::string& what, const std::string& value,
-                const std::set<std::string>& allowed, [[maybe_unused]] const char* why) {
-        const bool fine = allowed.count(value) > 0;
-        seen_.push_back(what + ": " + (fine ? "as allowed" : value + ", which is not allowed"));
-        choices_[what].emplace(allowed, std::set<std::string>()).first->second.insert(value);
-    }
-    /// Claims that hold in every world.
-    void holds(const std::string& claim, bool is_so) {
-        seen_.push_back(claim + (is_so ? ": yes" : ": NO"));
-    }
-
-    /// `what` -> allowed -> seen
-    using choices =
-        std::map<std::string, std::map<std::set<std::string>, std::set<std::string>>>;
-    [[nodiscard]] const std::vector<std::string>& seen() const noexcept { return seen_; }
-    [[nodiscard]] const choices& chosen() const noexcept { return choices_; }
 
     // Memory that outlives the body.
     [[nodiscard]] char* buffer(std::size_t size, char filled_with = '.') {
@@ -268,8 +225,6 @@ private:
     }
 
     std::string folder_;
-    std::vector<std::string> seen_;
-    choices choices_;
     std::deque<std::string> memory_;
     std::deque<sockaddr_in> names_;
     std::deque<socklen_t> numbers_;

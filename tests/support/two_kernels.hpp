@@ -33,19 +33,6 @@ inline std::vector<std::string> seen_on_real_ring(body what) {
     return in.seen();
 }
 
-/// Alternatives that a body allows and that no simulation has shown.
-inline std::set<std::string> never_simulated(const lab::choices& chosen) {
-    std::set<std::string> never;
-    for (const auto& [name, sets] : chosen) {
-        for (const auto& [allowed, seen] : sets) {
-            for (const auto& each : allowed) {
-                if (seen.count(each) == 0) never.insert(name + ": " + each);
-            }
-        }
-    }
-    return never;
-}
-
 /// Whatever the worlds decide, the body sees the same; and they make every choice that the body
 /// says the kernel has.
 inline void same_on_both_kernels(body what) {
@@ -71,11 +58,7 @@ inline void same_on_both_kernels(body what) {
         INFO("seed " << seed << ": " << end.failure);
         REQUIRE(in.seen() == real);
         REQUIRE(end);
-        for (const auto& [name, sets] : in.chosen()) {
-            for (const auto& [allowed, seen] : sets) {
-                chosen[name][allowed].insert(seen.begin(), seen.end());
-            }
-        }
+        in.add_to(chosen);
     }
     CHECK(never_simulated(chosen) == std::set<std::string>());
 }
