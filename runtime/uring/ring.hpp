@@ -50,6 +50,11 @@ public:
     /// Hands over without waiting; runs the completion work that the kernel has deferred.
     void submit() noexcept;
 
+    /// io_uring_register(2) for this ring: what only some of the floors above need.
+    [[nodiscard]] int enroll(unsigned opcode, void* argument, unsigned count) noexcept {
+        return kernel_.enroll(ring_, opcode, argument, count);
+    }
+
     /// The kernel holds completion work for this thread, or an overflow list.
     [[nodiscard]] bool kernel_has_work() const noexcept {
         return (io_uring_smp_load_acquire(ring_.sq.kflags) &

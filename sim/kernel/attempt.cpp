@@ -50,6 +50,7 @@ bool sim_kernel::ready(request& what) {
     case IORING_OP_WRITE:
         return world_.can_send(socket);
     case IORING_OP_POLL_ADD:
+        if (what.wakes == world_.wakes(socket)) return false;
         return (world_.events(socket) & (entry.flags | POLLERR | POLLHUP)) != 0;
     default:
         return true;
@@ -119,8 +120,7 @@ bool sim_kernel::attempt_socket(request& what, int& result) {
     case IORING_OP_WRITE:
         return attempt_transfer(what, result);
     case IORING_OP_POLL_ADD:
-        result = world_.events(socket) & (entry.flags | POLLERR | POLLHUP);
-        return result != 0;
+        return attempt_poll(what, result);
     default:
         result = -EINVAL;
         return true;
@@ -134,6 +134,7 @@ int sim_kernel::accept(socket_object& listener, const submission& entry) {
         static constexpr int faults[] = {-ECONNABORTED, -EPROTO, -EMFILE, -ENOBUFS};
         return faults[world_.choose(4, choice::fault)];
     }
+    if (world_.full()) return -EMFILE; // and the connection goes on waiting
     auto accepted = world_.accept(listener);
     if (entry.addr) {
         sockaddr_in name{};
@@ -151,6 +152,7 @@ int sim_kernel::accept(socket_object& listener, const submission& entry) {
 // ends or fails, or it is cancelled. A passing want of memory cuts a send short, too: then the
 // bytes are told and the error is not.
 bool sim_kernel::attempt_transfer(request& what, int& result) {
+    if (what.entry.selects) return attempt_selecting(what, result);
     auto& socket = static_cast<socket_object&>(*what.file);
     const submission& entry = what.entry;
     std::byte* const at = pointer(entry.addr) + what.done;
@@ -165,6 +167,41 @@ bool sim_kernel::attempt_transfer(request& what, int& result) {
     const bool all = of_ring && (entry.flags & MSG_WAITALL);
     if (!all || count <= 0 || what.done == entry.len) return true;
     return sending && world_.choose(8, choice::amount) == 7;
+}
+
+// The buffer is chosen first, and stays where it was if nothing comes into it.
+bool sim_kernel::attempt_selecting(request& what, int& result) {
+    buffer_ring* const group = group_of(what.entry);
+    if (!group) {
+        result = -ENOBUFS;
+        return true;
+    }
+    std::size_t size = group->size();
+    if (what.entry.len != 0) size = std::min<std::size_t>(size, what.entry.len);
+    result = world_.receive(static_cast<socket_object&>(*what.file), group->at(), size);
+    if (result <= 0) return result != -EAGAIN;
+    what.flags = IORING_CQE_F_BUFFER |
+                 (static_cast<unsigned>(group->number()) << IORING_CQE_BUFFER_SHIFT);
+    if (!group->give_back(static_cast<std::size_t>(result))) {
+        complaint_ = "a provided buffer was written to";
+    }
+    return true;
+}
+
+// One that goes on tells of each thing that happens, not of each state: as the edge-triggered
+// epoll. What it has told already and is still so may be left out.
+bool sim_kernel::attempt_poll(request& what, int& result) {
+    auto& socket = static_cast<socket_object&>(*what.file);
+    const int ends = POLLERR | POLLHUP;
+    const int events = world_.events(socket) & (what.entry.flags | ends);
+    result = events;
+    if (events == 0 || !what.entry.multishot) return events != 0;
+    const int fresh = events & ~what.told;
+    const bool only_data = fresh != 0 && (fresh & (ends | POLLRDHUP)) == 0;
+    if (only_data && world_.choose(2, choice::race) == 0) result = fresh;
+    what.told = events;
+    what.wakes = world_.wakes(socket);
+    return true;
 }
 
 bool sim_kernel::attempt_file(request& what, int& result) {

@@ -59,6 +59,9 @@ struct stream {
     bool fin_sent = false;    ///< its writer has said that it is done
     bool fin_arrived = false; ///< and its reader knows
     bool refused = false;     ///< its reader has shut it
+    // What a poll that goes on is told of.
+    std::uint64_t arrivals = 0;  ///< times that its reader was woken
+    std::uint64_t vacancies = 0; ///< times that its writer was
 };
 
 /// Both directions. Side 0 connected, side 1 accepted.
@@ -95,6 +98,7 @@ struct socket_object final : object {
         std::uint16_t port;
     };
     std::deque<arrival> arrivals;
+    std::uint64_t wakes = 0; ///< of who polls it for connections
 };
 
 /// A file: what readers see, and what a failure of power leaves.

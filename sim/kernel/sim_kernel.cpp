@@ -23,6 +23,26 @@ constexpr unsigned most_delays = 3;
 
 } // namespace
 
+sim_kernel::submission::submission(const io_uring_sqe& entry) noexcept
+    : opcode(entry.opcode), link(entry.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)),
+      fd(entry.fd), off(entry.off), addr(entry.addr), len(entry.len), flags(entry.rw_flags),
+      user_data(entry.user_data), selects((entry.flags & IOSQE_BUFFER_SELECT) != 0),
+      group(entry.buf_group) {
+    switch (opcode) {
+    case IORING_OP_ACCEPT:
+        multishot = (entry.ioprio & IORING_ACCEPT_MULTISHOT) != 0;
+        break;
+    case IORING_OP_RECV:
+        multishot = (entry.ioprio & IORING_RECV_MULTISHOT) != 0;
+        break;
+    case IORING_OP_POLL_ADD:
+        multishot = (entry.len & IORING_POLL_ADD_MULTI) != 0;
+        break;
+    default:
+        break;
+    }
+}
+
 struct sim_kernel::memory {
     memory(unsigned sq_size, unsigned cq_size)
         : sq_mask(sq_size - 1), sq_entries(sq_size), cq_mask(cq_size - 1), cq_entries(cq_size),
@@ -91,6 +111,10 @@ int sim_kernel::enroll(io_uring&, unsigned opcode, void* argument, unsigned coun
     }
     case IORING_REGISTER_ENABLE_RINGS:
         return 0;
+    case IORING_REGISTER_PBUF_RING:
+        return count == 1 ? provide(*static_cast<io_uring_buf_reg*>(argument)) : -EINVAL;
+    case IORING_UNREGISTER_PBUF_RING:
+        return count == 1 ? take_back(*static_cast<io_uring_buf_reg*>(argument)) : -EINVAL;
     default:
         return -EINVAL;
     }
@@ -120,6 +144,7 @@ int sim_kernel::enter(io_uring&, unsigned to_submit, unsigned, unsigned,
             break;
         }
     }
+    for (auto& [number, group] : groups_) group.look();
     for (unsigned i = 0; i < count; ++i) {
         const auto doomed = std::find(doomed_.begin(), doomed_.end(), m.sq_head);
         accept_entry(m.entries[m.array[m.sq_head & m.sq_mask]], doomed != doomed_.end());
@@ -133,10 +158,49 @@ int sim_kernel::enter(io_uring&, unsigned to_submit, unsigned, unsigned,
     return static_cast<int>(count);
 }
 
-// What the library never asks for is refused: better loudly than differently.
+int sim_kernel::provide(const io_uring_buf_reg& wanted) {
+    if (const int error = buffer_ring::check(wanted)) return error;
+    return groups_.try_emplace(wanted.bgid, wanted).second ? 0 : -EEXIST;
+}
+
+int sim_kernel::take_back(const io_uring_buf_reg& wanted) {
+    const auto found = groups_.find(wanted.bgid);
+    if (found == groups_.end()) return -ENOENT;
+    if (!found->second.give_all_back()) complaint_ = "a provided buffer was written to";
+    groups_.erase(found);
+    return 0;
+}
+
+buffer_ring* sim_kernel::group_of(const submission& entry) {
+    const auto found = groups_.find(entry.group);
+    return found == groups_.end() || found->second.empty() ? nullptr : &found->second;
+}
+
+// What the library never asks for is refused: better loudly than differently. So is what only
+// the newer of the supported kernels know, and a chain of what does not end by itself.
 bool sim_kernel::known_flags(const io_uring_sqe& entry) noexcept {
-    constexpr unsigned flags = IOSQE_ASYNC | IOSQE_IO_LINK | IOSQE_IO_HARDLINK;
-    if ((entry.flags & ~flags) || entry.ioprio || entry.file_index) return false;
+    constexpr unsigned links = IOSQE_IO_LINK | IOSQE_IO_HARDLINK;
+    constexpr unsigned flags = IOSQE_ASYNC | IOSQE_BUFFER_SELECT | links;
+    if ((entry.flags & ~flags) || entry.file_index) return false;
+    const submission read(entry);
+    if (read.multishot && read.link) return false;
+    if (read.selects && entry.opcode != IORING_OP_RECV) return false;
+    switch (entry.opcode) {
+    case IORING_OP_ACCEPT: {
+        constexpr unsigned known = SOCK_CLOEXEC | SOCK_NONBLOCK;
+        if (read.multishot && entry.addr) return false; // whose name would it be?
+        return (entry.ioprio & ~IORING_ACCEPT_MULTISHOT) == 0 &&
+               (entry.accept_flags & ~known) == 0;
+    }
+    case IORING_OP_RECV: {
+        const unsigned known = MSG_NOSIGNAL | (read.selects ? 0 : MSG_WAITALL);
+        if (read.multishot && (!read.selects || entry.len != 0)) return false;
+        return (entry.ioprio & ~IORING_RECV_MULTISHOT) == 0 && (entry.msg_flags & ~known) == 0;
+    }
+    default:
+        break;
+    }
+    if (entry.ioprio) return false;
     switch (entry.opcode) {
     case IORING_OP_NOP:
     case IORING_OP_READ:
@@ -145,13 +209,10 @@ bool sim_kernel::known_flags(const io_uring_sqe& entry) noexcept {
         return entry.rw_flags == 0;
     case IORING_OP_FSYNC:
         return (entry.fsync_flags & ~IORING_FSYNC_DATASYNC) == 0;
-    case IORING_OP_ACCEPT:
-        return (entry.accept_flags & ~static_cast<unsigned>(SOCK_CLOEXEC | SOCK_NONBLOCK)) == 0;
-    case IORING_OP_RECV:
     case IORING_OP_SEND:
         return (entry.msg_flags & ~static_cast<unsigned>(MSG_WAITALL | MSG_NOSIGNAL)) == 0;
     case IORING_OP_POLL_ADD:
-        return entry.len == 0;
+        return (entry.len & ~IORING_POLL_ADD_MULTI) == 0;
     default:
         return true;
     }
@@ -224,6 +285,10 @@ void sim_kernel::begin(request&& what) {
             return;
         }
     }
+    if (entry.selects && !group_of(entry)) { // also where nothing has come
+        conclude(std::move(what), -ENOBUFS);
+        return;
+    }
     borrow(what);
     if (what.doomed && entry.opcode != IORING_OP_NOP) {
         // Linux closes the descriptor also when it reports an error.
@@ -265,7 +330,7 @@ void sim_kernel::follow(request& ended, int result) {
 
 sim_kernel::extent sim_kernel::extent_of(const submission& entry) noexcept {
     std::byte* const at = reinterpret_cast<std::byte*>(entry.addr);
-    if (!at) return {};
+    if (!at || entry.selects) return {};
     switch (entry.opcode) {
     case IORING_OP_RECV:
     case IORING_OP_READ:
@@ -347,7 +412,7 @@ void sim_kernel::cancel(request&& by) {
         target->stopped = true;
         break;
     case 2:
-        if (ready(*target) && attempt(*target, result)) {
+        if (!target->entry.multishot && ready(*target) && attempt(*target, result)) {
             answer = -ENOENT;
             target->end = result;
             if (world_.choose(2, choice::race) == 0) ends_now = result;
@@ -412,9 +477,15 @@ void sim_kernel::progress() {
             result = *each.end;
         } else if (each.stopped) {
             const bool itself = ready(each) && world_.choose(2, choice::race) == 1;
-            if (!itself || !attempt(each, result)) result = stopped_result(each);
+            if (!itself || !attempt(each, result)) {
+                result = stopped_result(each);
+            } else if (goes_on(each, result)) {
+                continue;
+            }
         } else if (!attempt(each, result)) {
             ++i; // some of it is done
+            continue;
+        } else if (goes_on(each, result)) {
             continue;
         } else if (later(each, 4)) {
             each.end = result;
@@ -439,23 +510,57 @@ sim_kernel::request sim_kernel::take(std::size_t index) {
 
 void sim_kernel::conclude(request&& ended, int result) {
     give_back(ended, result);
-    post(ended.entry.user_data, result);
+    post(ended.entry.user_data, result, ended.flags);
     follow(ended, result);
 }
 
-void sim_kernel::post(std::uint64_t user_data, int result) {
+// A multishot operation may end after any completion: it does when the completion queue has no
+// room for one more, which then waits in the overflow list like any last one.
+bool sim_kernel::goes_on(request& what, int result) {
+    if (!what.entry.multishot || result < 0) return false;
+    switch (what.entry.opcode) {
+    case IORING_OP_RECV:
+        if (result == 0) return false;
+        break;
+    case IORING_OP_POLL_ADD:
+        if (what.file->type != object::kind::socket) return false; // can never wait
+        break;
+    default:
+        break;
+    }
+    if (!has_room() || world_.choose(16, choice::timing) == 15) return false;
+    post_early(what.entry.user_data, result, std::exchange(what.flags, 0) | IORING_CQE_F_MORE);
+    what.delays = 0;
+    // Some kernels try once more at once, and others when something has come.
+    if (what.entry.selects && !group_of(what.entry) && world_.choose(4, choice::race) == 3) {
+        what.end = -ENOBUFS;
+    }
+    return true;
+}
+
+void sim_kernel::post(std::uint64_t user_data, int result, unsigned flags) {
     ended_.add(user_data);
+    post_early(user_data, result, flags);
+}
+
+void sim_kernel::post_early(std::uint64_t user_data, int result, unsigned flags) {
     world_.mix(user_data);
     world_.mix(static_cast<std::uint64_t>(static_cast<std::int64_t>(result)));
     io_uring_cqe completion{};
     completion.user_data = user_data;
     completion.res = result;
+    completion.flags = flags;
     put(completion);
+}
+
+bool sim_kernel::has_room() const noexcept {
+    return memory_->cq_tail - memory_->cq_head < memory_->cq_entries &&
+           memory_->overflow.empty();
 }
 
 void sim_kernel::put(const io_uring_cqe& completion) {
     memory& m = *memory_;
-    if (m.cq_tail - m.cq_head >= m.cq_entries || !m.overflow.empty()) {
+    if (!has_room()) {
         m.overflow.push_back(completion);
         m.flags |= IORING_SQ_CQ_OVERFLOW;
         return;

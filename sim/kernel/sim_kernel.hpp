@@ -3,10 +3,12 @@
 #define TOADSTONE_SIM_KERNEL_SIM_KERNEL_HPP
 
 #include <toadstone/runtime/uring/kernel.hpp>
+#include <toadstone/sim/kernel/buffer_ring.hpp>
 #include <toadstone/sim/kernel/loan.hpp>
 #include <toadstone/sim/kernel/state.hpp>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -52,10 +54,7 @@ private:
     /// again.
     struct submission {
         submission() = default;
-        explicit submission(const io_uring_sqe& entry) noexcept
-            : opcode(entry.opcode), link(entry.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)),
-              fd(entry.fd), off(entry.off), addr(entry.addr), len(entry.len),
-              flags(entry.rw_flags), user_data(entry.user_data) {}
+        explicit submission(const io_uring_sqe& entry) noexcept;
         std::uint8_t opcode = IORING_OP_NOP;
         std::uint8_t link = 0; ///< what follows it waits for its end
         int fd = -1;
@@ -64,6 +63,9 @@ private:
         std::uint32_t len = 0;
         int flags = 0;
         std::uint64_t user_data = 0;
+        bool multishot = false;
+        bool selects = false; ///< its buffer from this group
+        std::uint16_t group = 0;
     };
     /// Where an entry says that its memory is.
     struct extent {
@@ -88,6 +90,10 @@ private:
         /// It ends so, and has had its effect; only the completion is missing.
         std::optional<int> end;
         bool stopped = false; ///< cancelled: ends soon, by itself or not
+        unsigned flags = 0;   ///< of the next completion
+        // Of a poll that goes on: what it has told last, and what had happened by then.
+        int told = 0;
+        std::optional<std::uint64_t> wakes;
     };
     /// Of many values, in any order.
     struct tally {
@@ -120,11 +126,22 @@ private:
     [[nodiscard]] bool attempt_socket(request& what, int& result);
     [[nodiscard]] bool attempt_transfer(request& what, int& result);
     [[nodiscard]] bool attempt_file(request& what, int& result);
+    [[nodiscard]] bool attempt_selecting(request& what, int& result);
+    [[nodiscard]] bool attempt_poll(request& what, int& result);
     [[nodiscard]] int accept(socket_object& listener, const submission& entry);
     [[nodiscard]] request take(std::size_t index);
     void finish(std::size_t index, int result) { conclude(take(index), result); }
     void conclude(request&& ended, int result);
-    void post(std::uint64_t user_data, int result);
+    /// Its last completion.
+    void post(std::uint64_t user_data, int result, unsigned flags = 0);
+    /// One that others follow, or which says at least that they do.
+    void post_early(std::uint64_t user_data, int result, unsigned flags);
+    /// More will come of it, and this one has been posted.
+    [[nodiscard]] bool goes_on(request& what, int result);
+    [[nodiscard]] bool has_room() const noexcept;
+    [[nodiscard]] buffer_ring* group_of(const submission& entry);
+    [[nodiscard]] int provide(const io_uring_buf_reg& wanted);
+    [[nodiscard]] int take_back(const io_uring_buf_reg& wanted);
     void put(const io_uring_cqe& completion);
     void flush_overflow();
 
@@ -132,6 +149,7 @@ private:
     std::unique_ptr<memory> memory_;
     std::vector<request> forming_; // a chain of which more is to come
     std::vector<request> pending_;
+    std::map<std::uint16_t, buffer_ring> groups_;
     tally taken_;
     tally ended_;
     std::string complaint_;

@@ -150,7 +150,9 @@ int world::state::connect(const std::shared_ptr<socket_object>& socket, std::uin
     socket->peer_port = port;
     socket->link = link;
     socket->side = 0;
+    ++socket->wakes;
     listener->arrivals.push_back({link, socket->port});
+    ++listener->wakes;
     return 0;
 }
 
@@ -181,6 +183,7 @@ void world::state::deliver() noexcept {
             while (!way.in_flight.empty() && way.in_flight.front().arrives <= now_) {
                 const segment first = std::move(way.in_flight.front());
                 way.in_flight.pop_front();
+                ++way.arrivals;
                 if (first.last == segment::mark::rst) {
                     reset(*link, side);
                 } else if (!link->closed[side] && !link->reset[side]) {
@@ -298,6 +301,7 @@ int world::state::receive(socket_object& socket, std::byte* into, std::size_t si
     }
     std::copy_n(way.ready.begin(), count, into);
     way.ready.erase(way.ready.begin(), way.ready.begin() + static_cast<std::ptrdiff_t>(count));
+    if (way.held >= options_.stream_capacity) ++way.vacancies;
     way.held -= count;
     return static_cast<int>(count);
 }
@@ -325,6 +329,12 @@ int world::state::events(const socket_object& socket) const {
     return events;
 }
 
+std::uint64_t world::state::wakes(const socket_object& socket) const noexcept {
+    if (!socket.link) return socket.wakes;
+    const connection& link = *socket.link;
+    return socket.wakes + link.to[socket.side].arrivals + link.to[1 - socket.side].vacancies;
+}
+
 void world::state::send_fin(connection& link, int side) {
     stream& way = link.to[1 - side];
     if (way.fin_sent || link.reset[side]) return;
@@ -346,6 +356,7 @@ int world::state::shut_down(socket_object& socket, int how) {
     case socket_object::state::listening:
         if (how == SHUT_WR) return 0;
         socket.now = socket_object::state::fresh; // a pending accept ends
+        ++socket.wakes;
         for (auto& each : std::exchange(socket.arrivals, {})) {
             socket_gone(*each.link, 1, true);
         }
@@ -359,6 +370,7 @@ int world::state::shut_down(socket_object& socket, int how) {
     if (both_ended || link.reset[socket.side]) return -ENOTCONN;
     if (how != SHUT_RD) send_fin(link, socket.side);
     if (how != SHUT_WR) in.refused = true;
+    ++socket.wakes;
     return 0;
 }
 
@@ -380,6 +392,7 @@ void world::state::reset(connection& link, int side) noexcept {
     stream& out = link.to[1 - side];
     if (link.reset[side]) return;
     link.reset[side] = true;
+    ++in.arrivals;
     if (!in.fin_arrived) {
         link.error[side] = ECONNRESET;
     } else if (!out.fin_arrived) {
@@ -430,6 +443,7 @@ int world::state::open_folder(std::string_view path, int flags) {
 
 int world::state::open(std::string_view path, int flags) {
     if (path.empty()) return -ENOENT;
+    if (full()) return -EMFILE;
     // The folders on the way need not be made: only a file in their place is in the way.
     for (auto at = path.find('/', 1); at != path.npos; at = path.find('/', at + 1)) {
         if (directory_.find(path.substr(0, at)) != directory_.end()) return -ENOTDIR;

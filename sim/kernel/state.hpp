@@ -64,6 +64,9 @@ public:
     /// 0 or -EBADF.
     int close(int fd);
     [[nodiscard]] std::size_t descriptors() const noexcept;
+    /// From then on a new one beyond these is refused with EMFILE.
+    void limit_descriptors(std::size_t most) noexcept { most_descriptors_ = most; }
+    [[nodiscard]] bool full() const noexcept { return descriptors() >= most_descriptors_; }
 
     // Network. Addresses and ports are in host order.
     [[nodiscard]] int bind(const std::shared_ptr<detail::socket_object>& socket,
@@ -84,6 +87,8 @@ public:
     [[nodiscard]] bool can_receive(const detail::socket_object& socket) const;
     /// What poll(2) would report.
     [[nodiscard]] int events(const detail::socket_object& socket) const;
+    /// Grows with all that would wake who polls it.
+    [[nodiscard]] std::uint64_t wakes(const detail::socket_object& socket) const noexcept;
     void send_fin(detail::connection& link, int side);
     [[nodiscard]] int shut_down(detail::socket_object& socket, int how);
     void socket_gone(detail::connection& link, int side, bool abort) noexcept override;
@@ -127,6 +132,7 @@ private:
     detail::time_point now_ = begun_;
     std::uint64_t hash_ = 0xcbf29ce484222325;
     std::vector<std::shared_ptr<detail::object>> descriptors_;
+    std::size_t most_descriptors_ = static_cast<std::size_t>(-1);
     std::vector<std::weak_ptr<detail::connection>> connections_;
     std::vector<std::weak_ptr<detail::socket_object>> bound_; // and accepted
     std::uint16_t next_port_ = 40000;

@@ -38,6 +38,7 @@ int find_socket(int fd, std::shared_ptr<socket_object>& found) {
 int make_socket(int domain, int type) {
     if (domain != AF_INET && domain != AF_INET6) return -EAFNOSUPPORT;
     if ((type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != SOCK_STREAM) return -EPROTONOSUPPORT;
+    if (current->full()) return -EMFILE;
     return current->add(std::make_shared<socket_object>(*current));
 }
 

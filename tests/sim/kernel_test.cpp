@@ -325,7 +325,7 @@ TEST_CASE("simulated kernel: what the library does not ask for is refused") {
         io_uring_prep_nop(e);
         e->flags = IOSQE_IO_DRAIN;
     });
-    on.submit(3, [](io_uring_sqe* e) { io_uring_prep_poll_multishot(e, 3, 1); });
+    on.submit(3, [](io_uring_sqe* e) { io_uring_prep_poll_remove(e, 1); });
     on.submit(4, [](io_uring_sqe* e) { io_uring_prep_cancel_fd(e, 3, 0); });
     on.finish();
     for (std::uint64_t tag = 1; tag <= 4; ++tag) CHECK(on.ended.at(tag) == -EINVAL);
