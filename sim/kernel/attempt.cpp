@@ -18,7 +18,7 @@ std::byte* pointer(std::uint64_t address) noexcept {
 }
 
 bool is_send(std::uint8_t opcode) noexcept {
-    return opcode == IORING_OP_SEND || opcode == IORING_OP_WRITE;
+    return opcode == IORING_OP_SEND || opcode == IORING_OP_SEND_ZC || opcode == IORING_OP_WRITE;
 }
 
 std::uint16_t port_at(std::uint64_t address) noexcept {
@@ -31,6 +31,10 @@ std::uint16_t port_at(std::uint64_t address) noexcept {
 
 bool sim_kernel::ready(request& what) {
     const submission& entry = what.entry;
+    if (what.notifies) {
+        const auto& route = what.route;
+        return prompt_ || !route || route->has_come_to(what.to_side, what.until);
+    }
     if (!what.file || what.file->type == object::kind::file) return true;
     if (what.file->type == object::kind::event) {
         return entry.opcode != IORING_OP_READ ||
@@ -47,6 +51,7 @@ bool sim_kernel::ready(request& what) {
     case IORING_OP_READ:
         return world_.can_receive(socket);
     case IORING_OP_SEND:
+    case IORING_OP_SEND_ZC:
     case IORING_OP_WRITE:
         return world_.can_send(socket);
     case IORING_OP_POLL_ADD:
@@ -117,6 +122,7 @@ bool sim_kernel::attempt_socket(request& what, int& result) {
     case IORING_OP_RECV:
     case IORING_OP_READ:
     case IORING_OP_SEND:
+    case IORING_OP_SEND_ZC:
     case IORING_OP_WRITE:
         return attempt_transfer(what, result);
     case IORING_OP_POLL_ADD:
@@ -163,8 +169,8 @@ bool sim_kernel::attempt_transfer(request& what, int& result) {
     if (count == -EAGAIN) return false;
     if (count > 0) what.done += static_cast<std::uint32_t>(count);
     result = what.done > 0 ? static_cast<int>(what.done) : count;
-    const bool of_ring = entry.opcode == IORING_OP_RECV || entry.opcode == IORING_OP_SEND;
-    const bool all = of_ring && (entry.flags & MSG_WAITALL);
+    const bool of_file = entry.opcode == IORING_OP_READ || entry.opcode == IORING_OP_WRITE;
+    const bool all = !of_file && (entry.flags & MSG_WAITALL);
     if (!all || count <= 0 || what.done == entry.len) return true;
     return sending && world_.choose(8, choice::amount) == 7;
 }

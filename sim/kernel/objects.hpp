@@ -55,10 +55,12 @@ struct segment {
 struct stream {
     std::deque<segment> in_flight;
     std::deque<std::byte> ready;
-    std::size_t held = 0;     ///< bytes in flight and ready
-    bool fin_sent = false;    ///< its writer has said that it is done
-    bool fin_arrived = false; ///< and its reader knows
-    bool refused = false;     ///< its reader has shut it
+    std::size_t held = 0;      ///< bytes in flight and ready
+    bool fin_sent = false;     ///< its writer has said that it is done
+    bool fin_arrived = false;  ///< and its reader knows
+    bool refused = false;      ///< its reader has shut it
+    std::uint64_t sent = 0;    ///< bytes that ever went in
+    std::uint64_t arrived = 0; ///< and that came to its end, or to nobody there
     // What a poll that goes on is told of.
     std::uint64_t arrivals = 0;  ///< times that its reader was woken
     std::uint64_t vacancies = 0; ///< times that its writer was
@@ -71,6 +73,11 @@ struct connection {
     bool reset[2] = {};  ///< that side knows that the connection is gone
     int error[2] = {};   ///< what the next call of that side reports, once
     std::uint64_t number = 0;
+
+    /// Nothing of the first so many bytes to this side is on its way any more.
+    [[nodiscard]] bool has_come_to(int side, std::uint64_t bytes) const noexcept {
+        return to[side].in_flight.empty() || to[side].arrived >= bytes;
+    }
 };
 
 struct socket_object final : object {

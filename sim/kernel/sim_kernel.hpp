@@ -91,6 +91,12 @@ private:
         std::optional<int> end;
         bool stopped = false; ///< cancelled: ends soon, by itself or not
         unsigned flags = 0;   ///< of the next completion
+        // Of a zero-copy send that has completed: its notification is missing, and may have to
+        // wait until so many bytes have come to the other side.
+        bool notifies = false;
+        std::shared_ptr<connection> route;
+        int to_side = 0;
+        std::uint64_t until = 0;
         // Of a poll that goes on: what it has told last, and what had happened by then.
         int told = 0;
         std::optional<std::uint64_t> wakes;
@@ -119,6 +125,9 @@ private:
     void cancel(request&& by);
     [[nodiscard]] int stopped_result(request& what);
     void progress();
+    /// The flags of the first of two completions; nothing if there is only one.
+    [[nodiscard]] std::optional<unsigned> announces(const request& sent, int result);
+    void await_notification(request&& sent);
     /// It could have its effect now.
     [[nodiscard]] bool ready(request& what);
     /// True: it has had its effect, with `result`.

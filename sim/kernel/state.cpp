@@ -184,6 +184,7 @@ void world::state::deliver() noexcept {
                 const segment first = std::move(way.in_flight.front());
                 way.in_flight.pop_front();
                 ++way.arrivals;
+                way.arrived += first.bytes.size();
                 if (first.last == segment::mark::rst) {
                     reset(*link, side);
                 } else if (!link->closed[side] && !link->reset[side]) {
@@ -266,6 +267,7 @@ int world::state::send(socket_object& socket, const std::byte* data, std::size_t
     send_segment(way, now_ + options_.latency * (1 + 9 * choose(2, choice::timing)),
                  std::vector<std::byte>(data, data + count), segment::mark::none);
     way.held += count;
+    way.sent += count;
     return static_cast<int>(count);
 }
 

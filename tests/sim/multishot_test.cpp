@@ -14,38 +14,6 @@ namespace {
 
 constexpr std::uint16_t group = 7;
 
-/// A world with a ring and nobody else.
-struct place {
-    explicit place(std::unique_ptr<sim::choices> from, bool hostile = true,
-                   detail::ring_options sizes = {64, 256})
-        : dice(std::move(from)), world(options(hostile), *dice), kernel(world), use(world),
-          in(world, kernel, sizes) {}
-    ~place() {
-        kernel.be_prompt();
-        for (int i = 0; i < 100 && kernel.in_flight() > 0; ++i) {
-            in.cancel_all();
-            in.settle();
-        }
-    }
-    place(const place&) = delete;
-    place& operator=(const place&) = delete;
-
-    static sim::world_options options(bool hostile) {
-        sim::world_options made;
-        made.hostile = hostile;
-        return made;
-    }
-    std::unique_ptr<sim::choices> dice;
-    sim::world::state world;
-    sim::detail::sim_kernel kernel;
-    sim::detail::use_world use;
-    simulated_rig in;
-};
-
-std::unique_ptr<sim::choices> tame() {
-    return sim::replayed_choices(std::string_view());
-}
-
 auto accept(int fd) {
     return [=](io_uring_sqe* e) { io_uring_prep_multishot_accept(e, fd, nullptr, nullptr, 0); };
 }
@@ -88,7 +56,7 @@ TEST_CASE("simulated kernel: what completes again has one last completion, howev
 }
 
 TEST_CASE("simulated kernel: where the completion queue is full, what completes again ends") {
-    place at(tame(), false, {4, 8});
+    place at(place::tame(), false, {4, 8});
     rig& in = at.in;
     const int listener = in.listener();
     for (int i = 0; i < 12; ++i) in.close(in.client_of(listener));
@@ -101,7 +69,7 @@ TEST_CASE("simulated kernel: where the completion queue is full, what completes 
 
 TEST_CASE("simulated kernel: a provided buffer holds nothing that anybody could use, and comes "
           "back as it was beyond what was received") {
-    place at(tame(), false);
+    place at(place::tame(), false);
     rig& in = at.in;
     const auto pair = in.connected();
     in.make_group(group, 2, 4, 0);
@@ -122,7 +90,7 @@ TEST_CASE("simulated kernel: a provided buffer holds nothing that anybody could 
 
 TEST_CASE("simulated kernel: a provided buffer that is written to is complained of") {
     const bool received = GENERATE(true, false);
-    place at(tame(), false);
+    place at(place::tame(), false);
     rig& in = at.in;
     const auto pair = in.connected();
     char* const memory = in.make_group(group, 2, 4, 2);
@@ -140,7 +108,7 @@ TEST_CASE("simulated kernel: a provided buffer that is written to is complained 
 }
 
 TEST_CASE("simulated kernel: what only some kernels do again and again is refused") {
-    place at(tame(), false);
+    place at(place::tame(), false);
     rig& in = at.in;
     const int listener = in.listener();
     const auto pair = in.connected();

@@ -6,6 +6,7 @@
 #include <toadstone/runtime/uring/kernel.hpp>
 #include <toadstone/runtime/uring/ring.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
+#include <toadstone/sim/choices.hpp>
 #include <toadstone/sim/kernel/sim_kernel.hpp>
 
 #include "support/record.hpp"
@@ -17,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -65,6 +67,12 @@ public:
             links_.erase(links_.begin(), links_.begin() + static_cast<std::ptrdiff_t>(taken));
             if (cut && !may_be_cut) throw not_this_time();
         }
+    }
+    /// One call, and no time passes.
+    void turn() {
+        ring_.submit();
+        links_.clear();
+        reap();
     }
     /// Until nothing happens any more by itself.
     void settle() {
@@ -187,16 +195,18 @@ public:
         detail::system().listen(fd, 16);
         return fd;
     }
-    /// A socket that is connected to a listener.
-    int client_of(int listener) {
+    void connect(int fd, int listener) {
         auto& name = names_.emplace_back();
         socklen_t length = sizeof name;
         auto* const address = reinterpret_cast<sockaddr*>(&name);
         detail::system().getsockname(listener, address, &length);
-        const int fd = socket();
         const int result =
             run([&](io_uring_sqe* e) { io_uring_prep_connect(e, fd, address, sizeof name); });
         holds("a client is connected", result == 0);
+    }
+    int client_of(int listener) {
+        const int fd = socket();
+        connect(fd, listener);
         return fd;
     }
     struct pair_of_ends {
@@ -206,10 +216,15 @@ public:
     pair_of_ends connected() {
         pair_of_ends made;
         const int from = listener();
+        made.client = socket();
         // As small as a simulated connection, so that it is soon full. Inherited when accepted.
         const int size = 65536;
-        detail::system().setsockopt(from, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-        made.client = client_of(from);
+        for (const int fd : {from, made.client}) {
+            for (const int which : {SO_RCVBUF, SO_SNDBUF}) {
+                detail::system().setsockopt(fd, SOL_SOCKET, which, &size, sizeof size);
+            }
+        }
+        connect(made.client, from);
         made.server =
             run([&](io_uring_sqe* e) { io_uring_prep_accept(e, from, nullptr, nullptr, 0); });
         close(from);
@@ -336,6 +351,37 @@ private:
     }
     sim::world::state& world_;
     sim::detail::sim_kernel& kernel_;
+};
+
+/// A world with a ring and nobody else.
+struct place {
+    explicit place(std::unique_ptr<sim::choices> from, bool hostile = true,
+                   detail::ring_options sizes = {64, 256})
+        : dice(std::move(from)), world(options(hostile), *dice), kernel(world), use(world),
+          in(world, kernel, sizes) {}
+    ~place() {
+        kernel.be_prompt();
+        for (int i = 0; i < 100 && kernel.in_flight() > 0; ++i) {
+            in.cancel_all();
+            in.settle();
+        }
+    }
+    place(const place&) = delete;
+    place& operator=(const place&) = delete;
+
+    static std::unique_ptr<sim::choices> tame() {
+        return sim::replayed_choices(std::string_view());
+    }
+    static sim::world_options options(bool hostile) {
+        sim::world_options made;
+        made.hostile = hostile;
+        return made;
+    }
+    std::unique_ptr<sim::choices> dice;
+    sim::world::state world;
+    sim::detail::sim_kernel kernel;
+    sim::detail::use_world use;
+    simulated_rig in;
 };
 
 } // namespace toadstone::tests
