@@ -1,7 +1,6 @@
 // What a model's executable does: the promises as they are, weakened orderings, seeded faults.
 #include "explore.hpp"
 
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -79,10 +78,10 @@ public:
             if (!how_.orderings && !wanted(each.name)) continue;
             any = true;
             const auto start = std::clock();
-            const finding found = explore(each, bound(each));
+            const finding found = explore(each, how_.preemptions);
             std::printf("%-8s %s\n         %llu executions, %.1f s, up to %u preemptions\n",
                         found.holds ? "holds" : "BROKEN", each.name, number(found.executions),
-                        seconds_since(start), bound(each));
+                        seconds_since(start), how_.preemptions);
             if (!found.holds) std::printf("%s\n", in_short(found.story).c_str());
             std::fflush(stdout);
             good = good && found.holds;
@@ -120,10 +119,6 @@ public:
     }
 
 private:
-    [[nodiscard]] unsigned bound(const promise& what) const {
-        return how_.preemptions - std::min(what.fewer, how_.preemptions);
-    }
-
     // With spurious failures one preemption less: they multiply the executions by ten.
     static finding explore(const promise& what, unsigned preemptions) {
         fail_spuriously(false);

@@ -52,7 +52,6 @@ finding explore(unsigned preemptions) {
 struct promise {
     const char* name; ///< what holds, as a sentence
     finding (*explore)(unsigned preemptions);
-    unsigned fewer = 0; ///< preemptions than asked for: its executions are long
 };
 
 /// An ordering that nothing here misses, and why it stays.
