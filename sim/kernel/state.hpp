@@ -31,6 +31,9 @@ public:
     unsigned choose(unsigned n, choice about) {
         return options_.hostile && !calm() ? dice_.choose(n, about) : 0;
     }
+    /// How much of a transfer that could be this long happens: all of it, one byte, half, all
+    /// but one byte. None only of nothing.
+    [[nodiscard]] std::size_t part_of(std::size_t size);
     bool network_fault(unsigned one_in) {
         return options_.network_faults && !calm() && dice_.rarely(one_in);
     }

@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 
 #include <cstddef>
+#include <set>
 #include <span>
 #include <string>
 
@@ -58,7 +59,40 @@ task<> reads_on(sim::world& world) {
     expect(text == content, "what was read is not what is there");
 }
 
+using counts = std::set<std::size_t>;
+
+task<> moves_five(sim::world& world, counts& read, counts& sent, counts& received) {
+    world.put_file("five", "12345");
+    auto file = co_await io::file::open("five");
+    char buffer[5];
+    read.insert(co_await file.read_some(std::span(buffer)));
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    auto here = co_await io::tcp_stream::connect(listener.local_endpoint());
+    auto there = co_await listener.accept();
+    const std::size_t count = co_await here.write_some("12345");
+    sent.insert(count);
+    here.shutdown_write();
+    co_await there.wait_closed(); // everything that was sent is there
+    if (count == 5) received.insert(co_await there.read_some(std::span(buffer)));
+}
+
 } // namespace
+
+TEST_CASE("short counts: a file or a stream moves all, one byte, half, or all but one byte") {
+    counts read;
+    counts sent;
+    counts received;
+    const auto body = [&](sim::world& world) -> task<> {
+        co_await moves_five(world, read, sent, received);
+    };
+    const auto found = sim::explore(seeds(300), body);
+    INFO(found.to_string());
+    CHECK(found);
+    const counts all{1, 3, 4, 5};
+    CHECK(read == all);
+    CHECK(sent == all);
+    CHECK(received == all);
+}
 
 TEST_CASE("file: append writes all, in order, however little the kernel takes at a time") {
     const auto found = sim::explore(seeds(100), appends);

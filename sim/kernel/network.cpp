@@ -1,0 +1,355 @@
+// The simulated network.
+#include <toadstone/sim/kernel/state.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+namespace toadstone::sim {
+
+using detail::connection;
+using detail::segment;
+using detail::socket_object;
+using detail::stream;
+
+// Two sockets share a port if both want to in the same way, or if their addresses differ.
+bool world::state::conflicts(const socket_object& socket, std::uint32_t address,
+                             std::uint16_t port, bool to_listen) {
+    bound_.erase(std::remove_if(bound_.begin(), bound_.end(),
+                                [](const auto& each) { return each.expired(); }),
+                 bound_.end());
+    return std::any_of(bound_.begin(), bound_.end(), [&](const auto& each) {
+        const auto other = each.lock();
+        if (other.get() == &socket || other->port != port) return false;
+        if (address != 0 && other->address != 0 && other->address != address) return false;
+        const bool listens = other->now == socket_object::state::listening;
+        if (to_listen && !listens) return false;
+        if (socket.reuse_port && other->reuse_port) return false;
+        return !(socket.reuse_address && other->reuse_address && !listens);
+    });
+}
+
+std::uint16_t world::state::free_port() {
+    constexpr std::uint16_t first = 32768;
+    constexpr std::uint16_t last = 60999;
+    for (;;) {
+        const std::uint16_t port = next_port_;
+        next_port_ = port == last ? first : static_cast<std::uint16_t>(port + 1);
+        const bool taken = std::any_of(bound_.begin(), bound_.end(), [&](const auto& each) {
+            const auto other = each.lock();
+            return other && other->port == port;
+        });
+        if (!taken) return port;
+    }
+}
+
+int world::state::bind(const std::shared_ptr<socket_object>& socket, std::uint32_t address,
+                       std::uint16_t port) {
+    if (socket->port) return -EINVAL;
+    if (port && conflicts(*socket, address, port, false)) return -EADDRINUSE;
+    socket->address = address;
+    socket->port = port ? port : free_port();
+    bound_.push_back(socket);
+    return 0;
+}
+
+int world::state::listen(const std::shared_ptr<socket_object>& socket, int backlog) {
+    if (socket->now == socket_object::state::connected) return -EINVAL;
+    if (!socket->port) static_cast<void>(bind(socket, 0, 0));
+    if (socket->now == socket_object::state::fresh) {
+        if (conflicts(*socket, socket->address, socket->port, true)) return -EADDRINUSE;
+        socket->now = socket_object::state::listening;
+    }
+    socket->backlog =
+        std::min(static_cast<unsigned>(std::max(1, backlog)), options_.listen_backlog);
+    return 0;
+}
+
+std::vector<std::shared_ptr<socket_object>> world::state::listening_at(std::uint16_t port) {
+    std::vector<std::shared_ptr<socket_object>> found;
+    for (const auto& each : bound_) {
+        auto listener = each.lock();
+        if (listener && listener->port == port &&
+            listener->now == socket_object::state::listening) {
+            found.push_back(std::move(listener));
+        }
+    }
+    return found;
+}
+
+bool world::state::can_connect(const socket_object& socket, std::uint16_t port) {
+    if (socket.now != socket_object::state::fresh) return true;
+    if (partitioned()) return false;
+    const auto found = listening_at(port);
+    return found.empty() || std::any_of(found.begin(), found.end(), [](const auto& each) {
+               return each->arrivals.size() < each->backlog;
+           });
+}
+
+int world::state::connect(const std::shared_ptr<socket_object>& socket, std::uint16_t port) {
+    if (socket->now != socket_object::state::fresh) return -EISCONN;
+    if (partitioned()) return -EAGAIN;
+    const auto found = listening_at(port);
+    if (found.empty() || network_fault(16)) return -ECONNREFUSED;
+    auto& listener = found[choose(static_cast<unsigned>(found.size()), choice::timing)];
+    if (listener->arrivals.size() >= listener->backlog) return -EAGAIN; // SYN is sent again
+    auto link = std::make_shared<connection>();
+    link->number = next_connection_++;
+    connections_.push_back(link);
+    if (!socket->port) socket->port = free_port();
+    if (!socket->address) socket->address = INADDR_LOOPBACK;
+    socket->now = socket_object::state::connected;
+    socket->peer_port = port;
+    socket->link = link;
+    socket->side = 0;
+    ++socket->wakes;
+    listener->arrivals.push_back({link, socket->port});
+    ++listener->wakes;
+    return 0;
+}
+
+std::shared_ptr<socket_object> world::state::accept(socket_object& from) {
+    auto arrival = std::move(from.arrivals.front());
+    from.arrivals.pop_front();
+    auto made = std::make_shared<socket_object>(*this);
+    made->now = socket_object::state::connected;
+    made->reuse_address = from.reuse_address;
+    made->reuse_port = from.reuse_port;
+    made->aborts = from.aborts;
+    made->address = INADDR_LOOPBACK;
+    made->port = from.port;
+    made->peer_port = arrival.port;
+    made->link = std::move(arrival.link);
+    made->side = 1;
+    bound_.push_back(made);
+    return made;
+}
+
+void world::state::deliver() noexcept {
+    if (partitioned()) return;
+    for (const auto& each : connections_) {
+        const auto link = each.lock();
+        if (!link) continue;
+        for (int side = 0; side < 2; ++side) {
+            stream& way = link->to[side];
+            while (!way.in_flight.empty() && way.in_flight.front().arrives <= now_) {
+                const segment first = std::move(way.in_flight.front());
+                way.in_flight.pop_front();
+                ++way.arrivals;
+                way.arrived += first.bytes.size();
+                if (first.last == segment::mark::rst) {
+                    reset(*link, side);
+                } else if (!link->closed[side] && !link->reset[side]) {
+                    way.ready.insert(way.ready.end(), first.bytes.begin(), first.bytes.end());
+                    if (first.last == segment::mark::fin) way.fin_arrived = true;
+                } else if (!first.bytes.empty()) {
+                    send_rst(*link, side, false); // nobody is there
+                }
+            }
+        }
+    }
+}
+
+detail::time_point world::state::next_arrival() const noexcept {
+    auto next = detail::time_point::max();
+    if (partitioned()) return next;
+    for (const auto& each : connections_) {
+        const auto link = each.lock();
+        if (!link) continue;
+        for (const stream& way : link->to) {
+            if (!way.in_flight.empty()) next = std::min(next, way.in_flight.front().arrives);
+        }
+    }
+    return next;
+}
+
+namespace {
+
+// The error that waits for this side, which is told once, or else `otherwise`.
+int error_of(connection& link, int side, int otherwise) noexcept {
+    const int error = std::exchange(link.error[side], 0);
+    return error ? -error : otherwise;
+}
+
+// A slow segment delays those behind it: a stream keeps its order.
+void send_segment(stream& way, detail::time_point arrives, std::vector<std::byte> bytes,
+                  segment::mark last) {
+    if (!way.in_flight.empty()) arrives = std::max(arrives, way.in_flight.back().arrives);
+    way.in_flight.push_back({arrives, std::move(bytes), last});
+}
+
+} // namespace
+
+bool world::state::can_send(const socket_object& socket) const {
+    if (socket.now != socket_object::state::connected) return true;
+    const connection& link = *socket.link;
+    const stream& way = link.to[1 - socket.side];
+    return link.reset[socket.side] || way.fin_sent || way.held < options_.stream_capacity;
+}
+
+int world::state::send(socket_object& socket, const std::byte* data, std::size_t size) {
+    if (socket.now != socket_object::state::connected) return -EPIPE;
+    connection& link = *socket.link;
+    const int side = socket.side;
+    stream& way = link.to[1 - side];
+    if (!link.reset[side] && !way.fin_sent && network_fault(200)) {
+        reset(link, 0);
+        reset(link, 1);
+    }
+    if (link.reset[side] || way.fin_sent) return error_of(link, side, -EPIPE);
+    if (size == 0) return 0;
+    // Where nobody is any more it is taken all the same, and answered by a reset on arrival.
+    if (way.held >= options_.stream_capacity) return -EAGAIN;
+    const std::size_t count = part_of(std::min(size, options_.stream_capacity - way.held));
+    send_segment(way, now_ + options_.latency * (1 + 9 * choose(2, choice::timing)),
+                 std::vector<std::byte>(data, data + count), segment::mark::none);
+    way.held += count;
+    way.sent += count;
+    return static_cast<int>(count);
+}
+
+bool world::state::can_receive(const socket_object& socket) const {
+    if (socket.now != socket_object::state::connected) return true;
+    const connection& link = *socket.link;
+    const stream& way = link.to[socket.side];
+    return !way.ready.empty() || way.fin_arrived || way.refused || link.reset[socket.side];
+}
+
+// What has arrived is read first; then the end; then, once, why there was none.
+int world::state::receive(socket_object& socket, std::byte* into, std::size_t size) {
+    if (socket.now != socket_object::state::connected) return -ENOTCONN;
+    connection& link = *socket.link;
+    stream& way = link.to[socket.side];
+    if (way.ready.empty()) {
+        if (way.fin_arrived) return 0;
+        if (link.reset[socket.side]) return error_of(link, socket.side, 0);
+        return way.refused ? 0 : -EAGAIN;
+    }
+    const std::size_t count = part_of(std::min(size, way.ready.size()));
+    std::copy_n(way.ready.begin(), count, into);
+    way.ready.erase(way.ready.begin(), way.ready.begin() + static_cast<std::ptrdiff_t>(count));
+    if (way.held >= options_.stream_capacity) ++way.vacancies;
+    way.held -= count;
+    return static_cast<int>(count);
+}
+
+int world::state::events(const socket_object& socket) const {
+    switch (socket.now) {
+    case socket_object::state::fresh:
+        return POLLOUT | POLLHUP;
+    case socket_object::state::listening:
+        return socket.arrivals.empty() ? 0 : POLLIN;
+    case socket_object::state::connected:
+        break;
+    }
+    const connection& link = *socket.link;
+    const stream& in = link.to[socket.side];
+    const stream& out = link.to[1 - socket.side];
+    const bool gone = link.reset[socket.side];
+    const bool no_more = gone || in.fin_arrived || in.refused;
+    int events = 0;
+    if (no_more || !in.ready.empty()) events |= POLLIN;
+    if (no_more) events |= POLLRDHUP;
+    if (gone || (no_more && out.fin_sent)) events |= POLLHUP;
+    if (can_send(socket)) events |= POLLOUT;
+    if (link.error[socket.side]) events |= POLLERR;
+    return events;
+}
+
+std::uint64_t world::state::wakes(const socket_object& socket) const noexcept {
+    if (!socket.link) return socket.wakes;
+    const connection& link = *socket.link;
+    return socket.wakes + link.to[socket.side].arrivals + link.to[1 - socket.side].vacancies;
+}
+
+void world::state::send_fin(connection& link, int side) {
+    stream& way = link.to[1 - side];
+    if (way.fin_sent || link.reset[side]) return;
+    way.fin_sent = true;
+    send_segment(way, now_ + options_.latency, {}, segment::mark::fin);
+}
+
+void world::state::send_rst(connection& link, int side, bool overtakes) {
+    stream& way = link.to[1 - side];
+    if (overtakes) way.in_flight.clear(); // what it overtakes is refused on arrival
+    send_segment(way, now_ + options_.latency, {}, segment::mark::rst);
+}
+
+int world::state::shut_down(socket_object& socket, int how) {
+    if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
+    switch (socket.now) {
+    case socket_object::state::fresh:
+        return -ENOTCONN;
+    case socket_object::state::listening:
+        if (how == SHUT_WR) return 0;
+        socket.now = socket_object::state::fresh; // a pending accept ends
+        ++socket.wakes;
+        for (auto& each : std::exchange(socket.arrivals, {})) {
+            socket_gone(*each.link, 1, true);
+        }
+        return 0;
+    case socket_object::state::connected:
+        break;
+    }
+    connection& link = *socket.link;
+    stream& in = link.to[socket.side];
+    const bool both_ended = in.fin_arrived && link.to[1 - socket.side].fin_arrived;
+    if (both_ended || link.reset[socket.side]) return -ENOTCONN;
+    if (how != SHUT_RD) send_fin(link, socket.side);
+    if (how != SHUT_WR) in.refused = true;
+    ++socket.wakes;
+    return 0;
+}
+
+// With bytes that nobody has read, Linux resets instead of saying goodbye.
+void world::state::socket_gone(connection& link, int side, bool abort) noexcept {
+    link.closed[side] = true;
+    if (link.reset[side]) return;
+    if (abort || !link.to[side].ready.empty()) {
+        send_rst(link, side, choose(2, choice::timing) == 1);
+    } else {
+        send_fin(link, side);
+    }
+}
+
+// What has arrived stays readable; what was on its way is lost. A reset that follows the end of
+// the stream is a broken pipe, and one that follows both ends is nothing.
+void world::state::reset(connection& link, int side) noexcept {
+    stream& in = link.to[side];
+    stream& out = link.to[1 - side];
+    if (link.reset[side]) return;
+    link.reset[side] = true;
+    ++in.arrivals;
+    if (!in.fin_arrived) {
+        link.error[side] = ECONNRESET;
+    } else if (!out.fin_arrived) {
+        link.error[side] = out.fin_sent ? ECONNRESET : EPIPE;
+    }
+    in.in_flight.clear();
+    out.in_flight.clear();
+}
+
+void world::state::reset_all() noexcept {
+    for (const auto& each : connections_) {
+        const auto link = each.lock();
+        if (!link) continue;
+        reset(*link, 0);
+        reset(*link, 1);
+    }
+}
+
+std::size_t world::state::open_connections() const noexcept {
+    std::size_t count = 0;
+    for (const auto& each : connections_) {
+        const auto link = each.lock();
+        count +=
+            link && !link->reset[0] && !link->reset[1] && !(link->closed[0] && link->closed[1]);
+    }
+    return count;
+}
+
+} // namespace toadstone::sim
