@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <random>
+#include <utility>
 
 namespace toadstone::sim {
 
@@ -16,6 +16,19 @@ unsigned choices::choose(unsigned n, choice about) {
     const unsigned answer = std::min(decide(n, about), n - 1);
     trace_.push_back(static_cast<std::uint8_t>(answer));
     return answer;
+}
+
+unsigned choices::pick(std::span<const unsigned> candidates) {
+    candidates = candidates.first(std::min<std::size_t>(candidates.size(), 256));
+    const auto last = static_cast<unsigned>(candidates.size() - 1);
+    const unsigned answer = std::min(decide_among(candidates), last);
+    if (last > 0) trace_.push_back(static_cast<std::uint8_t>(answer));
+    return answer;
+}
+
+unsigned choices::decide_among(std::span<const unsigned> candidates) {
+    const auto n = static_cast<unsigned>(candidates.size());
+    return n > 1 ? decide(n, choice::schedule) : 0;
 }
 
 namespace {
@@ -58,37 +71,64 @@ private:
 class pct_source final : public choices {
 public:
     pct_source(std::uint64_t seed, unsigned depth, unsigned steps)
-        : seed_(seed), depth_(depth), dice_(seed) {
-        for (unsigned i = 1; i < depth; ++i) changes_.push_back(dice_.below(steps));
+        : seed_(seed), depth_(depth), expected_steps_(steps), dice_(seed) {
+        for (unsigned i = 1; i < depth; ++i) changes_.push_back({dice_.below(steps), i});
         std::sort(changes_.begin(), changes_.end());
-        for (auto& each : priority_) each = 1000 + dice_.below(1000000);
     }
     std::string name() const override {
-        return "pct=" + std::to_string(seed_) + "/" + std::to_string(depth_);
+        return "pct=" + std::to_string(seed_) + "/" + std::to_string(depth_) + "/" +
+               std::to_string(expected_steps_);
     }
 
 private:
-    unsigned decide(unsigned n, choice about) override {
-        if (about != choice::schedule) return dice_.below(8) ? 0 : dice_.below(n);
-        // The driver numbers the workers from the present one on, so what a position means
-        // changes; priorities of positions are as random as priorities of workers.
-        const unsigned among = std::min<unsigned>(n, std::size(priority_));
-        const auto best =
-            static_cast<unsigned>(std::max_element(priority_, priority_ + among) - priority_);
-        if (next_change_ < changes_.size() && step_ >= changes_[next_change_]) {
-            priority_[best] = next_change_++;
+    // A step, and the priority that a worker drops to there: below all those of the beginning.
+    // Which of two drops goes deeper is as random as when they come.
+    using change = std::pair<unsigned, std::int64_t>;
+    static constexpr unsigned patience = 200; // steps of one worker in a row
+
+    unsigned decide(unsigned n, choice) override { return dice_.below(8) ? 0 : dice_.below(n); }
+
+    unsigned decide_among(std::span<const unsigned> candidates) override {
+        for (const unsigned each : candidates) {
+            while (priorities_.size() <= each) {
+                priorities_.push_back(depth_ + static_cast<std::int64_t>(dice_.roll() >> 2));
+            }
         }
+        unsigned best = most_urgent(candidates);
+        for (; next_change_ < changes_.size() && changes_[next_change_].first <= step_;
+             ++next_change_) {
+            priorities_[candidates[best]] = changes_[next_change_].second;
+            best = most_urgent(candidates);
+        }
+        if (candidates[best] != latest_) in_a_row_ = 0;
+        if (++in_a_row_ > patience && candidates.size() > 1) {
+            priorities_[candidates[best]] = lowest_--;
+            best = most_urgent(candidates);
+            in_a_row_ = 1;
+        }
+        latest_ = candidates[best];
         ++step_;
         return best;
     }
 
+    unsigned most_urgent(std::span<const unsigned> candidates) const {
+        const auto best = std::max_element(
+            candidates.begin(), candidates.end(),
+            [this](unsigned a, unsigned b) { return priorities_[a] < priorities_[b]; });
+        return static_cast<unsigned>(best - candidates.begin());
+    }
+
     std::uint64_t seed_;
     unsigned depth_;
+    unsigned expected_steps_;
     dice dice_;
-    std::vector<unsigned> changes_;
-    unsigned next_change_ = 0;
+    std::vector<change> changes_;
+    std::size_t next_change_ = 0;
     unsigned step_ = 0;
-    unsigned priority_[64] = {};
+    std::vector<std::int64_t> priorities_; // of each worker, by its number
+    std::int64_t lowest_ = 0;
+    unsigned latest_ = 0;
+    unsigned in_a_row_ = 0;
 };
 
 class replay_source final : public choices {

@@ -32,6 +32,11 @@ public:
     /// A number below `n`, which is at least 1. Recorded, unless there is nothing to choose.
     unsigned choose(unsigned n, choice about);
 
+    /// Which worker goes next: a position in `candidates`, the numbers of those that can go on.
+    /// The tame answer is the first, by convention the one that went last. Recorded as
+    /// choose(candidates.size()) is, so that a recording answers either.
+    unsigned pick(std::span<const unsigned> candidates);
+
     /// True once in `n` times, if this run has such faults at all.
     [[nodiscard]] bool rarely(unsigned n, choice about = choice::fault) {
         return choose(n, about) == n - 1;
@@ -45,6 +50,8 @@ public:
 protected:
     choices() = default;
     virtual unsigned decide(unsigned n, choice about) = 0;
+    /// For pick(); asked also when there is only one.
+    virtual unsigned decide_among(std::span<const unsigned> candidates);
 
 private:
     std::vector<std::uint8_t> trace_;
@@ -54,9 +61,12 @@ private:
 /// (swarm testing), so that runs differ in more than their dice.
 [[nodiscard]] std::unique_ptr<choices> random_choices(std::uint64_t seed);
 
-/// Probabilistic concurrency testing: workers have random priorities that drop at `depth - 1`
-/// random moments. Finds a bug that needs `depth` ordering constraints with a known
-/// probability per run.
+/// Probabilistic concurrency testing: of the workers that can go on, the one with the highest
+/// priority does. Priorities are random; at `depth - 1` random steps the worker whose turn it
+/// is drops below all others. With n workers and k = `expected_steps` steps a run meets a bug
+/// that needs `depth` ordering constraints with a probability of 1 / (n * k^(depth - 1)) or
+/// more. A worker that goes on for hundreds of steps while others could drops, too: it may be
+/// spinning until they do something.
 ///
 /// Source: Burckhardt et al., ASPLOS 2010.
 [[nodiscard]] std::unique_ptr<choices> pct_choices(std::uint64_t seed, unsigned depth,

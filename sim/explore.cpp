@@ -63,7 +63,8 @@ std::unique_ptr<choices> choices_named(std::string_view name) {
     if (starts("pct=")) {
         const std::uint64_t seed = number();
         const auto depth = static_cast<unsigned>(starts("/") ? number() : 3);
-        return pct_choices(seed, depth);
+        const auto steps = static_cast<unsigned>(starts("/") ? number() : 1000);
+        return pct_choices(seed, depth, steps);
     }
     starts("bytes=");
     return replayed_choices(name);
@@ -92,18 +93,16 @@ private:
     void count(const report& found) noexcept {
         ++result_.runs;
         result_.steps += found.steps;
-        decisions_ += found.trace.size();
     }
-    /// Decisions that a run takes, so that what PCT changes at a random one is in the run.
+    /// Steps that a run takes, so that what PCT changes at a random one is in the run.
     [[nodiscard]] unsigned usual_length() const noexcept {
         if (result_.runs == 0) return 1000;
-        return static_cast<unsigned>(decisions_ / result_.runs) + 1;
+        return static_cast<unsigned>(result_.steps / result_.runs) + 1;
     }
 
     explore_options options_;
     scenario& what_;
     exploration result_;
-    std::uint64_t decisions_ = 0;
 };
 
 bool explorer::one(choices& dice) {

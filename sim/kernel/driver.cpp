@@ -205,8 +205,9 @@ bool driver::can_run(seat& which) noexcept {
 // One context of one worker, or a batch, or one look at its ring. False: nobody can go on.
 bool driver::turn() {
     candidates_.clear();
-    for (std::size_t i = 0; i < seats_.size(); ++i) {
-        const std::size_t index = (present_ + i) % seats_.size();
+    const unsigned workers = size();
+    for (unsigned i = 0; i < workers; ++i) {
+        const unsigned index = (present_ + i) % workers;
         if (can_run(*seats_[index])) candidates_.push_back(index);
     }
     if (candidates_.empty()) {
@@ -222,8 +223,7 @@ bool driver::turn() {
         candidates_.front() == present_) {
         std::rotate(candidates_.begin(), candidates_.begin() + 1, candidates_.end());
     }
-    const auto count = static_cast<unsigned>(candidates_.size());
-    const std::size_t next = candidates_[dice_.choose(count, choice::schedule)];
+    const unsigned next = candidates_[dice_.pick(candidates_)];
     if (next != present_) turns_in_a_row_ = 0;
     present_ = next;
     state_.mix(present_);

@@ -92,8 +92,8 @@ private:
     world::state state_;
     world world_;
     std::vector<std::unique_ptr<seat>> seats_;
-    std::vector<std::size_t> candidates_;
-    std::size_t present_ = 0; // the worker that went last
+    std::vector<unsigned> candidates_;
+    unsigned present_ = 0; // the worker that went last
     static constexpr unsigned longest_turn = 200;
     unsigned turns_in_a_row_ = 0; // of that worker
     unsigned placed_ = 0;

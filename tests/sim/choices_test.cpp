@@ -22,6 +22,37 @@ std::vector<unsigned> decisions(choices& from, unsigned count) {
     return all;
 }
 
+/// Three workers that take ten steps each, one at a time. When each of them happened.
+struct schedule {
+    static constexpr unsigned workers = 3;
+    static constexpr unsigned steps = 10;
+    unsigned when[workers][steps] = {};
+};
+schedule made_by(choices& source) {
+    schedule made;
+    unsigned done[schedule::workers] = {};
+    unsigned present = 0;
+    for (unsigned now = 0; now < schedule::workers * schedule::steps; ++now) {
+        std::vector<unsigned> candidates; // the present one in front, as the driver does it
+        for (unsigned i = 0; i < schedule::workers; ++i) {
+            const unsigned each = (present + i) % schedule::workers;
+            if (done[each] < schedule::steps) candidates.push_back(each);
+        }
+        present = candidates[source.pick(candidates)];
+        made.when[present][done[present]++] = now;
+    }
+    return made;
+}
+template <class Bug>
+unsigned hits(unsigned runs, unsigned depth, Bug bug) {
+    unsigned count = 0;
+    for (unsigned seed = 0; seed < runs; ++seed) {
+        const auto source = pct_choices(seed, depth, schedule::workers * schedule::steps);
+        count += bug(made_by(*source));
+    }
+    return count;
+}
+
 } // namespace
 
 TEST_CASE("choices: the same seed gives the same decisions, another seed others") {
@@ -63,6 +94,55 @@ TEST_CASE("choices: what one source decided, its trace decides again") {
     const std::vector<unsigned> tame(10, 0);
     const auto used_up = replayed_choices("");
     CHECK(decisions(*used_up, 10) == tame);
+}
+
+TEST_CASE("choices: a pick is recorded and repeated as a choice of that many is") {
+    const std::vector<unsigned> three{2, 0, 1};
+    const std::vector<unsigned> one{2};
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        const auto original = pct_choices(seed, 2);
+        const auto random = random_choices(seed);
+        const auto same_random = random_choices(seed);
+        std::vector<std::uint8_t> picked;
+        for (int i = 0; i < 50; ++i) {
+            CHECK(original->pick(one) == 0);
+            picked.push_back(static_cast<std::uint8_t>(original->pick(three)));
+            CHECK(random->pick(three) == same_random->choose(3, choice::schedule));
+        }
+        CHECK(original->trace() == picked);
+        const auto again = replayed_choices(original->trace());
+        for (const auto each : picked) CHECK(again->pick(three) == each);
+    }
+}
+
+// A bug that needs d constraints of order is found once in n * k^(d-1) runs, or more often.
+TEST_CASE("choices: PCT keeps its word on bugs of depth 1 to 3 among three workers") {
+    // One constraint: whoever goes first goes to its end.
+    const auto last_first = [](const schedule& s) { return s.when[2][9] < s.when[0][0]; };
+    CHECK(hits(3000, 1, last_first) >= 1000);
+    // Two: another one gets between two steps.
+    for (unsigned i = 0; i < 9; ++i) {
+        const auto between = [i](const schedule& s) {
+            return s.when[0][i] < s.when[1][0] && s.when[1][0] < s.when[0][i + 1];
+        };
+        CHECK(hits(9000, 2, between) >= 100);
+    }
+    // Three: a second one is interrupted after it has interrupted the first.
+    const auto nested = [](const schedule& s) {
+        return s.when[0][3] < s.when[1][0] && s.when[1][4] < s.when[2][0] &&
+               s.when[2][9] < s.when[1][5];
+    };
+    CHECK(hits(54000, 3, nested) >= 20);
+}
+
+TEST_CASE("choices: PCT lets others go on while one spins") {
+    const std::vector<unsigned> both{0, 1};
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        const auto source = pct_choices(seed, 1);
+        unsigned seen = 0;
+        for (int i = 0; i < 1000; ++i) seen |= 1U << both[source->pick(both)];
+        CHECK(seen == 3);
+    }
 }
 
 TEST_CASE("choices: a trace's text says runs shortly and reads back as what it was") {

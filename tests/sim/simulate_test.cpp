@@ -225,6 +225,57 @@ TEST_CASE("explore: priorities change inside a run, however short it is") {
     CHECK(orders.size() > 20); // 90 are possible; fixed priorities would give 3
 }
 
+namespace {
+
+// Each of three workers has one task, and each of these leaves its mark twice.
+task<> marks(std::string& order) {
+    const auto inside = [&order](task_scope& scope) -> task<> {
+        for (unsigned i = 0; i < 3; ++i) {
+            scope
+                .spawn(notes(order, static_cast<char>('a' + i)),
+                       {.where = placement::worker(i)})
+                .detach();
+        }
+        co_return;
+    };
+    co_await with_scope(inside);
+}
+
+} // namespace
+
+TEST_CASE("simulate: PCT's priorities are the workers', who keep them wherever they go on") {
+    const sim::world_options options{.workers = 3, .hostile = false};
+    std::set<std::string> orders;
+    for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+        std::string order;
+        const auto dice = sim::pct_choices(seed, 1);
+        CHECK(sim::simulate(options, *dice, [&](sim::world&) { return marks(order); }));
+        orders.insert(order);
+    }
+    CHECK(orders ==
+          std::set<std::string>{"aabbcc", "aaccbb", "bbaacc", "bbccaa", "ccaabb", "ccbbaa"});
+}
+
+TEST_CASE("simulate: what PCT decided, its trace and its name decide again") {
+    const sim::world_options options{.workers = 3};
+    for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+        const auto dice = sim::pct_choices(seed, 3, 50);
+        CHECK(dice->name() == "pct=" + std::to_string(seed) + "/3/50");
+        const auto first = sim::simulate(options, *dice, two_workers);
+        INFO(first.failure);
+        CHECK(first);
+        const auto again = sim::replayed_choices(first.trace);
+        const auto second = sim::simulate(options, *again, two_workers);
+        CHECK(first.hash == second.hash);
+        CHECK(first.trace == second.trace);
+        ::setenv("TOADSTONE_SIM_REPLAY", dice->name().c_str(), 1);
+        const auto third = sim::explore({.world = options}, two_workers);
+        ::unsetenv("TOADSTONE_SIM_REPLAY");
+        CHECK(third.runs == 1);
+        CHECK(third.first_failure.hash == first.hash);
+    }
+}
+
 TEST_CASE("explore: finds a scenario that does not do the same every time") {
     int runs = 0;
     const auto body = [&runs](sim::world&) -> task<> {
