@@ -21,6 +21,32 @@ void world::partition() noexcept {
 void world::heal() noexcept {
     state_.set_partitioned(false);
 }
+
+namespace {
+
+template <class Fn>
+void for_each_side(side which, Fn fn) {
+    if (which != side::acceptor) fn(0);
+    if (which != side::connector) fn(1);
+}
+
+} // namespace
+
+void world::clog(std::size_t connection, side at) {
+    for_each_side(at, [&](int each) { state_.set_clogged(connection, each, true); });
+}
+void world::unclog(std::size_t connection, side at) {
+    for_each_side(at, [&](int each) { state_.set_clogged(connection, each, false); });
+}
+void world::clog_all(side at) {
+    for_each_side(at, [&](int each) { state_.set_all_clogged(each, true); });
+}
+void world::unclog_all(side at) {
+    for_each_side(at, [&](int each) { state_.set_all_clogged(each, false); });
+}
+std::size_t world::connections_made() const noexcept {
+    return state_.connections_made();
+}
 void world::reset_connections() noexcept {
     const detail::own_memory ours;
     state_.reset_all();

@@ -31,11 +31,14 @@ struct world_options {
     /// What POSIX says, and Linux's own file systems are kinder than: a new file can be lost in
     /// a crash, however often it was synced, until its folder was.
     bool strict_folders = false;
+    /// From one end of a connection to the other. In a hostile world it is another one for each
+    /// direction of each connection, from a fifth to twenty times as long.
     std::chrono::nanoseconds latency{50'000};
     /// Bytes that a connection holds in each direction before a writer has to wait.
     std::size_t stream_capacity = 65536;
     unsigned listen_backlog = 128;
-    /// From this virtual time on the world is tame: no faults, no delays, partitions healed.
+    /// From this virtual time on the world is tame: no faults, no delays, partitions healed,
+    /// nothing clogged.
     /// The scenario then has to end within `settles_within`. Zero: never.
     std::chrono::nanoseconds calm_after{0};
     std::chrono::nanoseconds settles_within = std::chrono::minutes(1);
@@ -45,6 +48,13 @@ struct world_options {
     bool all_memory_back = false;
     /// Turns after which a run counts as a livelock.
     std::uint64_t most_steps = 2'000'000;
+};
+
+/// One of the two ends of a connection, or both.
+enum class side : unsigned char {
+    connector, ///< who called connect()
+    acceptor,  ///< whom accept() gives
+    both,
 };
 
 /// What a scenario may do to its world, and see of it. One per run.
@@ -66,6 +76,18 @@ public:
     /// Nothing arrives any more until heal().
     void partition() noexcept;
     void heal() noexcept;
+    /// From now on nothing arrives at `at` of one connection, while the others go on, until
+    /// unclog() or until the world is calm. What is sent is on its way for so long, as much as
+    /// a connection holds. Connections are numbered from 0 in the order in which they are made;
+    /// one that is still to be made can be clogged, too.
+    void clog(std::size_t connection, side at = side::both);
+    void unclog(std::size_t connection, side at = side::both);
+    /// Every connection, those too that are still to be made: making them is not held up.
+    void clog_all(side at = side::both);
+    /// Ends clog() and clog_all().
+    void unclog_all(side at = side::both);
+    /// Connections made so far, and so the number of the next one.
+    [[nodiscard]] std::size_t connections_made() const noexcept;
     /// Resets every connection that is open; bytes on their way are lost.
     void reset_connections() noexcept;
     [[nodiscard]] std::size_t open_connections() const noexcept;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <utility>
 
 #include <netinet/in.h>
@@ -99,6 +100,7 @@ int world::state::connect(const std::shared_ptr<socket_object>& socket, std::uin
     if (listener->arrivals.size() >= listener->backlog) return -EAGAIN; // SYN is sent again
     auto link = std::make_shared<connection>();
     link->number = next_connection_++;
+    for (stream& way : link->to) way.latency = some_latency();
     connections_.push_back(link);
     if (!socket->port) socket->port = free_port();
     if (!socket->address) socket->address = INADDR_LOOPBACK;
@@ -129,12 +131,33 @@ std::shared_ptr<socket_object> world::state::accept(socket_object& from) {
     return made;
 }
 
+void world::state::set_clogged(std::uint64_t connection, int side, bool on) {
+    if (on) {
+        clogged_.emplace(connection, side);
+    } else {
+        clogged_.erase({connection, side});
+    }
+}
+
+void world::state::set_all_clogged(int side, bool on) {
+    all_clogged_[side] = on;
+    if (on) return;
+    for (auto each = clogged_.begin(); each != clogged_.end();) {
+        each = each->second == side ? clogged_.erase(each) : std::next(each);
+    }
+}
+
+bool world::state::clogged(const connection& link, int side) const {
+    return !calm() && (all_clogged_[side] || clogged_.count({link.number, side}) > 0);
+}
+
 void world::state::deliver() noexcept {
     if (partitioned()) return;
     for (const auto& each : connections_) {
         const auto link = each.lock();
         if (!link) continue;
         for (int side = 0; side < 2; ++side) {
+            if (clogged(*link, side)) continue;
             stream& way = link->to[side];
             while (!way.in_flight.empty() && way.in_flight.front().arrives <= now_) {
                 const segment first = std::move(way.in_flight.front());
@@ -155,13 +178,17 @@ void world::state::deliver() noexcept {
 }
 
 detail::time_point world::state::next_arrival() const noexcept {
+    // What is held up goes on when the world is calm, if it ever is.
+    if (partitioned()) return next_calm();
     auto next = detail::time_point::max();
-    if (partitioned()) return next;
     for (const auto& each : connections_) {
         const auto link = each.lock();
         if (!link) continue;
-        for (const stream& way : link->to) {
-            if (!way.in_flight.empty()) next = std::min(next, way.in_flight.front().arrives);
+        for (int side = 0; side < 2; ++side) {
+            const stream& way = link->to[side];
+            if (way.in_flight.empty()) continue;
+            next = std::min(next,
+                            clogged(*link, side) ? next_calm() : way.in_flight.front().arrives);
         }
     }
     return next;
@@ -175,14 +202,25 @@ int error_of(connection& link, int side, int otherwise) noexcept {
     return error ? -error : otherwise;
 }
 
-// A slow segment delays those behind it: a stream keeps its order.
-void send_segment(stream& way, detail::time_point arrives, std::vector<std::byte> bytes,
-                  segment::mark last) {
+} // namespace
+
+std::chrono::nanoseconds world::state::some_latency() {
+    switch (choose(3, choice::timing)) {
+    case 1:
+        return options_.latency / 5;
+    case 2:
+        return options_.latency * 20;
+    default:
+        return options_.latency;
+    }
+}
+
+void world::state::send_segment(stream& way, std::vector<std::byte> bytes, segment::mark last,
+                                unsigned slower) {
+    auto arrives = now_ + (calm() ? options_.latency : way.latency) * slower;
     if (!way.in_flight.empty()) arrives = std::max(arrives, way.in_flight.back().arrives);
     way.in_flight.push_back({arrives, std::move(bytes), last});
 }
-
-} // namespace
 
 bool world::state::can_send(const socket_object& socket) const {
     if (socket.now != socket_object::state::connected) return true;
@@ -205,8 +243,8 @@ int world::state::send(socket_object& socket, const std::byte* data, std::size_t
     // Where nobody is any more it is taken all the same, and answered by a reset on arrival.
     if (way.held >= options_.stream_capacity) return -EAGAIN;
     const std::size_t count = part_of(std::min(size, options_.stream_capacity - way.held));
-    send_segment(way, now_ + options_.latency * (1 + 9 * choose(2, choice::timing)),
-                 std::vector<std::byte>(data, data + count), segment::mark::none);
+    send_segment(way, std::vector<std::byte>(data, data + count), segment::mark::none,
+                 1 + 9 * choose(2, choice::timing));
     way.held += count;
     way.sent += count;
     return static_cast<int>(count);
@@ -270,13 +308,13 @@ void world::state::send_fin(connection& link, int side) {
     stream& way = link.to[1 - side];
     if (way.fin_sent || link.reset[side]) return;
     way.fin_sent = true;
-    send_segment(way, now_ + options_.latency, {}, segment::mark::fin);
+    send_segment(way, {}, segment::mark::fin);
 }
 
 void world::state::send_rst(connection& link, int side, bool overtakes) {
     stream& way = link.to[1 - side];
     if (overtakes) way.in_flight.clear(); // what it overtakes is refused on arrival
-    send_segment(way, now_ + options_.latency, {}, segment::mark::rst);
+    send_segment(way, {}, segment::mark::rst);
 }
 
 int world::state::shut_down(socket_object& socket, int how) {

@@ -53,6 +53,7 @@ struct segment {
 
 /// One direction of a connection.
 struct stream {
+    std::chrono::nanoseconds latency{};
     std::deque<segment> in_flight;
     std::deque<std::byte> ready;
     std::size_t held = 0;      ///< bytes in flight and ready

@@ -10,8 +10,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace toadstone::sim {
@@ -98,6 +101,12 @@ public:
     void deliver() noexcept;
     void set_partitioned(bool on) noexcept { partitioned_ = on; }
     [[nodiscard]] bool partitioned() const noexcept { return partitioned_ && !calm(); }
+    /// Whether anything arrives at this side of this connection.
+    void set_clogged(std::uint64_t connection, int side, bool on);
+    /// Of all connections; `off` also for each by itself.
+    void set_all_clogged(int side, bool on);
+    /// Also those that are over.
+    [[nodiscard]] std::uint64_t connections_made() const noexcept { return next_connection_; }
     void reset_all() noexcept;
     [[nodiscard]] std::size_t open_connections() const noexcept;
     /// When something arrives next; max() if nothing is on its way.
@@ -125,6 +134,11 @@ private:
     [[nodiscard]] std::vector<std::shared_ptr<detail::socket_object>>
     listening_at(std::uint16_t port);
     void send_rst(detail::connection& link, int side, bool overtakes);
+    [[nodiscard]] std::chrono::nanoseconds some_latency();
+    /// Behind what is on its way: a stream keeps its order. `slower`: so many times.
+    void send_segment(detail::stream& way, std::vector<std::byte> bytes,
+                      detail::segment::mark last, unsigned slower = 1);
+    [[nodiscard]] bool clogged(const detail::connection& link, int side) const;
     void reset(detail::connection& link, int side) noexcept;
     [[nodiscard]] bool is_folder(std::string_view path) const;
     [[nodiscard]] int open_folder(std::string_view path, int flags);
@@ -141,6 +155,8 @@ private:
     std::uint16_t next_port_ = 40000;
     std::uint64_t next_connection_ = 0;
     bool partitioned_ = false;
+    std::set<std::pair<std::uint64_t, int>> clogged_; // a connection, and the side not reached
+    bool all_clogged_[2] = {};
     std::map<std::string, std::shared_ptr<detail::inode>, std::less<>> directory_;
     bool fail_sync_ = false;
 };
