@@ -86,9 +86,8 @@ bool world::state::can_connect(const socket_object& socket, std::uint16_t port) 
     if (socket.now != socket_object::state::fresh) return true;
     if (partitioned()) return false;
     const auto found = listening_at(port);
-    return found.empty() || std::any_of(found.begin(), found.end(), [](const auto& each) {
-               return each->arrivals.size() < each->backlog;
-           });
+    const auto chosen = std::find(found.begin(), found.end(), socket.chosen.lock());
+    return chosen == found.end() || !(*chosen)->is_full();
 }
 
 int world::state::connect(const std::shared_ptr<socket_object>& socket, std::uint16_t port) {
@@ -96,8 +95,12 @@ int world::state::connect(const std::shared_ptr<socket_object>& socket, std::uin
     if (partitioned()) return -EAGAIN;
     const auto found = listening_at(port);
     if (found.empty() || network_fault(16)) return -ECONNREFUSED;
-    auto& listener = found[choose(static_cast<unsigned>(found.size()), choice::timing)];
-    if (listener->arrivals.size() >= listener->backlog) return -EAGAIN; // SYN is sent again
+    auto listener = socket->chosen.lock();
+    if (std::find(found.begin(), found.end(), listener) == found.end()) {
+        listener = found[choose(static_cast<unsigned>(found.size()), choice::timing)];
+        socket->chosen = listener;
+    }
+    if (listener->is_full()) return -EAGAIN; // the SYN is sent again
     auto link = std::make_shared<connection>();
     link->number = next_connection_++;
     for (stream& way : link->to) way.latency = some_latency();

@@ -99,6 +99,9 @@ struct socket_object final : object {
     std::uint16_t peer_port = 0;
     std::shared_ptr<connection> link;
     int side = 0;
+    /// Of one that is connecting: who will have it. Of several at a port one is chosen once, as
+    /// by a hash of the addresses; a full one is tried again and again.
+    std::weak_ptr<socket_object> chosen;
     unsigned backlog = 0;
     /// Connections made and not accepted.
     struct arrival {
@@ -107,6 +110,7 @@ struct socket_object final : object {
     };
     std::deque<arrival> arrivals;
     std::uint64_t wakes = 0; ///< of who polls it for connections
+    [[nodiscard]] bool is_full() const noexcept { return arrivals.size() >= backlog; }
 };
 
 /// A file: what readers see, and what a failure of power leaves.

@@ -1,0 +1,144 @@
+// serve() where it is short of something: room in the accept queues, descriptors.
+#include "support/simulated.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <array>
+#include <chrono>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+using namespace toadstone;
+using namespace toadstone::tests;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// A server that says each byte again, as a task of the scenario.
+class echo {
+public:
+    void start(io::listener_options options, io::serve_limits limits = {}) {
+        auto handler = [](io::tcp_stream peer) { return serve_one(std::move(peer)); };
+        auto listening = [this](const io::endpoint& at) { at_.set(at); };
+        auto quiet = [](const io::endpoint&, const std::exception_ptr&) {};
+        serving_.emplace(
+            spawn(io::serve(options, handler, limits, stop_.token(), listening, quiet),
+                  {.name = "server"}));
+    }
+    [[nodiscard]] task<io::endpoint> listening() const { return at_.known(); }
+    task<io::serve_report> stop() {
+        stop_.cancel();
+        const io::serve_report report = co_await *serving_;
+        co_return report;
+    }
+
+private:
+    static task<> serve_one(io::tcp_stream peer) {
+        char byte = 0;
+        while (co_await peer.read_some(std::span(&byte, 1)) == 1) {
+            co_await peer.write_all(std::string_view(&byte, 1));
+        }
+    }
+
+    address at_;
+    cancellation_source stop_;
+    std::optional<join_handle<io::serve_report>> serving_;
+};
+
+/// Connects, asks and hangs up, again and again as long as faults break that.
+task<> client(io::endpoint at, unsigned& served, bool faults) {
+    for (int tries = 0; tries < 40; ++tries) {
+        try {
+            auto stream = co_await io::tcp_stream::connect(at);
+            co_await stream.write_all("?");
+            char byte = 0;
+            if (co_await stream.read_some(std::span(&byte, 1)) == 1) {
+                expect(byte == '?', "another answer");
+                ++served;
+                co_return;
+            }
+        } catch (const std::system_error&) {
+            if (!faults) throw;
+        }
+        expect(faults, "hung up on");
+        co_await sleep_for(100ms);
+    }
+}
+
+task<unsigned> crowd(io::endpoint at, unsigned count, bool faults = false) {
+    unsigned served = 0;
+    auto body = [&](task_scope& scope) -> task<> {
+        for (unsigned i = 0; i < count; ++i) {
+            scope
+                .spawn(client(at, served, faults),
+                       {.name = "client", .where = placement::any()})
+                .detach();
+        }
+        co_return;
+    };
+    co_await with_scope(body);
+    co_return served;
+}
+
+// More at once than the queues hold, and fewer handlers than that.
+task<> overflows(int backlog, std::size_t most_connections, bool faults) {
+    echo server;
+    server.start({.backlog = backlog}, {.max_connections = most_connections});
+    const io::endpoint at = co_await server.listening();
+    const unsigned served = co_await crowd(at, 16, faults);
+    expect(served == 16, "only " + std::to_string(served) + " were served");
+    const io::serve_report report = co_await server.stop();
+    expect(faults || (report.accepted == 16 && report.refused == 0 && report.failed == 0),
+           "accepted " + std::to_string(report.accepted) + ", refused " +
+               std::to_string(report.refused));
+}
+
+} // namespace
+
+TEST_CASE("serve: whoever does not fit into the accept queues is served later") {
+    for (const int backlog : {1, 2}) {
+        for (const std::size_t handlers : {1U, 2U, 100U}) {
+            const auto body = [=](sim::world&) { return overflows(backlog, handlers, false); };
+            for (const unsigned workers : {1U, 2U, 3U}) {
+                auto options = seeds(40, 10);
+                options.world.workers = workers;
+                options.world.most_steps = 100'000;
+                const auto found = sim::explore(options, body);
+                INFO("backlog " << backlog << ", " << workers << " workers");
+                INFO(found.to_string());
+                CHECK(found);
+            }
+            const auto end = sim::simulate(body);
+            INFO(end.failure);
+            CHECK(end);
+        }
+    }
+}
+
+TEST_CASE("serve: full accept queues and faults of the network keep nobody out for ever") {
+    auto options = seeds(100, 20);
+    options.world.network_faults = true;
+    options.world.calm_after = 2s;
+    const auto body = [](sim::world&) { return overflows(1, 2, true); };
+    const auto found = sim::explore(options, body);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("serve: a full accept queue beside an empty one stops nobody's clock") {
+    sim::world_options options{.workers = 3, .hostile = false, .most_steps = 20'000};
+    const auto dice = sim::replayed_choices("");
+    const auto end = sim::simulate(options, *dice, [](sim::world&) -> task<> {
+        const io::listen_options shared{.backlog = 1, .reuse_port = true};
+        auto one = io::tcp_listener::bind(io::endpoint::loopback(0), shared);
+        auto other = io::tcp_listener::bind(one.local_endpoint(), shared);
+        auto first = co_await io::tcp_stream::connect(one.local_endpoint());
+        const auto second =
+            co_await try_with_timeout(1h, io::tcp_stream::connect(one.local_endpoint()));
+        expect(second.is_cancelled(), "the other listener got it");
+    });
+    INFO(end.failure);
+    CHECK(end);
+}
