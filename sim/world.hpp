@@ -37,6 +37,9 @@ struct world_options {
     /// Bytes that a connection holds in each direction before a writer has to wait.
     std::size_t stream_capacity = 65536;
     unsigned listen_backlog = 128;
+    /// Descriptors that may be open at the same time, the clients' too; then sockets, files and
+    /// accepts fail with EMFILE. 0: no limit.
+    std::size_t max_descriptors = 0;
     /// From this virtual time on the world is tame: no faults, no delays, partitions healed,
     /// nothing clogged.
     /// The scenario then has to end within `settles_within`. Zero: never.

@@ -134,13 +134,13 @@ bool sim_kernel::attempt_socket(request& what, int& result) {
 }
 
 int sim_kernel::accept(socket_object& listener, const submission& entry) {
+    if (world_.full()) return -EMFILE; // and whoever has come goes on waiting
     if (listener.now != socket_object::state::listening) return -EINVAL;
     if (listener.arrivals.empty()) return -EAGAIN;
     if (world_.network_fault(20)) {
         static constexpr int faults[] = {-ECONNABORTED, -EPROTO, -EMFILE, -ENOBUFS};
         return faults[world_.choose(4, choice::fault)];
     }
-    if (world_.full()) return -EMFILE; // and the connection goes on waiting
     auto accepted = world_.accept(listener);
     if (entry.addr) {
         sockaddr_in name{};

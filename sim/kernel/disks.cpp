@@ -62,8 +62,9 @@ int world::state::open(std::string_view path, int flags) {
 }
 
 int world::state::open_at(int folder, std::string_view path, int flags) {
-    if (folder == AT_FDCWD || path.substr(0, 1) == "/") return open(path, flags);
     if (path.empty()) return -ENOENT;
+    if (full()) return -EMFILE; // before anything is looked up or made
+    if (folder == AT_FDCWD || path.substr(0, 1) == "/") return open(path, flags);
     const auto found = find(folder);
     if (!found) return -EBADF;
     const auto* from = dynamic_cast<const file_object*>(found.get());

@@ -290,6 +290,8 @@ void sim_kernel::begin(request&& what) {
             conclude(std::move(what), -EBADF);
             return;
         }
+        // Linux looks for a free number first, whether anybody is there to be accepted or not.
+        if (entry.opcode == IORING_OP_ACCEPT && world_.full()) what.end = -EMFILE;
     }
     if (entry.selects && !group_of(entry)) { // also where nothing has come
         conclude(std::move(what), -ENOBUFS);

@@ -70,9 +70,12 @@ public:
     /// 0 or -EBADF.
     int close(int fd);
     [[nodiscard]] std::size_t descriptors() const noexcept;
-    /// From then on a new one beyond these is refused with EMFILE.
-    void limit_descriptors(std::size_t most) noexcept { most_descriptors_ = most; }
-    [[nodiscard]] bool full() const noexcept { return descriptors() >= most_descriptors_; }
+    /// From then on a new one beyond these is refused with EMFILE; 0: none is.
+    void limit_descriptors(std::size_t most) noexcept { options_.max_descriptors = most; }
+    /// There is no number for another one: EMFILE.
+    [[nodiscard]] bool full() const noexcept {
+        return options_.max_descriptors > 0 && descriptors() >= options_.max_descriptors;
+    }
 
     // Network. Addresses and ports are in host order.
     [[nodiscard]] int bind(const std::shared_ptr<detail::socket_object>& socket,
@@ -149,7 +152,6 @@ private:
     detail::time_point now_ = begun_;
     std::uint64_t hash_ = 0xcbf29ce484222325;
     std::vector<std::shared_ptr<detail::object>> descriptors_;
-    std::size_t most_descriptors_ = static_cast<std::size_t>(-1);
     std::vector<std::weak_ptr<detail::connection>> connections_;
     std::vector<std::weak_ptr<detail::socket_object>> bound_; // and accepted
     std::uint16_t next_port_ = 40000;

@@ -3,7 +3,7 @@
 
 #include <catch2/catch.hpp>
 
-#include <array>
+#include <cerrno>
 #include <chrono>
 #include <optional>
 #include <span>
@@ -47,7 +47,7 @@ private:
     std::optional<join_handle<io::serve_report>> serving_;
 };
 
-/// Connects, asks and hangs up, again and again as long as faults break that.
+/// Connects, asks and hangs up. With faults, or too few descriptors, as often as it takes.
 task<> client(io::endpoint at, unsigned& served, bool faults) {
     for (int tries = 0; tries < 40; ++tries) {
         try {
@@ -95,7 +95,103 @@ task<> overflows(int backlog, std::size_t most_connections, bool faults) {
                std::to_string(report.refused));
 }
 
+/// Every descriptor that there is.
+class hoard {
+public:
+    task<> take_all() {
+        for (;;) {
+            try {
+                auto one = co_await io::file::open(".");
+                open_.push_back(std::move(one));
+            } catch (const std::system_error& error) {
+                expect(error.code().value() == EMFILE, error.what());
+                break;
+            }
+        }
+    }
+    void give_one() { open_.pop_back(); }
+    void give_all() { open_.clear(); }
+
+private:
+    std::vector<io::file> open_;
+};
+
+// Clients that have their descriptors, and a server that has none for them, for `how_long`.
+task<> runs_out(sim::world& world, std::chrono::seconds how_long) {
+    hoard all;
+    echo server;
+    server.start({});
+    const io::endpoint at = co_await server.listening();
+    co_await all.take_all();
+    std::vector<io::tcp_stream> clients;
+    for (int i = 0; i < 4; ++i) {
+        all.give_one(); // and nobody else can take it
+        auto made = co_await io::tcp_stream::connect(at);
+        co_await made.write_all("?");
+        clients.push_back(std::move(made));
+    }
+    co_await sleep_for(how_long);
+    expect(world.descriptors() == 16, "somebody has left");
+    all.give_all();
+    const auto begun = world.now();
+    for (auto& each : clients) {
+        char byte = 0;
+        const std::size_t count = co_await each.read_some(std::span(&byte, 1));
+        expect(count == 1 && byte == '?', "somebody was lost");
+    }
+    expect(world.now() - begun < 3s, "it took long to notice that there are descriptors again");
+    clients.clear();
+    const io::serve_report report = co_await server.stop();
+    expect(report.accepted == 4 && report.refused == 0 && report.failed == 0,
+           "accepted " + std::to_string(report.accepted));
+}
+
+// Each connection takes two, and so the server soon has none left.
+task<> lives_at_the_limit(sim::world&) {
+    echo server;
+    server.start({});
+    const io::endpoint at = co_await server.listening();
+    const unsigned served = co_await crowd(at, 8, true);
+    expect(served == 8, "only " + std::to_string(served) + " were served");
+    const io::serve_report report = co_await server.stop();
+    expect(report.accepted == 8 && report.refused == 0 && report.failed == 0,
+           "accepted " + std::to_string(report.accepted));
+}
+
 } // namespace
+
+TEST_CASE("serve: without descriptors it waits, and then serves whoever has come") {
+    auto options = seeds(150, 30);
+    options.world.max_descriptors = 16;
+    options.world.most_steps = 20'000;
+    const auto body = [](sim::world& world) { return runs_out(world, 10s); };
+    const auto found = sim::explore(options, body);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("serve: an hour without descriptors costs an attempt or so a second") {
+    for (const bool hostile : {false, true}) {
+        const sim::world_options options{
+            .workers = 2, .hostile = hostile, .max_descriptors = 16};
+        const auto dice = hostile ? sim::random_choices(1) : sim::replayed_choices("");
+        const auto body = [](sim::world& world) { return runs_out(world, 3600s); };
+        const auto end = sim::simulate(options, *dice, body);
+        INFO(end.failure);
+        CHECK(end);
+        CHECK(end.steps > 2 * 3600);
+        CHECK(end.steps < 12 * 2 * 3600); // two workers, some steps for each attempt
+    }
+}
+
+TEST_CASE("serve: with too few descriptors for all at once everybody is served") {
+    auto options = seeds(150, 30);
+    options.world.max_descriptors = 13; // two listeners, eight clients
+    options.world.most_steps = 50'000;
+    const auto found = sim::explore(options, lives_at_the_limit);
+    INFO(found.to_string());
+    CHECK(found);
+}
 
 TEST_CASE("serve: whoever does not fit into the accept queues is served later") {
     for (const int backlog : {1, 2}) {

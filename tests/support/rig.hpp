@@ -338,7 +338,7 @@ public:
 
 private:
     void exhaust_descriptors(bool on) override {
-        world_.limit_descriptors(on ? world_.descriptors() : static_cast<std::size_t>(-1));
+        world_.limit_descriptors(on ? world_.descriptors() : 0);
     }
     bool go_on() override {
         if (!kernel_.can_progress()) {

@@ -35,8 +35,8 @@ inline std::vector<std::string> seen_on_real_ring(body what) {
 }
 
 /// Whatever the worlds decide, the body sees the same; and they make every choice that the body
-/// says the kernel has.
-inline void same_on_both_kernels(body what) {
+/// says the kernel has. `options` are the worlds', but for how hostile they are.
+inline void same_on_both_kernels(body what, sim::world_options options = {}) {
     constexpr unsigned real_runs = 5;
     constexpr unsigned seeds = 200;
     constexpr unsigned most_seeds = 5000; // for what is rare
@@ -50,7 +50,6 @@ inline void same_on_both_kernels(body what) {
     for (unsigned seed = 0;
          seed <= seeds || (seed <= most_seeds && !never_simulated(chosen).empty()); ++seed) {
         lab in("/world");
-        sim::world_options options;
         options.hostile = seed > 0;
         options.latency = std::chrono::microseconds(5); // lab::quiet() outlasts the slowest
         const auto dice =
