@@ -71,6 +71,10 @@ std::optional<std::string> world::file(std::string_view path) const {
     return std::string(reinterpret_cast<const char*>(node->cached.data()), node->cached.size());
 }
 
+void world::make_folder(std::string_view path) {
+    state_.make_folder(path);
+}
+
 void world::put_file(std::string_view path, std::string_view content) {
     const detail::own_memory ours;
     auto& node = state_.make_file(path);

@@ -97,7 +97,12 @@ public:
 
     /// The content as a reader would see it now; nothing if there is no such file.
     [[nodiscard]] std::optional<std::string> file(std::string_view path) const;
+    /// Makes the folders on its way, too. Errors: as make_folder().
     void put_file(std::string_view path, std::string_view content);
+    /// At first there are "/", which is the working folder, and "/tmp"; a file can only be made
+    /// in a folder that exists. Makes those on its way, too. Errors: std::invalid_argument when
+    /// a file is in the way.
+    void make_folder(std::string_view path);
     /// Power fails: of what was not synced, each sector of 512 bytes is kept or lost by choice,
     /// and so is a file whose directory entry was never synced.
     void crash_disks();

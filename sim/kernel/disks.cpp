@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <stdexcept>
 
 #include <fcntl.h>
 
@@ -11,15 +12,70 @@ namespace toadstone::sim {
 using detail::file_object;
 using detail::inode;
 
-bool world::state::is_folder(std::string_view path) const {
-    if (path == "/" || path == "." || path == "..") return true;
-    const auto after = directory_.upper_bound(path);
-    for (auto each = after; each != directory_.end(); ++each) {
-        const std::string_view name = each->first;
-        if (name.substr(0, path.size()) != path) break;
-        if (name.size() > path.size() && name[path.size()] == '/') return true;
+namespace {
+
+// Names of files and folders are those from the root, without dots and doubled slashes.
+const std::string root = "/";
+
+std::string parent_of(const std::string& name) {
+    const auto slash = name.rfind('/');
+    return slash == 0 ? root : name.substr(0, slash);
+}
+
+// Calls `fn(part)` for what is between the slashes, as long as that gives 0.
+template <class Fn>
+int for_each_part(std::string_view path, Fn fn) {
+    while (!path.empty()) {
+        const auto slash = path.find('/');
+        const std::string_view part = path.substr(0, slash);
+        path.remove_prefix(std::min(path.size(), part.size() + 1));
+        if (part.empty()) continue;
+        if (const int error = fn(part)) return error;
     }
-    return false;
+    return 0;
+}
+
+void step(std::string& name, std::string_view part) {
+    if (part == "..") {
+        name = parent_of(name);
+    } else if (part != ".") {
+        if (name != root) name += '/';
+        name.append(part);
+    }
+}
+
+// Whatever there is on the way.
+std::string name_of(std::string_view path) {
+    std::string name = root;
+    for_each_part(path, [&name](std::string_view part) {
+        step(name, part);
+        return 0;
+    });
+    return name;
+}
+
+} // namespace
+
+int world::state::walk(std::string_view path, std::string& name) const {
+    if (path.front() == '/') name = root;
+    return for_each_part(path, [&](std::string_view part) {
+        if (folders_.count(name) == 0) return directory_.count(name) ? -ENOTDIR : -ENOENT;
+        step(name, part);
+        return 0;
+    });
+}
+
+void world::state::make_folder(std::string_view path) {
+    std::string name = root;
+    for_each_part(path, [&](std::string_view part) {
+        step(name, part);
+        if (directory_.count(name) > 0) {
+            throw std::invalid_argument("make_folder " + std::string(path) + ": " + name +
+                                        " is a file");
+        }
+        folders_.insert(name);
+        return 0;
+    });
 }
 
 int world::state::open_folder(std::string_view path, int flags) {
@@ -31,20 +87,18 @@ int world::state::open_folder(std::string_view path, int flags) {
     return add(std::move(folder));
 }
 
-int world::state::open(std::string_view path, int flags) {
-    if (path.empty()) return -ENOENT;
-    if (full()) return -EMFILE;
-    // The folders on the way need not be made: only a file in their place is in the way.
-    for (auto at = path.find('/', 1); at != path.npos; at = path.find('/', at + 1)) {
-        if (directory_.find(path.substr(0, at)) != directory_.end()) return -ENOTDIR;
+int world::state::open_from(std::string name, std::string_view path, int flags) {
+    if (const int error = walk(path, name)) return error;
+    if (folders_.count(name) > 0) return open_folder(name, flags);
+    auto found = directory_.find(name);
+    if (path.back() == '/') {
+        if (flags & O_CREAT) return -EISDIR;
+        return found == directory_.end() ? -ENOENT : -ENOTDIR;
     }
-    if (is_folder(path)) return open_folder(path, flags);
-    if (path.back() == '/') return (flags & O_CREAT) ? -EISDIR : -ENOENT;
-    auto found = directory_.find(path);
     if (found == directory_.end()) {
         if (!(flags & O_CREAT)) return -ENOENT;
         if (disk_fault(50)) return -ENOSPC;
-        found = directory_.emplace(std::string(path), std::make_shared<inode>()).first;
+        found = directory_.emplace(name, std::make_shared<inode>()).first;
     } else if ((flags & O_CREAT) && (flags & O_EXCL)) {
         return -EEXIST;
     }
@@ -64,12 +118,12 @@ int world::state::open(std::string_view path, int flags) {
 int world::state::open_at(int folder, std::string_view path, int flags) {
     if (path.empty()) return -ENOENT;
     if (full()) return -EMFILE; // before anything is looked up or made
-    if (folder == AT_FDCWD || path.substr(0, 1) == "/") return open(path, flags);
+    if (folder == AT_FDCWD || path.front() == '/') return open_from(root, path, flags);
     const auto found = find(folder);
     if (!found) return -EBADF;
     const auto* from = dynamic_cast<const file_object*>(found.get());
     if (!from || !from->folder) return -ENOTDIR;
-    return open(from->path + "/" + std::string(path), flags);
+    return open_from(from->path, path, flags);
 }
 
 int world::state::write(file_object& file, const std::byte* data, std::size_t size,
@@ -105,9 +159,7 @@ int world::state::read(file_object& file, std::byte* into, std::size_t size,
 int world::state::sync(file_object& file) {
     if (file.folder) {
         for (auto& [path, node] : directory_) {
-            const auto slash = path.rfind('/');
-            const auto parent = slash == path.npos ? "." : path.substr(0, slash);
-            if (parent == file.path) node->entry_durable = true;
+            if (parent_of(path) == file.path) node->entry_durable = true;
         }
         return 0;
     }
@@ -155,12 +207,17 @@ void world::state::crash_disks() {
 }
 
 const inode* world::state::file(std::string_view path) const {
-    const auto found = directory_.find(path);
+    const auto found = directory_.find(name_of(path));
     return found == directory_.end() ? nullptr : found->second.get();
 }
 
 inode& world::state::make_file(std::string_view path) {
-    auto& node = directory_[std::string(path)];
+    const std::string name = name_of(path);
+    if (folders_.count(name) > 0) {
+        throw std::invalid_argument("put_file " + std::string(path) + ": it is a folder");
+    }
+    make_folder(parent_of(name));
+    auto& node = directory_[name];
     if (!node) node = std::make_shared<inode>();
     return *node;
 }

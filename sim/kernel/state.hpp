@@ -116,7 +116,6 @@ public:
     [[nodiscard]] detail::time_point next_arrival() const noexcept;
 
     // Files.
-    [[nodiscard]] int open(std::string_view path, int flags);
     [[nodiscard]] int open_at(int folder, std::string_view path, int flags);
     [[nodiscard]] int write(detail::file_object& file, const std::byte* data, std::size_t size,
                             std::uint64_t offset);
@@ -126,7 +125,10 @@ public:
     void crash_disks();
     void fail_next_sync() noexcept { fail_sync_ = true; }
     [[nodiscard]] const detail::inode* file(std::string_view path) const;
+    /// With the folders on its way. Errors: std::invalid_argument when it is a folder.
     detail::inode& make_file(std::string_view path);
+    /// As above. Errors: std::invalid_argument when a file is in the way.
+    void make_folder(std::string_view path);
 
 private:
     static constexpr int first_fd = 1 << 20; // a real call on one fails loudly
@@ -143,7 +145,9 @@ private:
                       detail::segment::mark last, unsigned slower = 1);
     [[nodiscard]] bool clogged(const detail::connection& link, int side) const;
     void reset(detail::connection& link, int side) noexcept;
-    [[nodiscard]] bool is_folder(std::string_view path) const;
+    /// Goes from the folder `name` to where `path` leads, which need not exist. 0 or -errno.
+    [[nodiscard]] int walk(std::string_view path, std::string& name) const;
+    [[nodiscard]] int open_from(std::string name, std::string_view path, int flags);
     [[nodiscard]] int open_folder(std::string_view path, int flags);
 
     world_options options_;
@@ -159,6 +163,8 @@ private:
     bool partitioned_ = false;
     std::set<std::pair<std::uint64_t, int>> clogged_; // a connection, and the side not reached
     bool all_clogged_[2] = {};
+    // By their whole names; "/" is the working folder, too.
+    std::set<std::string, std::less<>> folders_{"/", "/tmp"};
     std::map<std::string, std::shared_ptr<detail::inode>, std::less<>> directory_;
     bool fail_sync_ = false;
 };

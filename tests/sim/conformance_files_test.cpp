@@ -279,6 +279,35 @@ task<> open_error(lab& in) {
     in.same("a folder to make", co_await in.run(in.open(in.folder(), O_RDONLY | O_CREAT)));
     in.same("a file as a folder", co_await in.run(in.open(path, O_RDONLY | O_DIRECTORY)));
 }
+task<> opens(lab& in, const char* what, const char* path, int flags, int at = AT_FDCWD) {
+    const int fd = co_await in.run(in.open(path, flags | O_CLOEXEC, at));
+    in.same(what, fd < 0 ? name_of(fd) : "opened");
+    if (fd >= 0) co_await closes(in, fd);
+}
+task<> open_in_folders(lab& in) {
+    co_await closes(in, co_await file_with(in, "open", "hello"));
+    const int folder = co_await in.run(in.open(in.folder(), O_RDONLY | O_CLOEXEC));
+    co_await opens(in, "made in a missing folder", in.path("gone/new"), read_write);
+    co_await opens(in, "in one of an open folder", "gone/new", read_write, folder);
+    co_await opens(in, "deep in a missing folder", in.path("gone/a/b"), read_write);
+    co_await opens(in, "found in a missing folder", in.path("gone/new"), O_RDONLY);
+    co_await opens(in, "by way of a missing folder", in.path("gone/../open"), O_RDONLY);
+    co_await opens(in, "by way of a file", in.path("open/../open"), O_RDONLY);
+    co_await opens(in, "by way of dots", in.path("./.././../tmp/../open"), O_RDONLY);
+    co_await opens(in, "with dots and slashes", in.path("/.//./open"), O_RDONLY);
+    co_await opens(in, "from an open folder", ".//open", O_RDONLY, folder);
+    co_await opens(in, "a file and a dot", in.path("open/."), O_RDONLY);
+    co_await opens(in, "a file and a slash, made", in.path("open/"), read_write);
+    co_await opens(in, "missing and a dot", in.path("gone/."), read_write);
+    co_await opens(in, "the folder and a dot", in.path("."), O_RDONLY);
+    co_await opens(in, "the folder to write", in.path("."), O_RDWR);
+    co_await opens(in, "the folder around it", "..", O_RDONLY | O_DIRECTORY, folder);
+    co_await opens(in, "the root", "/", O_RDONLY);
+    co_await opens(in, "beyond the root", "/../..", O_RDONLY);
+    co_await opens(in, "where temporary files go", "/tmp", O_RDONLY);
+    co_await opens(in, "nothing was made", in.path("gone"), O_RDONLY);
+    co_await closes(in, folder);
+}
 task<> open_cancel(lab& in) {
     const auto end = co_await cancels(in, in.open(in.path("open"), read_write), true);
     in.one_of("an open, cancelled", end.to_string("itself"), ways_to_end,
@@ -438,6 +467,10 @@ TEST_CASE("conformance: every opcode of files has a cell for each of its ends") 
 
 TEST_CASE("conformance: files end on the simulated kernel as on the real one") {
     run_cells(cells);
+}
+
+TEST_CASE("conformance: a path leads through folders that exist, or nowhere") {
+    same_on_both_kernels(open_in_folders);
 }
 
 TEST_CASE("conformance: a file opened for appending is written to at its end") {

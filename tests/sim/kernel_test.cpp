@@ -67,7 +67,7 @@ public:
         auto& node = state_.make_file("file");
         const auto* const from = reinterpret_cast<const std::byte*>(text.data());
         node.cached.assign(from, from + text.size());
-        return state_.open("file", O_RDWR);
+        return state_.open_at(AT_FDCWD, "file", O_RDWR);
     }
     [[nodiscard]] sim::detail::sim_kernel& kernel() noexcept { return kernel_; }
     [[nodiscard]] detail::ring& ring() noexcept { return ring_; }

@@ -143,7 +143,39 @@ task<> refuses_what_is_damaged(sim::world& world) {
     }
 }
 
+// What it says when it cannot begin.
+task<std::string> complaint_about(std::string_view path) {
+    running_tracker server({}, path);
+    server.start();
+    try {
+        static_cast<void>(co_await server.listening());
+    } catch (const std::exception& error) {
+        co_return error.what();
+    }
+    co_await server.stop();
+    co_return "";
+}
+task<> has_no_folder(sim::world& world) {
+    std::string said = co_await complaint_about("/var/lib/tracker/journal");
+    expect(said == "open /var/lib/tracker/journal: No such file or directory",
+           "of a missing folder it says: " + said);
+    expect(!world.file("/var/lib/tracker/journal"), "and a journal was made");
+    world.put_file("/var/lib", "");
+    said = co_await complaint_about("/var/lib/tracker/journal");
+    expect(said == "open /var/lib/tracker/journal: Not a directory",
+           "of a file in the way it says: " + said);
+    world.make_folder("/srv/tracker");
+    said = co_await complaint_about("/srv/tracker/journal");
+    expect(said.empty(), "with its folder it says: " + said);
+}
+
 } // namespace
+
+TEST_CASE("tracker: a journal in a folder that is not there is a clear error") {
+    const auto found = sim::explore(seeds(50, 10), has_no_folder);
+    INFO(found.to_string());
+    CHECK(found);
+}
 
 TEST_CASE("tracker: a last record that lost a sector with the power is cut off") {
     const auto found = sim::explore(seeds(20), cuts_off_what_is_torn);

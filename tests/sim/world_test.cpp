@@ -5,7 +5,9 @@
 
 #include <catch2/catch.hpp>
 
+#include <cerrno>
 #include <chrono>
+#include <functional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -89,7 +91,64 @@ task<> syncs_again(sim::world& world) {
     expect(after->find("record") == after->npos, "it has written what the first one lost");
 }
 
+// Which errno the opening of this file fails with; 0 if it does not.
+task<int> error_of_making(std::string path) {
+    try {
+        auto file = co_await io::file::open(path, {.create = true, .append = true});
+        co_await file.close();
+    } catch (const std::system_error& error) {
+        co_return error.code().value();
+    }
+    co_return 0;
+}
+task<> makes_folders(sim::world& world) {
+    int error = co_await error_of_making("/tmp/one");
+    expect(error == 0, "there is no /tmp");
+    error = co_await error_of_making("data/one");
+    expect(error == ENOENT, "a file was made in a folder that is not there");
+    expect(!world.file("data/one"), "and even can be found");
+    world.make_folder("data/of/today");
+    for (const char* each : {"data/one", "/data/of/two", "data/of/today/three"}) {
+        error = co_await error_of_making(each);
+        expect(error == 0, "a folder was not made");
+    }
+    world.put_file("more/data/one", "1");
+    error = co_await error_of_making("more/data/two");
+    expect(error == 0, "a file was put where there is no folder");
+    expect(world.file("/more/./data/../data//one") == "1", "one file has many names");
+    error = co_await error_of_making("more/data/one/within");
+    expect(error == ENOTDIR, "a file was taken for a folder");
+}
+bool refuses(const std::function<void()>& call) {
+    try {
+        call();
+    } catch (const std::invalid_argument&) {
+        return true;
+    }
+    return false;
+}
+task<> mixes_them_up(sim::world& world) {
+    co_await yield_now();
+    world.put_file("file", "");
+    world.make_folder("folder");
+    expect(refuses([&] { world.make_folder("file/within"); }), "made a folder in a file");
+    expect(refuses([&] { world.put_file("file/within", ""); }), "put a file into a file");
+    expect(refuses([&] { world.put_file("folder", ""); }), "put a file upon a folder");
+}
+
 } // namespace
+
+TEST_CASE("world: a file can be made in a folder that exists, and nowhere else") {
+    const auto found = sim::explore({}, makes_folders);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("world: what would make a file a folder is refused") {
+    const auto end = sim::simulate(mixes_them_up);
+    INFO(end.failure);
+    CHECK(end);
+}
 
 TEST_CASE("world: a question and its answer over a hostile network") {
     sim::explore_options options;

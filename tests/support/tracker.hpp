@@ -30,9 +30,10 @@ inline constexpr std::string_view journal = "operations.journal";
 /// The tracker, as a task of the scenario.
 class running_tracker {
 public:
-    explicit running_tracker(tracker::options chosen = {}) : chosen_(std::move(chosen)) {
+    explicit running_tracker(tracker::options chosen = {}, std::string_view keeps = journal)
+        : chosen_(std::move(chosen)) {
         chosen_.port = 8080;
-        chosen_.journal = journal;
+        chosen_.journal = keeps;
         around_.live_tasks = [] { return std::size_t{0}; };
         around_.on_listening = [this](const io::endpoint& at) { at_.set(at); };
     }

@@ -54,7 +54,10 @@ inline void same_on_both_kernels(body what, sim::world_options options = {}) {
         options.latency = std::chrono::microseconds(5); // lab::quiet() outlasts the slowest
         const auto dice =
             seed > 0 ? sim::random_choices(seed) : sim::replayed_choices(std::string_view());
-        const auto run = [&](sim::world&) -> task<> { co_await what(in); };
+        const auto run = [&](sim::world& world) -> task<> {
+            world.make_folder(in.folder());
+            co_await what(in);
+        };
         const auto end = sim::simulate(options, *dice, run);
         INFO("seed " << seed << ": " << end.failure);
         REQUIRE(in.seen() == real);
