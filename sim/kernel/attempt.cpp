@@ -6,7 +6,6 @@
 #include <cstring>
 #include <utility>
 
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -19,12 +18,6 @@ std::byte* pointer(std::uint64_t address) noexcept {
 
 bool is_send(std::uint8_t opcode) noexcept {
     return opcode == IORING_OP_SEND || opcode == IORING_OP_SEND_ZC || opcode == IORING_OP_WRITE;
-}
-
-std::uint16_t port_at(std::uint64_t address) noexcept {
-    sockaddr_in name{}; // the port of an IPv6 address is at the same place
-    std::memcpy(&name, pointer(address), sizeof name);
-    return ntohs(name.sin_port);
 }
 
 } // namespace
@@ -45,8 +38,8 @@ bool sim_kernel::ready(request& what) {
     case IORING_OP_ACCEPT:
         return socket.now != socket_object::state::listening || !socket.arrivals.empty();
     case IORING_OP_CONNECT:
-        return entry.off < sizeof(sockaddr_in) ||
-               world_.can_connect(socket, port_at(entry.addr));
+        return world_.can_connect(socket, pointer(entry.addr),
+                                  static_cast<socklen_t>(entry.off));
     case IORING_OP_RECV:
     case IORING_OP_READ:
         return world_.can_receive(socket);
@@ -112,12 +105,8 @@ bool sim_kernel::attempt_socket(request& what, int& result) {
         result = accept(socket, entry);
         return result != -EAGAIN;
     case IORING_OP_CONNECT:
-        if (entry.off < sizeof(sockaddr_in)) {
-            result = -EINVAL;
-            return true;
-        }
         result = world_.connect(std::static_pointer_cast<socket_object>(what.file),
-                                port_at(entry.addr));
+                                pointer(entry.addr), static_cast<socklen_t>(entry.off));
         return result != -EAGAIN;
     case IORING_OP_RECV:
     case IORING_OP_READ:
@@ -143,13 +132,8 @@ int sim_kernel::accept(socket_object& listener, const submission& entry) {
     }
     auto accepted = world_.accept(listener);
     if (entry.addr) {
-        sockaddr_in name{};
-        name.sin_family = AF_INET;
-        name.sin_port = htons(accepted->peer_port);
-        name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         auto& length = *reinterpret_cast<socklen_t*>(entry.off);
-        std::memcpy(pointer(entry.addr), &name, std::min<std::size_t>(length, sizeof name));
-        length = sizeof name;
+        length = write_address(accepted->family, accepted->peer, pointer(entry.addr), length);
     }
     return world_.add(std::move(accepted));
 }

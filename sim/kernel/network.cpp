@@ -6,27 +6,41 @@
 #include <iterator>
 #include <utility>
 
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 namespace toadstone::sim {
 
+using detail::address;
 using detail::connection;
+using detail::host;
 using detail::segment;
 using detail::socket_object;
 using detail::stream;
 
-// Two sockets share a port if both want to in the same way, or if their addresses differ.
-bool world::state::conflicts(const socket_object& socket, std::uint32_t address,
-                             std::uint16_t port, bool to_listen) {
+namespace {
+
+// Whoever is at the one gets what is sent to the other.
+bool reaches(const host& at, bool only_v6, const host& to) noexcept {
+    if (at == to) return true;
+    if (!detail::is_any(at)) return false;
+    return detail::is_v4(at) ? detail::is_v4(to) : !(only_v6 && detail::is_v4(to));
+}
+
+} // namespace
+
+// Two sockets share a port if both want to in the same way, or if nobody could mean both.
+bool world::state::conflicts(const socket_object& socket, const address& at, bool to_listen) {
     bound_.erase(std::remove_if(bound_.begin(), bound_.end(),
                                 [](const auto& each) { return each.expired(); }),
                  bound_.end());
     return std::any_of(bound_.begin(), bound_.end(), [&](const auto& each) {
         const auto other = each.lock();
-        if (other.get() == &socket || other->port != port) return false;
-        if (address != 0 && other->address != 0 && other->address != address) return false;
+        if (other.get() == &socket || other->own.port != at.port) return false;
+        if (!reaches(at.at, socket.only_v6, other->own.at) &&
+            !reaches(other->own.at, other->only_v6, at.at)) {
+            return false;
+        }
         const bool listens = other->now == socket_object::state::listening;
         if (to_listen && !listens) return false;
         if (socket.reuse_port && other->reuse_port) return false;
@@ -42,27 +56,28 @@ std::uint16_t world::state::free_port() {
         next_port_ = port == last ? first : static_cast<std::uint16_t>(port + 1);
         const bool taken = std::any_of(bound_.begin(), bound_.end(), [&](const auto& each) {
             const auto other = each.lock();
-            return other && other->port == port;
+            return other && other->own.port == port;
         });
         if (!taken) return port;
     }
 }
 
-int world::state::bind(const std::shared_ptr<socket_object>& socket, std::uint32_t address,
-                       std::uint16_t port) {
-    if (socket->port) return -EINVAL;
-    if (port && conflicts(*socket, address, port, false)) return -EADDRINUSE;
-    socket->address = address;
-    socket->port = port ? port : free_port();
+int world::state::bind(const std::shared_ptr<socket_object>& socket, const address& to) {
+    if (socket->own.port) return -EINVAL;
+    if (to.port && conflicts(*socket, to, false)) return -EADDRINUSE;
+    socket->own = to;
+    if (!to.port) socket->own.port = free_port();
     bound_.push_back(socket);
     return 0;
 }
 
 int world::state::listen(const std::shared_ptr<socket_object>& socket, int backlog) {
     if (socket->now == socket_object::state::connected) return -EINVAL;
-    if (!socket->port) static_cast<void>(bind(socket, 0, 0));
+    if (!socket->own.port) {
+        static_cast<void>(bind(socket, {detail::any_host(socket->family)}));
+    }
     if (socket->now == socket_object::state::fresh) {
-        if (conflicts(*socket, socket->address, socket->port, true)) return -EADDRINUSE;
+        if (conflicts(*socket, socket->own, true)) return -EADDRINUSE;
         socket->now = socket_object::state::listening;
     }
     socket->backlog =
@@ -70,30 +85,45 @@ int world::state::listen(const std::shared_ptr<socket_object>& socket, int backl
     return 0;
 }
 
-std::vector<std::shared_ptr<socket_object>> world::state::listening_at(std::uint16_t port) {
+// Who listens at exactly this address comes before who listens at any.
+std::vector<std::shared_ptr<socket_object>> world::state::listening_at(const address& to) {
     std::vector<std::shared_ptr<socket_object>> found;
+    bool exactly = false;
     for (const auto& each : bound_) {
         auto listener = each.lock();
-        if (listener && listener->port == port &&
-            listener->now == socket_object::state::listening) {
-            found.push_back(std::move(listener));
+        if (!listener || listener->own.port != to.port ||
+            listener->now != socket_object::state::listening ||
+            !reaches(listener->own.at, listener->only_v6, to.at)) {
+            continue;
         }
+        const bool is_it = listener->own.at == to.at;
+        if (exactly && !is_it) continue;
+        if (is_it && !std::exchange(exactly, true)) found.clear();
+        found.push_back(std::move(listener));
     }
     return found;
 }
 
-bool world::state::can_connect(const socket_object& socket, std::uint16_t port) {
+bool world::state::can_connect(const socket_object& socket, const void* name,
+                               socklen_t length) {
     if (socket.now != socket_object::state::fresh) return true;
+    address to;
+    if (detail::read_address(socket.family, name, length, to) != 0) return true;
     if (partitioned()) return false;
-    const auto found = listening_at(port);
+    to.at = detail::target_of(to.at);
+    const auto found = listening_at(to);
     const auto chosen = std::find(found.begin(), found.end(), socket.chosen.lock());
     return chosen == found.end() || !(*chosen)->is_full();
 }
 
-int world::state::connect(const std::shared_ptr<socket_object>& socket, std::uint16_t port) {
+int world::state::connect(const std::shared_ptr<socket_object>& socket, const void* name,
+                          socklen_t length) {
     if (socket->now != socket_object::state::fresh) return -EISCONN;
+    address to;
+    if (const int error = detail::read_address(socket->family, name, length, to)) return error;
     if (partitioned()) return -EAGAIN;
-    const auto found = listening_at(port);
+    to.at = detail::target_of(to.at);
+    const auto found = listening_at(to);
     if (found.empty() || network_fault(16)) return -ECONNREFUSED;
     auto listener = socket->chosen.lock();
     if (std::find(found.begin(), found.end(), listener) == found.end()) {
@@ -105,14 +135,14 @@ int world::state::connect(const std::shared_ptr<socket_object>& socket, std::uin
     link->number = next_connection_++;
     for (stream& way : link->to) way.latency = some_latency();
     connections_.push_back(link);
-    if (!socket->port) socket->port = free_port();
-    if (!socket->address) socket->address = INADDR_LOOPBACK;
+    if (!socket->own.port) socket->own.port = free_port();
+    if (detail::is_any(socket->own.at)) socket->own.at = detail::source_for(to.at);
     socket->now = socket_object::state::connected;
-    socket->peer_port = port;
+    socket->peer = to;
     socket->link = link;
     socket->side = 0;
     ++socket->wakes;
-    listener->arrivals.push_back({link, socket->port});
+    listener->arrivals.push_back({link, socket->own, to});
     ++listener->wakes;
     return 0;
 }
@@ -120,14 +150,13 @@ int world::state::connect(const std::shared_ptr<socket_object>& socket, std::uin
 std::shared_ptr<socket_object> world::state::accept(socket_object& from) {
     auto arrival = std::move(from.arrivals.front());
     from.arrivals.pop_front();
-    auto made = std::make_shared<socket_object>(*this);
+    auto made = std::make_shared<socket_object>(*this, from.family);
     made->now = socket_object::state::connected;
     made->reuse_address = from.reuse_address;
     made->reuse_port = from.reuse_port;
     made->aborts = from.aborts;
-    made->address = INADDR_LOOPBACK;
-    made->port = from.port;
-    made->peer_port = arrival.port;
+    made->own = arrival.to;
+    made->peer = arrival.from;
     made->link = std::move(arrival.link);
     made->side = 1;
     bound_.push_back(made);

@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_SIM_KERNEL_OBJECTS_HPP
 #define TOADSTONE_SIM_KERNEL_OBJECTS_HPP
 
+#include <toadstone/sim/kernel/address.hpp>
+
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -82,7 +84,8 @@ struct connection {
 };
 
 struct socket_object final : object {
-    explicit socket_object(socket_home& of) noexcept : object(kind::socket), home(of) {}
+    socket_object(socket_home& of, int which) noexcept
+        : object(kind::socket), home(of), family(which), own{any_host(which)} {}
     ~socket_object() override {
         if (link) home.socket_gone(*link, side, aborts);
         for (auto& each : arrivals) home.socket_gone(*each.link, 1, true);
@@ -90,13 +93,14 @@ struct socket_object final : object {
 
     enum class state : unsigned char { fresh, listening, connected };
     socket_home& home;
+    int family; ///< AF_INET or AF_INET6
     state now = state::fresh;
     bool reuse_address = false;
     bool reuse_port = false;
-    bool aborts = false;       ///< SO_LINGER with 0 seconds: closing it resets
-    std::uint32_t address = 0; ///< in host order; 0: any
-    std::uint16_t port = 0;    ///< 0: not bound
-    std::uint16_t peer_port = 0;
+    bool only_v6 = false; ///< "any" of IPv6 is not any of IPv4
+    bool aborts = false;  ///< SO_LINGER with 0 seconds: closing it resets
+    address own;          ///< without a port: not bound
+    address peer;
     std::shared_ptr<connection> link;
     int side = 0;
     /// Of one that is connecting: who will have it. Of several at a port one is chosen once, as
@@ -106,7 +110,8 @@ struct socket_object final : object {
     /// Connections made and not accepted.
     struct arrival {
         std::shared_ptr<connection> link;
-        std::uint16_t port;
+        address from;
+        address to;
     };
     std::deque<arrival> arrivals;
     std::uint64_t wakes = 0; ///< of who polls it for connections

@@ -374,9 +374,10 @@ void sim_kernel::borrow(request& what) {
 void sim_kernel::give_back(request& what, int result) {
     std::size_t kept = what.done;
     if (result >= 0) {
-        kept = std::max(kept, what.entry.opcode == IORING_OP_ACCEPT
-                                  ? sizeof(sockaddr_in)
-                                  : static_cast<std::size_t>(result));
+        // What accept() has of the name, it says beside it.
+        const bool named = what.entry.opcode == IORING_OP_ACCEPT && what.entry.off != 0;
+        kept = std::max(kept, named ? *reinterpret_cast<const socklen_t*>(what.entry.off)
+                                    : static_cast<std::size_t>(result));
     }
     if (!what.buffer.give_back(kept)) complain(what);
 }

@@ -77,15 +77,16 @@ public:
         return options_.max_descriptors > 0 && descriptors() >= options_.max_descriptors;
     }
 
-    // Network. Addresses and ports are in host order.
+    // Network. There is one machine, and every address is its own.
     [[nodiscard]] int bind(const std::shared_ptr<detail::socket_object>& socket,
-                           std::uint32_t address, std::uint16_t port);
+                           const detail::address& to);
     [[nodiscard]] int listen(const std::shared_ptr<detail::socket_object>& socket, int backlog);
     /// 0, -errno, or -EAGAIN while nobody answers.
     [[nodiscard]] int connect(const std::shared_ptr<detail::socket_object>& socket,
-                              std::uint16_t port);
+                              const void* name, socklen_t length);
     /// connect() would not have to wait.
-    [[nodiscard]] bool can_connect(const detail::socket_object& socket, std::uint16_t port);
+    [[nodiscard]] bool can_connect(const detail::socket_object& socket, const void* name,
+                                   socklen_t length);
     /// The first connection that waits; there is one.
     [[nodiscard]] std::shared_ptr<detail::socket_object> accept(detail::socket_object& from);
     /// Bytes taken, -errno, or -EAGAIN when the operation has to wait.
@@ -133,11 +134,11 @@ public:
 private:
     static constexpr int first_fd = 1 << 20; // a real call on one fails loudly
 
-    [[nodiscard]] bool conflicts(const detail::socket_object& socket, std::uint32_t address,
-                                 std::uint16_t port, bool to_listen);
+    [[nodiscard]] bool conflicts(const detail::socket_object& socket, const detail::address& at,
+                                 bool to_listen);
     [[nodiscard]] std::uint16_t free_port();
     [[nodiscard]] std::vector<std::shared_ptr<detail::socket_object>>
-    listening_at(std::uint16_t port);
+    listening_at(const detail::address& to);
     void send_rst(detail::connection& link, int side, bool overtakes);
     [[nodiscard]] std::chrono::nanoseconds some_latency();
     /// Behind what is on its way: a stream keeps its order. `slower`: so many times.

@@ -39,21 +39,15 @@ int make_socket(int domain, int type) {
     if (domain != AF_INET && domain != AF_INET6) return -EAFNOSUPPORT;
     if ((type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != SOCK_STREAM) return -EPROTONOSUPPORT;
     if (current->full()) return -EMFILE;
-    return current->add(std::make_shared<socket_object>(*current));
+    return current->add(std::make_shared<socket_object>(*current, domain));
 }
 
-// IPv6 addresses are taken for their ports; there is one machine, and it is this one.
 int bind_socket(int fd, const sockaddr* address, socklen_t length) {
     std::shared_ptr<socket_object> socket;
     if (const int error = find_socket(fd, socket)) return error;
-    if (length < sizeof(sockaddr_in)) return -EINVAL;
-    if (address->sa_family == AF_INET6) {
-        const auto* name = reinterpret_cast<const sockaddr_in6*>(address);
-        return current->bind(socket, 0, ntohs(name->sin6_port));
-    }
-    if (address->sa_family != AF_INET) return -EAFNOSUPPORT;
-    const auto* name = reinterpret_cast<const sockaddr_in*>(address);
-    return current->bind(socket, ntohl(name->sin_addr.s_addr), ntohs(name->sin_port));
+    detail::address at;
+    if (const int error = read_address(socket->family, address, length, at)) return error;
+    return current->bind(socket, at);
 }
 
 int set_option(int fd, int level, int option, const void* value, socklen_t length) {
@@ -62,6 +56,11 @@ int set_option(int fd, int level, int option, const void* value, socklen_t lengt
     if (length < sizeof(int)) return -EINVAL;
     int number = 0;
     std::memcpy(&number, value, sizeof number);
+    if (level == IPPROTO_IPV6 && option == IPV6_V6ONLY) {
+        if (socket->family != AF_INET6) return -ENOPROTOOPT;
+        if (socket->own.port) return -EINVAL;
+        socket->only_v6 = number != 0;
+    }
     if (level != SOL_SOCKET) return 0;
     switch (option) {
     case SO_REUSEADDR:
@@ -85,12 +84,7 @@ int set_option(int fd, int level, int option, const void* value, socklen_t lengt
 int tell_name(int fd, sockaddr* address, socklen_t* length) {
     std::shared_ptr<socket_object> socket;
     if (const int error = find_socket(fd, socket)) return error;
-    sockaddr_in own{};
-    own.sin_family = AF_INET;
-    own.sin_port = htons(socket->port);
-    own.sin_addr.s_addr = htonl(socket->address);
-    std::memcpy(address, &own, std::min<std::size_t>(*length, sizeof own));
-    *length = sizeof own;
+    *length = write_address(socket->family, socket->own, address, *length);
     return 0;
 }
 

@@ -154,7 +154,89 @@ task<> waits_behind_a_partition(sim::world& world) {
     static_cast<void>(between);
 }
 
+// --- families ---
+
+std::string without_port(const io::endpoint& which) {
+    return which.with_port(0).to_string();
+}
+task<> names_of(io::endpoint at, io::endpoint to, std::string client, std::string server) {
+    auto listener = io::tcp_listener::bind(at);
+    const std::uint16_t port = listener.local_endpoint().port();
+    expect(without_port(listener.local_endpoint()) == without_port(at), "listens elsewhere");
+    auto here = co_await io::tcp_stream::connect(to.with_port(port));
+    auto there = co_await listener.accept();
+    expect(without_port(here.local()) == client, "connects from " + here.local().to_string());
+    expect(without_port(there.peer()) == client, "the peer is " + there.peer().to_string());
+    expect(there.peer().port() == here.local().port(), "the peer has another port");
+    expect(without_port(there.local()) == server, "accepted at " + there.local().to_string());
+    expect(there.local().port() == port, "accepted at another port");
+}
+task<> tells_names(sim::world&) {
+    const auto v4 = io::endpoint::loopback(0);
+    const auto v6 = io::endpoint::of("::1", 0);
+    const auto any = io::endpoint::of("::", 0);
+    co_await names_of(v4, v4, "127.0.0.1:0", "127.0.0.1:0");
+    co_await names_of(v6, v6, "[::1]:0", "[::1]:0");
+    co_await names_of(any, v6, "[::1]:0", "[::1]:0");
+    auto listener = io::tcp_listener::bind(any);
+    const auto to = v4.with_port(listener.local_endpoint().port());
+    auto here = co_await io::tcp_stream::connect(to);
+    auto there = co_await listener.accept();
+    expect(here.local().kind() == io::endpoint::family::v4, "an IPv4 socket has turned");
+    expect(without_port(there.peer()) == "[::ffff:127.0.0.1]:0",
+           "the peer is " + there.peer().to_string());
+}
+task<> refuses_the_other_family(sim::world&) {
+    const auto v4 = io::endpoint::loopback(0);
+    const auto v6 = io::endpoint::of("::1", 0);
+    for (const auto& [at, to] : {std::pair(v4, v6), std::pair(v6, v4)}) {
+        auto listener = io::tcp_listener::bind(at);
+        const auto wrong = to.with_port(listener.local_endpoint().port());
+        const auto end = co_await as_outcome(io::tcp_stream::connect(wrong));
+        expect(end.has_exception(), "connected to a listener of the other family");
+    }
+}
+task<> tells_its_name(std::string& into) {
+    into = this_task::name();
+    co_return;
+}
+task<> serves_ipv6(sim::world&) {
+    std::string name;
+    cancellation_source stop;
+    address at;
+    auto handler = [&name](io::tcp_stream) { return tells_its_name(name); };
+    auto listening = [&at](const io::endpoint& where) { at.set(where); };
+    auto server = spawn(
+        io::serve({.at = io::endpoint::of("::1", 0)}, handler, {}, stop.token(), listening));
+    const io::endpoint to = co_await at.known();
+    auto client = co_await io::tcp_stream::connect(to);
+    const std::string own = client.local().to_string();
+    char end = 0;
+    static_cast<void>(co_await client.read_some(std::span(&end, 1)));
+    stop.cancel();
+    static_cast<void>(co_await server);
+    expect(name == "conn " + own && own.find("[::1]:") == 0, own + " is served as " + name);
+}
+
 } // namespace
+
+TEST_CASE("network: addresses of either family come back as they are") {
+    const auto found = sim::explore(seeds(50), tells_names);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("network: who listens at one address is not found by the other family") {
+    const auto found = sim::explore(seeds(50), refuses_the_other_family);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("network: a connection of IPv6 is served under its name") {
+    const auto found = sim::explore(seeds(50), serves_ipv6);
+    INFO(found.to_string());
+    CHECK(found);
+}
 
 TEST_CASE("network: in a hostile world each direction of a connection has its own latency") {
     std::set<there_and_back> seen;
