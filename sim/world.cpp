@@ -26,6 +26,7 @@ namespace {
 
 template <class Fn>
 void for_each_side(side which, Fn fn) {
+    const detail::own_memory ours;
     if (which != side::acceptor) fn(0);
     if (which != side::connector) fn(1);
 }
@@ -72,6 +73,7 @@ std::optional<std::string> world::file(std::string_view path) const {
 }
 
 void world::make_folder(std::string_view path) {
+    const detail::own_memory ours;
     state_.make_folder(path);
 }
 

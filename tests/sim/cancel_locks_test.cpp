@@ -11,8 +11,6 @@
 #include <catch2/catch.hpp>
 
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
 #include <new>
 #include <utility>
 
@@ -101,18 +99,10 @@ void cancelled_everywhere(scenario body, std::size_t awaits) {
         options.seeds = pairs ? 0 : 30;
         options.allocations = true;
         options.world.all_memory_back = true;
-        const auto begun = std::chrono::steady_clock::now();
         const auto checked = sim::cancel_at_every_await(options, body);
-        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
         INFO((pairs ? "in pairs: " : "by seeds: ") << checked.to_string());
         REQUIRE(checked);
         CHECK(checked.points.size() >= awaits);
-        if (std::getenv("TOADSTONE_SIM_FIGURES")) {
-            std::printf("%9llu runs %11llu steps %7.2f s  %s\n",
-                        static_cast<unsigned long long>(checked.runs),
-                        static_cast<unsigned long long>(checked.steps), took.count(),
-                        Catch::getResultCapture().getCurrentTestName().c_str());
-        }
     }
 }
 

@@ -362,14 +362,9 @@ TEST_CASE("echo server: a drain cuts, at its end, who does not read") {
 }
 
 TEST_CASE("echo server: a connection cancelled at any await harms no other") {
-    sim::cancel_options options;
-    options.world.workers = 2;
-    options.victims = "conn ";
-    options.allocations = true;
-    options.world.all_memory_back = true;
+    auto options = everything_goes_wrong("conn ", 2);
     options.world.calm_after = 10s;
     options.world.settles_within = 5min;
-    options.seeds = 2;
     const auto found = sim::cancel_at_every_await(options, cancelled_somewhere);
     INFO(found.to_string());
     CHECK(found);
@@ -379,12 +374,7 @@ TEST_CASE("echo server: a connection cancelled at any await harms no other") {
 
 TEST_CASE("echo server: cancelled at any await of its own, it ends and leaves nothing") {
     for (const char* victim : {"accept", "server"}) {
-        sim::cancel_options options;
-        options.world.workers = 2;
-        options.victims = victim;
-        options.allocations = true;
-        options.world.all_memory_back = true;
-        options.seeds = 2;
+        auto options = everything_goes_wrong(victim, 2);
         const auto found = sim::cancel_at_every_await(options, stopped_somewhere);
         INFO(victim << ": " << found.to_string());
         CHECK(found);

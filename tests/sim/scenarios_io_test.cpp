@@ -25,12 +25,7 @@ void check_all(Body& body, bool faults = false) {
     const auto found = sim::explore(options, body);
     INFO(found.to_string());
     CHECK(found);
-    sim::cancel_options everywhere;
-    everywhere.world.workers = 2;
-    everywhere.victims = "victim";
-    everywhere.seeds = 4;
-    everywhere.allocations = true;
-    everywhere.world.all_memory_back = true;
+    auto everywhere = everything_goes_wrong("victim", 4);
     const auto cancelled = sim::cancel_at_every_await(everywhere, body);
     INFO(cancelled.to_string());
     CHECK(cancelled);

@@ -295,14 +295,9 @@ TEST_CASE("tracker: a drain answers the requests in flight and loses nothing") {
 }
 
 TEST_CASE("tracker: a connection cancelled at any await is nobody else's trouble") {
-    sim::cancel_options options;
-    options.world.workers = 2;
-    options.victims = "conn ";
-    options.allocations = true;
-    options.world.all_memory_back = true;
+    auto options = everything_goes_wrong("conn ", 1);
     options.world.calm_after = 10s;
     options.world.settles_within = 5min;
-    options.seeds = 1;
     const auto found = sim::cancel_at_every_await(options, cancelled_somewhere);
     INFO(found.to_string());
     CHECK(found);
@@ -312,12 +307,7 @@ TEST_CASE("tracker: a connection cancelled at any await is nobody else's trouble
 
 TEST_CASE("tracker: cancelled at any await of its own, it has lost nothing when it is back") {
     for (const char* victim : {"accept", "server"}) {
-        sim::cancel_options options;
-        options.world.workers = 2;
-        options.victims = victim;
-        options.allocations = true;
-        options.world.all_memory_back = true;
-        options.seeds = 2;
+        auto options = everything_goes_wrong(victim, 2);
         const auto found = sim::cancel_at_every_await(options, stopped_somewhere);
         INFO(victim << ": " << found.to_string());
         CHECK(found);

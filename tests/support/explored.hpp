@@ -9,10 +9,8 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <coroutine>
 #include <cstddef>
-#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <initializer_list>
@@ -225,36 +223,26 @@ inline task<> in_steps(sim::world& world, sightings& seen, explored_body body, u
 /// Explores three times: with the fast paths, with a suspension at every await, and with
 /// workers that run what is ready before they look at what was posted to them. Checks that each
 /// of `must_see` was noted in some run: a promise that holds because nothing happened is not
-/// worth much. TOADSTONE_SIM_FIGURES in the environment: prints what was done.
+/// worth much.
 inline void explored(sim::explore_options options, explored_body body,
                      std::initializer_list<const char*> must_see = {}) {
     enum class steps_are { coarse, fine, batched };
     sightings seen;
-    unsigned long long runs = 0;
-    unsigned long long steps = 0;
-    const auto begun = std::chrono::steady_clock::now();
     for (const auto how : {steps_are::coarse, steps_are::fine, steps_are::batched}) {
         const bool finely = how != steps_are::coarse;
         options.world.batch = how == steps_are::batched ? 100 : 1;
         const auto found = sim::explore(options, [&](sim::world& world) {
             return in_steps(world, seen, body, options.world.workers, finely);
         });
-        runs += found.runs;
-        steps += found.steps;
         INFO("suspends everywhere: " << finely << ", runs all that is ready: "
                                      << (options.world.batch > 1) << ", " << found.to_string());
         REQUIRE(found);
         if (std::getenv("TOADSTONE_SIM_REPLAY")) return;
         REQUIRE((found.exhausted || options.exhaustive_bound == 0));
     }
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
     for (const char* each : must_see) {
         INFO("never seen: " << each);
         CHECK(seen.has(each));
-    }
-    if (std::getenv("TOADSTONE_SIM_FIGURES")) {
-        std::printf("%9llu runs %11llu steps %7.2f s  %s\n", runs, steps, took.count(),
-                    Catch::getResultCapture().getCurrentTestName().c_str());
     }
 }
 

@@ -36,6 +36,18 @@ inline sim::explore_options seeds(unsigned random_runs, unsigned pct_runs = 0) {
     return options;
 }
 
+/// Everything that can go wrong once, for the tasks named so, in the tame world and in `seeds`
+/// hostile ones.
+inline sim::cancel_options everything_goes_wrong(const char* victims, unsigned seeds) {
+    sim::cancel_options options;
+    options.world.workers = 2;
+    options.world.all_memory_back = true;
+    options.victims = victims;
+    options.allocations = true;
+    options.seeds = seeds;
+    return options;
+}
+
 /// After `faults` the world does no more harm, and whatever it has done, the scenario has to
 /// come to its end within `settles`.
 inline void calm_down(sim::explore_options& options, std::chrono::nanoseconds faults,
