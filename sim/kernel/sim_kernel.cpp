@@ -588,6 +588,9 @@ bool sim_kernel::goes_on(request& what, int result) {
     default:
         break;
     }
+    // A hint, which some kernels give for receives only.
+    const bool more = what.entry.opcode != IORING_OP_POLL_ADD && ready(what);
+    if (more && world_.choose(2, choice::race) == 0) what.flags |= IORING_CQE_F_SOCK_NONEMPTY;
     if (!has_room() || world_.choose(16, choice::timing) == 15) return false;
     post_early(what.entry.user_data, result, std::exchange(what.flags, 0) | IORING_CQE_F_MORE);
     what.delays = 0;

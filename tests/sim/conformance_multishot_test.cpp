@@ -107,6 +107,24 @@ void accept_ok(rig& in) {
     all.stop();
     for (const int fd : {early[0], early[1], late, listener}) in.close(fd);
 }
+/// Only a hint: without it there may be more all the same.
+void accept_hint(rig& in) {
+    const int listener = in.listener();
+    const int clients[] = {in.client_of(listener), in.client_of(listener)};
+    in.add(1, accept(listener));
+    in.settle();
+    if (in.has_ended(1)) throw not_this_time();
+    std::string hints;
+    for (const auto& each : in.all(1)) {
+        hints += (each.flags & IORING_CQE_F_SOCK_NONEMPTY) ? "more " : "perhaps ";
+    }
+    in.one_of("somebody else is waiting", hints, {"more perhaps ", "perhaps perhaps "},
+              "some kernels do not look");
+    close_accepted(in.all(1));
+    in.cancels(2, 1);
+    in.ends(1, 2);
+    for (const int fd : {clients[0], clients[1], listener}) in.close(fd);
+}
 void accept_short(rig& in) {
     const int listener = in.listener();
     std::vector<int> clients;
@@ -505,9 +523,13 @@ void registering(rig& in) {
 constexpr detail::ring_options small = {8, 16};
 
 constexpr ring_body accepts[] = {
-    {"ok", accept_ok},         {"short", accept_short, {4, 8}},
-    {"error", accept_error},   {"error: no descriptor", accept_no_descriptor},
-    {"cancel", accept_cancel}, {"close", accept_close},
+    {"ok", accept_ok},
+    {"ok: more than one", accept_hint},
+    {"short", accept_short, {4, 8}},
+    {"error", accept_error},
+    {"error: no descriptor", accept_no_descriptor},
+    {"cancel", accept_cancel},
+    {"close", accept_close},
 };
 constexpr ring_body polls[] = {
     {"ok", poll_ok},       {"ok: listener", poll_listener}, {"short", poll_short},
