@@ -12,6 +12,9 @@
 namespace toadstone::sim::detail {
 namespace {
 
+// A poll may tell a thing again this often, so that every run comes to an end.
+constexpr unsigned most_repeats = 3;
+
 std::byte* pointer(std::uint64_t address) noexcept {
     return reinterpret_cast<std::byte*>(address);
 }
@@ -179,7 +182,7 @@ bool sim_kernel::attempt_selecting(request& what, int& result) {
 }
 
 // One that goes on tells of each thing that happens, not of each state: as the edge-triggered
-// epoll. What it has told already and is still so may be left out.
+// epoll. What it has told already and is still so may be left out, or told once more.
 bool sim_kernel::attempt_poll(request& what, int& result) {
     auto& socket = static_cast<socket_object&>(*what.file);
     const int ends = POLLERR | POLLHUP;
@@ -190,7 +193,11 @@ bool sim_kernel::attempt_poll(request& what, int& result) {
     const bool only_data = fresh != 0 && (fresh & (ends | POLLRDHUP)) == 0;
     if (only_data && world_.choose(2, choice::race) == 0) result = fresh;
     what.told = events;
-    what.wakes = world_.wakes(socket);
+    if (what.repeats < most_repeats && world_.choose(8, choice::race) == 7) {
+        ++what.repeats; // two wake-ups, and one thing to tell
+    } else {
+        what.wakes = world_.wakes(socket);
+    }
     return true;
 }
 

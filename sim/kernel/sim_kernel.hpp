@@ -100,6 +100,7 @@ private:
         // Of a poll that goes on: what it has told last, and what had happened by then.
         int told = 0;
         std::optional<std::uint64_t> wakes;
+        unsigned repeats = 0;
     };
     /// Of many values, in any order.
     struct tally {

@@ -67,6 +67,25 @@ TEST_CASE("simulated kernel: where the completion queue is full, what completes 
     CHECK(in.all(1).back().res >= 0);
 }
 
+TEST_CASE("simulated kernel: a poll that goes on may tell a thing again, but not for ever") {
+    std::map<std::size_t, unsigned> times;
+    for (std::uint64_t seed = 1; seed <= 2000; ++seed) {
+        place at(sim::random_choices(seed));
+        rig& in = at.in;
+        const auto pair = in.connected();
+        in.add(1,
+               [&](io_uring_sqe* e) { io_uring_prep_poll_multishot(e, pair.server, POLLIN); });
+        in.send(pair.client, "a");
+        if (in.has_ended(1)) continue;
+        CHECK(in.all(1).back().res == POLLIN);
+        ++times[in.all(1).size()];
+    }
+    CHECK(times.count(0) == 0);
+    CHECK(times.count(1) == 1);
+    CHECK(times.count(2) == 1);
+    CHECK(times.rbegin()->first <= 4);
+}
+
 TEST_CASE("simulated kernel: a provided buffer holds nothing that anybody could use, and comes "
           "back as it was beyond what was received") {
     place at(place::tame(), false);

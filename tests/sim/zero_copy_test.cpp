@@ -3,7 +3,8 @@
 
 #include <catch2/catch.hpp>
 
-#include <cstring>
+#include <algorithm>
+#include <cstddef>
 #include <map>
 
 using namespace toadstone;
@@ -102,6 +103,19 @@ TEST_CASE("simulated kernel: notifications come late, and in any order") {
     CHECK(seen["12321"] > 0);
     CHECK(seen["11223"] > 0);
     CHECK(seen.size() == 30); // 5! / (2! 2!): all there are
+}
+
+// Toadstone does not ask for it when it starts; who wants it does.
+TEST_CASE("simulated kernel: a probe tells that there are zero-copy sends") {
+    place at(place::tame(), false);
+    alignas(io_uring_probe)
+        std::byte memory[sizeof(io_uring_probe) + 64 * sizeof(io_uring_probe_op)] = {};
+    auto* const found = reinterpret_cast<io_uring_probe*>(memory);
+    REQUIRE(at.in.ring().enroll(IORING_REGISTER_PROBE, found, 64) == 0);
+    CHECK(found->ops[IORING_OP_SEND_ZC].flags == IO_URING_OP_SUPPORTED);
+    CHECK(found->ops[IORING_OP_SENDMSG_ZC].flags == 0);
+    const auto& own = detail::opcodes_in_use;
+    CHECK(std::count(own.begin(), own.end(), IORING_OP_SEND_ZC) == 0);
 }
 
 TEST_CASE("simulated kernel: of a zero-copy send only what both kernels have is taken") {
