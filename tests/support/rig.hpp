@@ -334,7 +334,9 @@ class simulated_rig final : public rig {
 public:
     simulated_rig(sim::world::state& world, sim::detail::sim_kernel& kernel,
                   detail::ring_options sizes)
-        : rig(kernel, "/world", sizes), world_(world), kernel_(kernel) {}
+        : rig(kernel, "/world", sizes), world_(world), kernel_(kernel) {
+        world_.make_folder("/world");
+    }
 
 private:
     void exhaust_descriptors(bool on) override {
