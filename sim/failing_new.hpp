@@ -24,7 +24,7 @@ void count_out(void* block) noexcept;
 [[gnu::noinline]] inline void* allocate_or_refuse(std::size_t size,
                                                   std::align_val_t alignment) noexcept {
     const auto to = static_cast<std::size_t>(alignment);
-    if (refuses_new()) return nullptr;
+    if (size > static_cast<std::size_t>(-1) - to || refuses_new()) return nullptr;
     return count_in(std::aligned_alloc(to, (size + to - 1) / to * to), size);
 }
 template <class... Alignment>

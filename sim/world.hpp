@@ -47,7 +47,7 @@ struct world_options {
     std::chrono::nanoseconds settles_within = std::chrono::minutes(1);
     /// At its end, every block that the tasks of a run have allocated has to be free again.
     /// Needs failing_new.hpp in the program; not for scenarios that keep what they find in
-    /// variables outside.
+    /// variables outside, or that free something on another thread.
     bool all_memory_back = false;
     /// Turns after which a run counts as a livelock.
     std::uint64_t most_steps = 2'000'000;

@@ -99,7 +99,8 @@ void driver::count_out(void* block) noexcept {
 // Of a frame. When it is not refused, the pool asks operator new, which is the same allocation.
 bool driver::refuses() noexcept {
     const bool refused = refuses_next();
-    pooled_ = counted_ = !refused && new_is_replaced;
+    const bool follows = new_is_replaced && stepping && !own_memory::in_use();
+    pooled_ = counted_ = !refused && follows;
     return refused;
 }
 

@@ -143,9 +143,9 @@ TEST_CASE("failing_new: a cause for which there is no memory has its kind and it
 TEST_CASE("failing_new: memory that a task leaves behind fails the run, if that is asked for") {
     std::vector<std::unique_ptr<int>> kept(10);
     const auto body = [&kept](sim::world&) -> task<> {
+        kept[0] = std::make_unique<int>(2);
         const auto gone = std::make_unique<int>(1);
         co_await yield_now();
-        kept[0] = std::make_unique<int>(2);
         kept[1] = std::make_unique<int>(3);
         kept[1] = nullptr;
     };
@@ -160,6 +160,24 @@ TEST_CASE("failing_new: memory that a task leaves behind fails the run, if that 
     const auto end = tame();
     CHECK_FALSE(end);
     CHECK(end.failure == "1 blocks of memory (4 bytes) that tasks have allocated are left");
+}
+
+TEST_CASE("failing_new: the first allocation of a run counts, too") {
+    const auto body = [](sim::world&) -> task<> {
+        const auto one = std::make_unique<int>(1);
+        co_await yield_now();
+    };
+    sim::cancel_options options;
+    options.allocations = true;
+    const auto found = sim::cancel_at_every_await(options, body);
+    INFO(found.to_string());
+    CHECK(found);
+    CHECK(found.allocations == 1);
+}
+
+TEST_CASE("failing_new: an aligned block of more than there can be is refused") {
+    const std::size_t most = static_cast<std::size_t>(-1) - 8;
+    CHECK(::operator new(most, std::align_val_t(64), std::nothrow) == nullptr);
 }
 
 TEST_CASE("failing_new: what the simulation allocates for the code under test never fails") {
