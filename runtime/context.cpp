@@ -14,7 +14,9 @@ std::uint64_t next_task_id() noexcept {
 }
 
 context::context(context& parent) noexcept
-    : home_(parent.home_), parent_(&parent), id_(parent.id_), name_(parent.name_) {}
+    : home_(parent.home_), parent_(&parent),
+      source_(parent.flaggable_ ? &parent : parent.source_), id_(parent.id_),
+      name_(parent.name_) {}
 
 std::uint64_t next_serial() noexcept {
     constexpr std::uint64_t batch = 4096;
@@ -159,11 +161,11 @@ void context::request(cancel_reason reason, bool force) noexcept {
     act_on_request();
 }
 
-// The flag of a root may be there a turn before the home worker carries the request inwards.
-bool context::requested_outside() noexcept {
-    if (shut_off_ || !parent_->should_stop()) return false;
-    request(parent_->reason(), parent_->forced_);
-    return true;
+// Through the boundary that the flagged one waits for, so that all that stands inside learns of
+// it, with the same reason, before anything there ends.
+bool context::carry_inwards(context& flagged) noexcept {
+    flagged.act_on_request();
+    return requested();
 }
 
 void context::act_on_request() noexcept {
@@ -224,26 +226,16 @@ void context::adopt_deferral_of(context& ended) {
     ended.extras_ = {};
 }
 
-/// Carries the end of a deferral to the home worker; holds a reference to the state.
-class cancel_state::errand final : public posted, public pooled {
-public:
-    explicit errand(cancel_state& state) noexcept : state_(state) {}
-
-private:
-    void run_posted() noexcept override {
-        context* owner = nullptr;
-        {
-            const std::lock_guard hold(state_.lock_);
-            state_.errand_out_ = false;
-            owner = state_.owner_; // this is its home worker, so it stays while we use it
-        }
-        if (owner && owner->home().is_current()) owner->act_on_request();
-        cancel_state& state = state_;
-        delete this;
-        state.drop_reference();
+void cancel_state::run_posted() noexcept {
+    context* owner = nullptr;
+    {
+        const std::lock_guard hold(lock_);
+        posted_ = false;
+        owner = owner_; // this is its home worker, so it stays while we use it
     }
-    cancel_state& state_;
-};
+    if (owner && owner->home().is_current()) owner->act_on_request();
+    drop_reference();
+}
 
 void cancel_state::deferral_ended() noexcept {
     context* here = nullptr;
@@ -252,11 +244,11 @@ void cancel_state::deferral_ended() noexcept {
         if (!owner_ || !owner_->requested_by_anybody()) return;
         if (owner_->home().is_current()) {
             here = owner_;
-        } else if (!errand_out_) {
+        } else if (!posted_) {
             // While the lock is held the owner is there, and so is its worker.
-            errand_out_ = true;
+            posted_ = true;
             add_reference();
-            owner_->home().post(*new errand(*this));
+            owner_->home().post(*this);
         }
     }
     if (here) here->act_on_request();

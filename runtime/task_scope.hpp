@@ -86,7 +86,9 @@ template <class Fn, class T>
 class scope_awaiter final : public boundary, task_scope {
 public:
     scope_awaiter(context& ctx, std::source_location where, Fn&& fn)
-        : boundary(ctx, where), task_scope(ctx.home()), fn_(std::move(fn)), body_(ctx, *this) {}
+        : boundary(ctx, where), task_scope(ctx.home()), fn_(std::move(fn)), body_(ctx, *this) {
+        body_.make_flaggable();
+    }
     ~scope_awaiter() {
         while (stop_post_.waiting()) home_.take_inbox();
     }
@@ -102,7 +104,7 @@ public:
     void await_suspend(std::coroutine_handle<Promise> frame) {
         task<T> body = fn_(static_cast<task_scope&>(*this));
         suspend_always(frame);
-        if (ctx_->should_stop()) cancel(ctx_->reason(), false);
+        if (ctx_->should_stop()) cancel(ctx_->reason(), ctx_->forced());
         body_.begin(std::move(body));
     }
     T await_resume() {

@@ -44,6 +44,7 @@ public:
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         auto& inside = this->prepare(frame);
+        inside.make_flaggable();
         this->inherit_request(inside);
         link_.emplace(std::move(token_), inside);
         link_->listen();

@@ -5,6 +5,7 @@
 #include <toadstone/runtime/cancel_reason.hpp>
 #include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/frame_pool.hpp>
+#include <toadstone/runtime/detail/posted.hpp>
 
 #include <cstdint>
 #include <memory>
@@ -35,8 +36,9 @@ private:
     plain<bool> listed_ = false;
 };
 
-/// Counted by hand, so that a token is one pointer.
-class cancel_state : public pooled {
+/// Counted by hand, so that a token is one pointer. Posted by itself, so that the end of a
+/// deferral needs no memory.
+class cancel_state final : public pooled, private posted {
 public:
     cancel_state() = default;
     cancel_state(const cancel_state&) = delete;
@@ -82,12 +84,12 @@ public:
     void set_owner(context* owner) noexcept;
 
 private:
-    class errand;
-
     ~cancel_state() = default;
+    /// Carries the end of a deferral to the home worker; holds a reference.
+    void run_posted() noexcept override;
 
     plain<context*> owner_ = nullptr; // guarded by lock_
-    plain<bool> errand_out_ = false;  // guarded by lock_
+    plain<bool> posted_ = false;      // guarded by lock_
     atomic<std::uint32_t> references_{1};
     atomic<std::uint8_t> reason_{0}; // 0, or reason + 1; set under lock_
     mutex lock_;

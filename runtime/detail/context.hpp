@@ -104,7 +104,7 @@ public:
     /// A request is pending and nothing defers it: the next cancellation point ends the task.
     /// One that was made to a context around this one counts, delivered or not.
     [[nodiscard]] bool should_stop() noexcept {
-        return (requested() || (parent_ && requested_outside())) && (forced_ || !deferred());
+        return (requested() || requested_outside()) && (forced_ || !deferred());
     }
     /// The states of guards that came out of a boundary need the total order (see
     /// cancel_state::deferrals). The task's own has a lock besides, which both sides take.
@@ -113,8 +113,11 @@ public:
                            (adopted_ && adopted_deferred()));
     }
     [[nodiscard]] bool forced() const noexcept { return forced_; }
+    /// Its flag may be set before its home worker carries the request inwards: said before
+    /// there is anything inside. A root's may always.
+    void make_flaggable() noexcept { flaggable_ = true; }
     /// Requests to the contexts around this one are none of its business (a shield).
-    void shut_off() noexcept { shut_off_ = true; }
+    void shut_off() noexcept { source_ = nullptr; }
     /// A context that has ended has handed its guards to this one: what they defer is this
     /// one's cancellation now.
     void adopt_deferral_of(context& ended);
@@ -162,7 +165,7 @@ public:
     run_link request_link; ///< requests being carried out
 
 protected:
-    explicit context(executor& home) noexcept : home_(&home) {}
+    explicit context(executor& home) noexcept : home_(&home), flaggable_(true) {}
     /// A boundary inside `parent`: same worker, id and name.
     explicit context(context& parent) noexcept;
     ~context();
@@ -181,7 +184,13 @@ protected:
 private:
     friend class executor;
     [[nodiscard]] bool adopted_deferred() const noexcept;
-    [[nodiscard]] bool requested_outside() noexcept;
+    [[nodiscard]] bool requested_outside() noexcept {
+        for (context* each = source_; each; each = each->source_) {
+            if (each->requested()) return carry_inwards(*each);
+        }
+        return false;
+    }
+    [[nodiscard]] bool carry_inwards(context& flagged) noexcept;
     void disown() noexcept;
     void deliver_request() noexcept;
     void resume_chain() noexcept;
@@ -193,6 +202,7 @@ private:
     promise_base* frame_ = nullptr;
     leaf* pending_ = nullptr;
     context* parent_ = nullptr;
+    context* source_ = nullptr; // the nearest one around that is flaggable
     cancel_ref extras_;
     std::unique_ptr<std::vector<cancel_ref>> adopted_; // rarely there
     std::source_location where_;
@@ -205,7 +215,7 @@ private:
     bool unwound_ = false;
     bool forced_ = false;
     bool request_queued_ = false;
-    bool shut_off_ = false;
+    bool flaggable_ = false;
 };
 
 /// Destroys frames from `innermost` outwards until (not including) `stop`, each in a teardown

@@ -121,7 +121,7 @@ MUTANTS = {
         ("a guard that outlives the task finds it", "disown();", NOTHING, 1),
         (
             "a guard's end posts nothing",
-            "owner_->home().post(*new errand(*this));",
+            "owner_->home().post(*this);",
             NOTHING,
         ),
         (
@@ -130,7 +130,7 @@ MUTANTS = {
             "true",
         ),
         ("an errand does nothing", "owner->act_on_request();", NOTHING),
-        ("an errand keeps its reference", "state.drop_reference();", NOTHING),
+        ("an errand keeps its reference", "drop_reference();", NOTHING),
     ),
     ("root", "runtime/cancel.cpp"): (
         (

@@ -117,6 +117,18 @@ task<> token_further_out(attempt& in) {
     static_cast<void>(co_await with_token(in.source.token(), std::move(body)));
 }
 
+/// Suspended beside one that sees the request first.
+task<> waits(scope_end& end) {
+    scope_probe probe(end);
+    co_await sleep_for(1h);
+}
+task<> first_of_all(attempt& in, scope_end& other) {
+    co_await when_all(waits(other), inside(in));
+}
+task<> second_of_all(attempt& in, scope_end& other) {
+    co_await when_all(inside(in), waits(other));
+}
+
 void run_in(stepped& w, attempt& in, task<> (*what)(attempt&)) {
     in.handle = w.spawn(what(in));
     w.settle();
@@ -138,6 +150,22 @@ TEST_CASE("cancellation: a request that has been made stops the next await insid
     CHECK(in.end.torn_down);
     CHECK(in.end.reason == cancel_reason::timeout);
     CHECK(in.seen == cancel_reason::timeout);
+    CHECK(w.end_of(in.handle).is_cancelled());
+}
+
+TEST_CASE(
+    "cancellation: a request that is seen early has its reason for all that stand inside") {
+    const auto elsewhere = GENERATE(false, true);
+    const auto what = GENERATE(&first_of_all, &second_of_all);
+    attempt in;
+    scope_end other;
+    stepped w;
+    in.elsewhere = elsewhere;
+    in.handle = w.spawn(what(in, other));
+    w.settle();
+    CHECK(in.end.reason == cancel_reason::timeout);
+    CHECK(other.times == 1);
+    CHECK((other.reason == cancel_reason::timeout || !other.torn_down));
     CHECK(w.end_of(in.handle).is_cancelled());
 }
 

@@ -89,6 +89,19 @@ task<> children_without_leaves(int& passed, stack_gauge& gauge) {
     }
 }
 
+/// Every one looks whether it has to stop; none may ask all those around it.
+task<> bounded(int below, int& returned, stack_gauge& gauge, gate& at_the_end) {
+    if (below == 0) {
+        co_await at_the_end.pass();
+        co_return;
+    }
+    co_await checkpoint();
+    static_cast<void>(co_await as_outcome(bounded(below - 1, returned, gauge, at_the_end)));
+    co_await checkpoint();
+    ++returned;
+    gauge.note();
+}
+
 task<int> deep(int below, stack_gauge& gauge, gate* at_the_end) {
     int depth = 1;
     if (below > 0) {
@@ -207,6 +220,30 @@ TEST_CASE("scale: a chain a million deep is torn down without a deep stack, ever
         CHECK(handle.done());
     }
     CHECK(ended == million);
+    CHECK(detail::live_frames() == frames);
+    CHECK(gauge.extent() < few_bytes);
+}
+
+TEST_CASE("scale: a hundred thousand boundaries deep, cancelled at the bottom or not") {
+    const bool cancelled = GENERATE(false, true);
+    int returned = 0;
+    stepped w;
+    stack_gauge gauge;
+    gate at_the_end;
+    const auto frames = detail::live_frames();
+    {
+        auto handle = w.spawn(bounded(hundred_thousand, returned, gauge, at_the_end));
+        w.settle();
+        CHECK_FALSE(handle.done());
+        if (cancelled) {
+            handle.cancel();
+        } else {
+            at_the_end.open();
+        }
+        w.settle();
+        CHECK(w.end_of(handle).is_cancelled() == cancelled);
+    }
+    CHECK(returned == (cancelled ? 0 : hundred_thousand));
     CHECK(detail::live_frames() == frames);
     CHECK(gauge.extent() < few_bytes);
 }

@@ -228,6 +228,20 @@ TEST_CASE("shield: force, and only force, reaches through it") {
     CHECK(handle.done());
 }
 
+TEST_CASE(
+    "shield: in a scope that begins when the force has been used already, it is reached") {
+    event_log log;
+    scope_end end;
+    stepped w;
+    const auto body = [&](task_scope&) -> task<> { co_await shields(sleeps(end), log); };
+    const auto scoped = [&]() -> task<> { co_await with_scope(body); };
+    auto handle = w.spawn(scoped());
+    w.worker().stop_roots(cancel_reason::shutdown, true);
+    w.settle();
+    CHECK(handle.done());
+    CHECK(end.times == 1);
+}
+
 TEST_CASE("shield: begun when the force has been used already, it is reached all the same") {
     const bool before_the_start = GENERATE(false, true);
     event_log log;
