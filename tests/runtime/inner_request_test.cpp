@@ -129,6 +129,18 @@ task<> second_of_all(attempt& in, scope_end& other) {
     co_await when_all(inside(in), waits(other));
 }
 
+/// Loses its race before it has begun: the request is there, and to nobody further out.
+task<> scope_of_a_loser(bool& went_on) {
+    const auto body = [&went_on](task_scope&) -> task<> {
+        co_await checkpoint();
+        went_on = true;
+    };
+    co_await with_scope(body);
+}
+task<> races(bool& went_on) {
+    static_cast<void>(co_await when_any(does_nothing(), scope_of_a_loser(went_on)));
+}
+
 void run_in(stepped& w, attempt& in, task<> (*what)(attempt&)) {
     in.handle = w.spawn(what(in));
     w.settle();
@@ -167,6 +179,15 @@ TEST_CASE(
     CHECK(other.times == 1);
     CHECK((other.reason == cancel_reason::timeout || !other.torn_down));
     CHECK(w.end_of(in.handle).is_cancelled());
+}
+
+TEST_CASE("cancellation: a scope that begins in what was cancelled before is cancelled, too") {
+    bool went_on = false;
+    stepped w;
+    auto handle = w.spawn(races(went_on));
+    w.settle();
+    CHECK(handle.done());
+    CHECK_FALSE(went_on);
 }
 
 TEST_CASE("cancellation: a token's and a scope's request stops the next await of its inside") {
