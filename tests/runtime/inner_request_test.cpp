@@ -137,8 +137,15 @@ task<> scope_of_a_loser(bool& went_on) {
     };
     co_await with_scope(body);
 }
-task<> races(bool& went_on) {
-    static_cast<void>(co_await when_any(does_nothing(), scope_of_a_loser(went_on)));
+task<> goes_on(bool& went_on) {
+    co_await checkpoint();
+    went_on = true;
+}
+task<> boundary_of_a_loser(bool& went_on) {
+    static_cast<void>(co_await as_outcome(goes_on(went_on)));
+}
+task<> races(bool& went_on, task<> (*loser)(bool&)) {
+    static_cast<void>(co_await when_any(does_nothing(), loser(went_on)));
 }
 
 void run_in(stepped& w, attempt& in, task<> (*what)(attempt&)) {
@@ -181,10 +188,11 @@ TEST_CASE(
     CHECK(w.end_of(in.handle).is_cancelled());
 }
 
-TEST_CASE("cancellation: a scope that begins in what was cancelled before is cancelled, too") {
+TEST_CASE("cancellation: what begins in what was cancelled before is cancelled, too") {
+    const auto loser = GENERATE(&scope_of_a_loser, &boundary_of_a_loser);
     bool went_on = false;
     stepped w;
-    auto handle = w.spawn(races(went_on));
+    auto handle = w.spawn(races(went_on, loser));
     w.settle();
     CHECK(handle.done());
     CHECK_FALSE(went_on);
