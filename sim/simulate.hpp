@@ -176,9 +176,8 @@ namespace detail {
 /// Records every suspension of a scenario, then runs it again for each of them and each
 /// cancel_moment, cancelling the task that is suspended there. With TOADSTONE_SIM_REPLAY in the
 /// environment, runs only what that reproduces; with TOADSTONE_SIM_PAIRS=1, pairs too, whatever
-/// the options say. The scenario is its own oracle:
-/// it throws when what it finds afterwards is wrong; deadlocks and leaks are found as in
-/// simulate().
+/// the options say. The scenario is its own oracle: it throws when what it finds afterwards is
+/// wrong; deadlocks and leaks are found as in simulate().
 template <class Body>
 [[nodiscard]] cancel_report cancel_at_every_await(const cancel_options& options, Body&& body) {
     detail::scenario_of<std::remove_reference_t<Body>> what(body);

@@ -41,8 +41,7 @@ struct world_options {
     /// accepts fail with EMFILE. 0: no limit.
     std::size_t max_descriptors = 0;
     /// From this virtual time on the world is tame: no faults, no delays, partitions healed,
-    /// nothing clogged.
-    /// The scenario then has to end within `settles_within`. Zero: never.
+    /// nothing clogged. The scenario then has to end within `settles_within`. Zero: never.
     std::chrono::nanoseconds calm_after{0};
     std::chrono::nanoseconds settles_within = std::chrono::minutes(1);
     /// At its end, every block that the tasks of a run have allocated has to be free again.

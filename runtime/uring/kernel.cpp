@@ -76,6 +76,8 @@ const char* opcode_name(std::uint8_t opcode) noexcept {
         return "RECV";
     case IORING_OP_SEND:
         return "SEND";
+    case IORING_OP_SEND_ZC:
+        return "SEND_ZC";
     case IORING_OP_ASYNC_CANCEL:
         return "ASYNC_CANCEL";
     case IORING_OP_POLL_ADD:

@@ -23,7 +23,7 @@ thread_local constinit unsigned own_memory::depth_ = 0;
 
 namespace {
 
-/// Whose workers this thread runs just now, in a run in which an allocation fails.
+/// Whose workers this thread runs just now.
 thread_local constinit driver* stepping = nullptr;
 /// Whose blocks are counted on this thread.
 thread_local constinit driver* counting = nullptr;

@@ -383,9 +383,7 @@ void sim_kernel::give_back(request& what, int result) {
 }
 
 void sim_kernel::complain(const request& of) {
-    const std::string name = of.entry.opcode == IORING_OP_SEND_ZC
-                                 ? "SEND_ZC"
-                                 : toadstone::detail::opcode_name(of.entry.opcode);
+    const std::string name = toadstone::detail::opcode_name(of.entry.opcode);
     complaint_ = of.buffer.is_written()
                      ? "the buffer of a " + name + " in flight was written to"
                      : "the memory of a " + name + " in flight was changed";

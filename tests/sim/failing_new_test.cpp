@@ -87,6 +87,31 @@ task<> tells_of_an_end(sightings& seen, bool by_itself) {
     seen.note(whole ? "whole" : "without memory");
 }
 
+/// A guard that defers a cancellation ends on another worker, after the request.
+task<> releases(sync::guard<int> held, bool& released) {
+    co_await sleep_for(2ms);
+    held.unlock();
+    released = true;
+}
+task<> defers(sync::mutex<int>& m, bool& released) {
+    auto held = co_await m.lock(sync::on_cancel::defer);
+    auto other = spawn(releases(std::move(held), released),
+                       {.name = "releaser", .where = placement::worker(1)});
+    static_cast<void>(co_await other.outcome());
+    co_await sleep_for(1h);
+}
+task<> ends_a_deferral(sim::world& world) {
+    sync::mutex<int> m;
+    bool released = false;
+    const auto begun = world.now();
+    auto holder = spawn(defers(m, released), {.name = "holder"});
+    co_await sleep_for(1ms);
+    holder.cancel();
+    const auto end = co_await holder.outcome();
+    expect(end.is_cancelled() && released, "the request is lost");
+    expect(world.now() - begun < 1h, "the request came late");
+}
+
 } // namespace
 
 TEST_CASE("failing_new: each kind of operator new fails once; a nothrow one gives null") {
@@ -160,6 +185,18 @@ TEST_CASE("failing_new: memory that a task leaves behind fails the run, if that 
     const auto end = tame();
     CHECK_FALSE(end);
     CHECK(end.failure == "1 blocks of memory (4 bytes) that tasks have allocated are left");
+}
+
+TEST_CASE("failing_new: a deferral ends on another worker without memory") {
+    sim::cancel_options options;
+    options.world.workers = 2;
+    options.allocations = true;
+    options.cancels = false;
+    options.victims = "releaser";
+    const auto found = sim::cancel_at_every_await(options, ends_a_deferral);
+    INFO(found.to_string());
+    CHECK(found);
+    CHECK(found.allocations == 0); // so there is none that could fail
 }
 
 TEST_CASE("failing_new: the first allocation of a run counts, too") {

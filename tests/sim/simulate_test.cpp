@@ -86,6 +86,20 @@ task<> marks_its_end(std::string& order) {
     co_await sleep_for(1h);
 }
 
+// Each of three workers has one task, and each of these leaves its mark twice.
+task<> marks(std::string& order) {
+    const auto inside = [&order](task_scope& scope) -> task<> {
+        for (unsigned i = 0; i < 3; ++i) {
+            scope
+                .spawn(notes(order, static_cast<char>('a' + i)),
+                       {.where = placement::worker(i)})
+                .detach();
+        }
+        co_return;
+    };
+    co_await with_scope(inside);
+}
+
 } // namespace
 
 TEST_CASE("simulate: an hour of sleep takes no time, and an hour of the world's") {
@@ -207,16 +221,7 @@ TEST_CASE("explore: priorities change inside a run, however short it is") {
     std::set<std::string> orders;
     const auto body = [&orders](sim::world&) -> task<> {
         std::string order;
-        const auto inside = [&order](task_scope& scope) -> task<> {
-            for (unsigned i = 0; i < 3; ++i) {
-                scope
-                    .spawn(notes(order, static_cast<char>('a' + i)),
-                           {.where = placement::worker(i)})
-                    .detach();
-            }
-            co_return;
-        };
-        co_await with_scope(inside);
+        co_await marks(order);
         orders.insert(order);
     };
     const auto found = sim::explore(options, body);
@@ -224,24 +229,6 @@ TEST_CASE("explore: priorities change inside a run, however short it is") {
     CHECK(found);
     CHECK(orders.size() > 20); // 90 are possible; fixed priorities would give 3
 }
-
-namespace {
-
-// Each of three workers has one task, and each of these leaves its mark twice.
-task<> marks(std::string& order) {
-    const auto inside = [&order](task_scope& scope) -> task<> {
-        for (unsigned i = 0; i < 3; ++i) {
-            scope
-                .spawn(notes(order, static_cast<char>('a' + i)),
-                       {.where = placement::worker(i)})
-                .detach();
-        }
-        co_return;
-    };
-    co_await with_scope(inside);
-}
-
-} // namespace
 
 TEST_CASE("simulate: PCT's priorities are the workers', who keep them wherever they go on") {
     const sim::world_options options{.workers = 3, .hostile = false};
