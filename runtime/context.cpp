@@ -151,14 +151,12 @@ bool context::flag_request(cancel_reason reason) noexcept {
     return request_.compare_exchange_strong(none, mark, std::memory_order_seq_cst);
 }
 
-void context::request(cancel_reason reason, bool force) noexcept {
+bool context::request(cancel_reason reason, bool force) noexcept {
     const bool first = flag_request(reason);
-    if (force && !forced_) {
-        forced_ = true;
-    } else if (!first) {
-        return;
-    }
-    act_on_request();
+    const bool first_by_force = force && !forced_;
+    if (first_by_force) forced_ = true;
+    if (first || first_by_force) act_on_request();
+    return first;
 }
 
 // Through the boundary that the flagged one waits for, so that all that stands inside learns of

@@ -65,15 +65,17 @@ void root_task::request_post::run_posted() noexcept {
     task_.drop_reference();
 }
 
-void root_task::request_from_anywhere(cancel_reason reason) noexcept {
+bool root_task::request_from_anywhere(cancel_reason reason) noexcept {
     // finish() waits for this count, so that the worker is still there for the post below.
     requesters_.fetch_add(1, std::memory_order_seq_cst);
-    if (!ended() && flag_request(reason)) {
+    const bool first = !ended() && flag_request(reason);
+    if (first) {
         add_reference();
         home().post(request_post_);
     }
     // Released, so that the post does not come after it: the worker may go at once.
     requesters_.fetch_sub(1, std::memory_order_release);
+    return first;
 }
 
 void root_task::cancelled(cancel_reason reason) noexcept {

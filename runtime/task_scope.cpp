@@ -19,22 +19,24 @@ void task_scope::add(detail::root_task& child) noexcept {
 
 // The child may have ended by now, but its handle keeps the record alive.
 void task_scope::after_launch(detail::root_task& child) noexcept {
-    std::optional<cancel_reason> reason;
-    {
-        const std::lock_guard hold(lock_);
-        reason = cancelled_;
-    }
-    if (reason) child.request_from_anywhere(*reason);
+    const std::lock_guard hold(lock_);
+    if (cancelled_ && child.request_from_anywhere(*cancelled_)) child.asked_by_group = true;
 }
 
 void task_scope::cancel(cancel_reason reason) noexcept {
+    stop(reason, false);
+}
+
+void task_scope::stop(cancel_reason reason, bool for_caller) noexcept {
     bool body = false;
     {
         const std::lock_guard hold(lock_);
         if (cancelled_) return;
         cancelled_ = reason;
+        for_caller_ = for_caller;
         for (auto* each = first_; each; each = each->group_next) {
-            each->request_from_anywhere(reason); // flags and posts, nothing else
+            // Flags and posts, nothing else.
+            if (each->request_from_anywhere(reason)) each->asked_by_group = true;
         }
         body = body_running_;
     }
@@ -70,6 +72,7 @@ void task_scope::root_ended(detail::root_task& child, std::exception_ptr failure
     bool last = false;
     {
         const std::lock_guard hold(lock_);
+        if (for_caller_ && child.asked_by_group && child.unwound()) torn_for_caller_ = true;
         (child.group_previous ? child.group_previous->group_next : first_) = child.group_next;
         if (child.group_next) child.group_next->group_previous = child.group_previous;
         last = --count_ == 0 && !body_running_;

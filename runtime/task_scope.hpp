@@ -56,6 +56,11 @@ protected:
     virtual void all_ended() noexcept = 0;
     virtual void stop_body(cancel_reason reason) noexcept = 0;
 
+    /// cancel(), because the task that awaits the scope was asked to stop.
+    void cancel_for_caller(cancel_reason reason) noexcept { stop(reason, true); }
+    /// A child was torn down by what the caller was asked. When all has ended.
+    [[nodiscard]] bool child_torn_for_caller() const noexcept { return torn_for_caller_; }
+
     /// The body has ended, like a child. Home worker only.
     void body_ended(detail::context& body, std::exception_ptr failure) noexcept;
     [[nodiscard]] const std::exception_ptr& first_failure() const noexcept {
@@ -68,12 +73,15 @@ private:
     void after_launch(detail::root_task& child) noexcept;
     void root_ended(detail::root_task& child, std::exception_ptr failure) noexcept override;
     void note_failure(detail::context& who, const std::exception_ptr& failure) noexcept;
+    void stop(cancel_reason reason, bool for_caller) noexcept;
 
     mutable std::mutex lock_;
     detail::root_task* first_ = nullptr;     // guarded by lock_
     std::size_t count_ = 0;                  // guarded by lock_
     bool body_running_ = true;               // guarded by lock_
     std::optional<cancel_reason> cancelled_; // guarded by lock_
+    bool for_caller_ = false;                // guarded by lock_; who cancelled first
+    bool torn_for_caller_ = false;           // written under lock_; read when all has ended
     std::exception_ptr first_failure_;       // written under lock_; read when all has ended
 };
 
@@ -94,11 +102,17 @@ public:
     }
 
     bool cancel(cancel_reason reason, bool force) noexcept override {
-        body_.request(reason, force);
-        task_scope::cancel(reason);
+        if (body_.request(reason, force)) body_asked_ = true;
+        cancel_for_caller(reason);
         return false;
     }
-    bool taken() noexcept override { return body_.unwound() && !first_failure(); }
+    /// What the caller's request has torn down, body or child, was not done: the caller may not
+    /// go on as if it were. A body that was cancelled by itself has no value to go on with.
+    bool taken() noexcept override {
+        if (first_failure()) return false;
+        const bool torn = body_.unwound() && (body_asked_ || !std::is_void_v<T>);
+        return torn || child_torn_for_caller();
+    }
 
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) {
@@ -138,11 +152,7 @@ private:
     }
     void finish_scope() noexcept {
         if (first_failure()) body_.outcome.drop();
-        if (body_.unwound() && !first_failure() && ctx_->should_stop()) {
-            pass_on(body_.reason());
-        } else {
-            complete();
-        }
+        complete();
     }
 
     /// Something to be done on the home worker, asked for by another.
@@ -160,6 +170,7 @@ private:
 
     Fn fn_;
     child<T> body_;
+    bool body_asked_ = false; // its first request was the caller's
     errand end_post_{*this, &scope_awaiter::finish_scope};
     errand stop_post_{*this, &scope_awaiter::stop_body_here}; // posted at most once
 };
@@ -172,10 +183,13 @@ private:
 /// Returns: what the body returns. Errors: the first failure of the body or of a child. It
 ///     cancels the rest with sibling_failed; it is rethrown when all have ended. Later failures
 ///     are reported on stderr.
-/// Cancellation: a boundary. A request to the caller reaches the body and all children. What
-///     cancels only the inside (scope.cancel(), a token in the body) tears down body and
-///     children, and the caller goes on: with nothing, or, where the body owes it a value,
-///     with task_cancelled.
+/// Cancellation: a boundary. A request to the caller reaches the body and all children. What it
+///     has torn down, body or child, was not done: the caller stops here, too. If all of them
+///     finished although they were asked, the result is delivered, and the next cancellation
+///     point ends the caller. A child that was cancelled before by its own handle or token does
+///     not count. What cancels only the inside (scope.cancel(), a token in the body) tears down
+///     body and children, and the caller goes on: with nothing, or, where the body owes it a
+///     value, with task_cancelled.
 template <class Fn>
 [[nodiscard]] auto with_scope(Fn&& fn) {
     using F = std::decay_t<Fn>; // also a function is a body

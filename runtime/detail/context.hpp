@@ -83,8 +83,8 @@ public:
 
     /// Asks the context to stop. Home worker only; other threads post (see executor).
     /// Resumes nothing and destroys nothing: at most a leaf is withdrawn and the context
-    /// queued.
-    void request(cancel_reason reason, bool force = false) noexcept;
+    /// queued. True for the first request.
+    bool request(cancel_reason reason, bool force = false) noexcept;
 
     /// Sets the flag from any thread. True for the first request: the caller must see to it
     /// that the home worker runs act_on_request().

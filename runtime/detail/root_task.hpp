@@ -47,8 +47,8 @@ public:
     void launch(promise_base& body, const cancellation_token& token,
                 root_group* group) noexcept;
 
-    /// Asks the task to stop, from any thread.
-    void request_from_anywhere(cancel_reason reason) noexcept;
+    /// Asks the task to stop, from any thread. True for the first request.
+    bool request_from_anywhere(cancel_reason reason) noexcept;
 
     /// Registers who is to be told. False if the task has ended already.
     [[nodiscard]] bool wait(root_waiter& waiter) noexcept;
@@ -65,6 +65,7 @@ public:
 
     root_task* group_next = nullptr; ///< guarded by the group's lock
     root_task* group_previous = nullptr;
+    bool asked_by_group = false; ///< its first request; guarded by the group's lock
 
 protected:
     /// Errors: std::bad_alloc, before anything has happened.
