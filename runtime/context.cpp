@@ -5,6 +5,7 @@
 #include <toadstone/runtime/detail/leaf.hpp>
 #include <toadstone/runtime/executor.hpp>
 
+#include <exception>
 #include <utility>
 
 namespace toadstone::detail {
@@ -91,7 +92,7 @@ void context::resume_chain() noexcept {
                 destroy_frames(ended, parent, record);
             } else {
                 ended->owner->child = nullptr;
-                ended->handle().destroy();
+                destroy_frame(*ended);
             }
             if (!parent) {
                 finish();
@@ -129,8 +130,25 @@ void destroy_frames(promise_base* innermost, promise_base* stop,
     while (innermost != stop) {
         promise_base* const parent = innermost->parent;
         innermost->owner->child = nullptr;
-        innermost->handle().destroy();
+        destroy_frame(*innermost);
         innermost = parent;
+    }
+}
+
+// A local whose destructor throws sends a coroutine that is being destroyed through
+// unhandled_exception() to its final suspension: destroy() returns, and the frame and its
+// parameters are still there. What a parameter's destructor throws comes out of destroy();
+// clang's has destroyed the rest by then, g++'s (12) has not, and cannot be asked to.
+void destroy_frame(promise_base& frame) noexcept {
+    context& task = *frame.ctx;
+    try {
+        frame.handle().destroy();
+        if (task.finished_ != &frame) return;
+        task.finished_ = nullptr;
+        report_lost_failure(task, "a destructor", std::exchange(*frame.threw, nullptr));
+        frame.handle().destroy();
+    } catch (...) {
+        report_lost_failure(task, "the destructor of a parameter", std::current_exception());
     }
 }
 

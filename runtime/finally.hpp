@@ -11,10 +11,6 @@
 namespace toadstone {
 namespace detail {
 
-/// Says on stderr that a cleanup failed while a worse thing was under way already.
-void report_lost_failure(const context& task, const char* what,
-                         const std::exception_ptr& error) noexcept;
-
 template <class T>
 class finally_awaiter final : public single_boundary<T> {
 public:

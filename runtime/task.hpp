@@ -110,8 +110,7 @@ public:
 private:
     void fail(std::exception_ptr error) noexcept {
         explain_causes(error);
-        out->set_error(std::move(error));
-        threw = &out->error();
+        threw = out->set_error(std::move(error));
     }
 };
 
@@ -123,8 +122,7 @@ public:
     void unhandled_exception() noexcept {
         std::exception_ptr error = std::current_exception();
         explain_causes(error);
-        out->set_error(std::move(error));
-        threw = &out->error();
+        threw = out->set_error(std::move(error));
     }
 
     result<void>* out = nullptr;

@@ -41,7 +41,7 @@ struct promise_base {
     context* ctx = nullptr;
     promise_base* parent = nullptr; ///< the frame that awaits this one; null at the bottom
     frame_owner* owner = nullptr;
-    const std::exception_ptr* threw = nullptr; ///< set: destroyed as a teardown
+    std::exception_ptr* threw = nullptr; ///< set: destroyed as a teardown
 
     // Legal for every promise: all are aligned like this base (checked in task.hpp).
     [[nodiscard]] std::coroutine_handle<> handle() noexcept {
@@ -183,6 +183,7 @@ protected:
 
 private:
     friend class executor;
+    friend void destroy_frame(promise_base& frame) noexcept;
     [[nodiscard]] bool adopted_deferred() const noexcept;
     [[nodiscard]] bool requested_outside() noexcept {
         for (context* each = source_; each; each = each->source_) {
@@ -218,10 +219,18 @@ private:
     bool flaggable_ = false;
 };
 
+/// Says on stderr that `what` of a task failed with an exception that nobody can be given.
+void report_lost_failure(const context& task, const char* what,
+                         const std::exception_ptr& error) noexcept;
+
 /// Destroys frames from `innermost` outwards until (not including) `stop`, each in a teardown
 /// slice, clearing each owner's handle first.
 void destroy_frames(promise_base* innermost, promise_base* stop,
                     const teardown_record& record) noexcept;
+
+/// Destroys one frame, whatever its destructors throw: that is reported once, with the task's
+/// name, and everything else of the frame is destroyed all the same.
+void destroy_frame(promise_base& frame) noexcept;
 
 /// A fresh task id, unique in the process.
 [[nodiscard]] std::uint64_t next_task_id() noexcept;

@@ -35,7 +35,11 @@ public:
         }
         has_value_ = true;
     }
-    void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
+    /// Returns where it is kept.
+    std::exception_ptr* set_error(std::exception_ptr error) noexcept {
+        error_ = std::move(error);
+        return &error_;
+    }
 
     /// Destroys a value that nobody takes.
     void drop() noexcept {
@@ -75,7 +79,11 @@ public:
     result& operator=(const result&) = delete;
 
     void set_value() noexcept { has_value_ = true; }
-    void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
+    /// Returns where it is kept.
+    std::exception_ptr* set_error(std::exception_ptr error) noexcept {
+        error_ = std::move(error);
+        return &error_;
+    }
     void drop() noexcept { has_value_ = false; }
     [[nodiscard]] bool has_value() const noexcept { return has_value_; }
     [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
