@@ -152,6 +152,17 @@ void destroy_frame(promise_base& frame) noexcept {
     }
 }
 
+teardown_record end_without_result(const context& who,
+                                   const std::exception_ptr& error) noexcept {
+    teardown_record end;
+    end.what = error ? teardown_record::kind::exception : teardown_record::kind::cancelled;
+    if (who.requested()) end.reason = who.reason();
+    end.where = who.where();
+    end.task = &who;
+    end.error = error;
+    return end;
+}
+
 void frame_owner::abandon() noexcept {
     context* ctx = child->ctx;
     TOADSTONE_ASSERT(!ctx->suspended(), "a frame is destroyed only when nothing is in flight");

@@ -52,7 +52,10 @@ private:
         if (body_lost && cleaning_->outcome.error()) {
             report_lost_failure(child, "its cleanup", cleaning_->outcome.error());
         }
-        if (cleaning_->unwound() || cleaning_->outcome.error()) this->inside().outcome.drop();
+        if (cleaning_->unwound() || cleaning_->outcome.error()) {
+            this->inside().outcome.drop(
+                end_without_result(*cleaning_, cleaning_->outcome.error()));
+        }
         if (this->inside().unwound()) {
             this->pass_on(this->inside().reason());
         } else if (cleaning_->unwound()) {

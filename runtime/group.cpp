@@ -45,13 +45,28 @@ void group_boundary::child_ended(context& child) noexcept {
     member.ended_ = true;
     one_ended(child, child.unwound() ? nullptr : member.failure());
     if (--running_ > 0) return;
-    for (group_member* each = first_; each; each = each->next_) {
-        if (!delivers(*each)) each->drop_result();
-    }
+    drop_undelivered();
     if (nothing_to_deliver_) {
         pass_on(stop_reason_);
     } else {
         complete();
+    }
+}
+
+// A guard among them is judged as if its joiner had dropped it: clean where somebody else has
+// won; where the joiner is stopped, or given a failure, its section may be half done.
+void group_boundary::drop_undelivered() noexcept {
+    const std::exception_ptr failure = delivered_failure();
+    for (group_member* each = first_; each; each = each->next_) {
+        if (delivers(*each)) continue;
+        if (failure || nothing_to_deliver_) {
+            teardown_record end = end_without_result(*each, failure);
+            end.reason = stop_reason_;
+            end.where = where_; // of the co_await that gets no result
+            each->drop_result(end);
+        } else {
+            each->drop_result();
+        }
     }
 }
 
@@ -73,6 +88,14 @@ void all_of::one_ended(context& child, const std::exception_ptr& error) noexcept
 
 bool all_of::delivers(const context&) const noexcept {
     return !first_failure_ && !nothing_to_deliver_;
+}
+
+std::exception_ptr all_of::delivered_failure() const noexcept {
+    return first_failure_;
+}
+
+std::exception_ptr any_of::delivered_failure() const noexcept {
+    return winner_failure_;
 }
 
 bool any_of::delivers(const context& member) const noexcept {
@@ -97,6 +120,7 @@ void any_of::one_ended(context& child, const std::exception_ptr& error) noexcept
     }
     decided_ = true;
     nothing_to_deliver_ = false;
+    winner_failure_ = error;
     winner_ = index_of(child);
     request_others(&child, cancel_reason::lost_race);
 }

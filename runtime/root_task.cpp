@@ -117,6 +117,12 @@ bool root_task::stop_waiting(root_waiter& waiter) noexcept {
     return waiter_.compare_exchange_strong(expected, nullptr, std::memory_order_relaxed);
 }
 
+void root_task::note_lost_joiner() noexcept {
+    if (level() == 0) return;
+    joiner_lost_ = true;
+    if (const teardown_record* record = current_slice().record) joiner_reason_ = record->reason;
+}
+
 void root_task::drop_reference() noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     if (!observed_ && !unwound()) {
@@ -130,6 +136,15 @@ void root_task::drop_reference() noexcept {
                 std::fputs("toadstone: a task failed and nobody joined it\n", stderr);
             }
         }
+    }
+    if (joiner_lost_ && level() == 0) {
+        // The task has ended after its joiner: the verdict is the same as before.
+        teardown_record end = end_without_result(*this, nullptr);
+        end.what = teardown_record::kind::abandoned;
+        end.reason = joiner_reason_;
+        const slice_scope torn(current_context(), &end);
+        delete this;
+        return;
     }
     delete this;
 }

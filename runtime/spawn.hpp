@@ -124,6 +124,9 @@ private:
 /// task_cancelled. The result can be fetched once. Dropping the handle detaches the task; an
 /// exception that nobody fetched is then printed with the task's name.
 ///
+/// Poisoning: a guard in a result that nobody has fetched poisons if the handle is destroyed by
+///     a teardown or an exception, whether the task has ended by then or ends later; it is
+///     released clean if the handle is dropped in normal control flow.
 /// Cancellation: co_await is a cancellation point that ends the join, not the other task. A
 ///     result that is there is delivered. cancel() asks the other task to stop.
 /// Threads: cancel() from any thread; the handle may be moved to another task or worker. At
@@ -137,7 +140,9 @@ public:
         join_handle(std::move(other)).swap(*this);
         return *this;
     }
-    ~join_handle() { detach(); }
+    ~join_handle() {
+        if (root_) std::exchange(root_, nullptr)->drop_handle();
+    }
     void swap(join_handle& other) noexcept { std::swap(root_, other.root_); }
 
     /// Asks the task to stop. Only sets a flag and posts: nothing is resumed or destroyed here.

@@ -151,7 +151,7 @@ private:
         }
     }
     void finish_scope() noexcept {
-        if (first_failure()) body_.outcome.drop();
+        if (first_failure()) body_.outcome.drop(end_without_result(body_, first_failure()));
         complete();
     }
 

@@ -23,6 +23,7 @@ protected:
 private:
     void one_ended(context& child, const std::exception_ptr& error) noexcept override;
     [[nodiscard]] bool delivers(const context& member) const noexcept override;
+    [[nodiscard]] std::exception_ptr delivered_failure() const noexcept override;
 
     std::exception_ptr first_failure_;
 };
@@ -88,6 +89,9 @@ private:
 ///     before it is rethrown.
 /// Cancellation: a request to the caller reaches all of them. Nothing of them is left when the
 ///     caller goes on or is torn down.
+/// Poisoning: a guard in a result that is not delivered because this throws, or the caller is
+///     torn down, poisons: its section may be half done. One that came straight from lock() is
+///     handed back clean.
 template <class... A>
     requires(sizeof...(A) > 0)
 [[nodiscard]] auto when_all(A&&... awaitables) {

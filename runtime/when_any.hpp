@@ -36,9 +36,11 @@ protected:
 private:
     void one_ended(context& child, const std::exception_ptr& error) noexcept override;
     [[nodiscard]] bool delivers(const context& member) const noexcept override;
+    [[nodiscard]] std::exception_ptr delivered_failure() const noexcept override;
 
     bool decided_ = false;
     std::size_t winner_ = 0;
+    std::exception_ptr winner_failure_;
 };
 
 template <class T, class... Rest>
@@ -116,6 +118,9 @@ private:
 ///     that none of them is left holding or waiting for anything: a guard that a loser holds is
 ///     poisoned by then, a lock that was handed to it has gone to the next in line. A result of
 ///     a loser that finished all the same is destroyed. A request to the caller reaches all.
+/// Poisoning: a guard in a result that is not delivered because this throws, or the caller is
+///     torn down, poisons: its section may be half done. One that came straight from lock() is
+///     handed back clean, and so is any where another branch has won with a value.
 template <class... A>
     requires(sizeof...(A) > 0)
 [[nodiscard]] auto when_any(A&&... awaitables) {

@@ -111,12 +111,39 @@ task<await_result_t<A>> run_awaitable(A awaitable) {
     co_return co_await located<A>(awaitable);
 }
 
+/// Marks the result of the coroutine that awaits it; suspends nothing.
+class mark_acquired {
+public:
+    mark_acquired() noexcept {}
+    void bind(context&, std::source_location) const noexcept {}
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <class T>
+    bool await_suspend(std::coroutine_handle<promise<T>> frame) const noexcept {
+        frame.promise().out->mark_acquired();
+        return false;
+    }
+    void await_resume() const noexcept {}
+};
+
+/// run_awaitable() for what gives an acquisition that is handed back if nobody takes it.
+template <class A>
+task<await_result_t<A>> run_acquisition(A awaitable) {
+    co_await mark_acquired();
+    co_return co_await located<A>(awaitable);
+}
+
+/// An awaitable whose result may go back to where it came from: a lock's guard.
+template <class A>
+concept acquisition = A::acquires;
+
 /// Makes a task of any awaitable of the library, so that combinators take them all.
 template <class A>
 task<await_result_t<A>> as_task(A&& awaitable) {
     static_assert(!std::is_lvalue_reference_v<A>, "hand the awaitable over: std::move(x)");
     if constexpr (any_task<A>) {
         return static_cast<A&&>(awaitable);
+    } else if constexpr (acquisition<std::remove_cvref_t<A>>) {
+        return run_acquisition<std::remove_cvref_t<A>>(static_cast<A&&>(awaitable));
     } else {
         return run_awaitable<std::remove_cvref_t<A>>(static_cast<A&&>(awaitable));
     }

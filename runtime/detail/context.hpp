@@ -223,6 +223,11 @@ private:
 void report_lost_failure(const context& task, const char* what,
                          const std::exception_ptr& error) noexcept;
 
+/// As what the result of somebody else is destroyed because `who` failed, with `error`, or was
+/// torn down: nobody is given it.
+[[nodiscard]] teardown_record end_without_result(const context& who,
+                                                 const std::exception_ptr& error) noexcept;
+
 /// Destroys frames from `innermost` outwards until (not including) `stop`, each in a teardown
 /// slice, clearing each owner's handle first.
 void destroy_frames(promise_base* innermost, promise_base* stop,

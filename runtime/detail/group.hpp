@@ -24,6 +24,7 @@ class group_member : public context {
 public:
     [[nodiscard]] virtual std::exception_ptr failure() const noexcept = 0;
     virtual void drop_result() noexcept = 0;
+    virtual void drop_result(const teardown_record& end) noexcept = 0;
 
 protected:
     explicit group_member(context& parent) noexcept : context(parent) {}
@@ -57,15 +58,17 @@ protected:
     /// One has ended; the others may have to be told.
     virtual void one_ended(context& child, const std::exception_ptr& error) noexcept = 0;
 
-    /// All have ended. Will this one's result be delivered? The others' are destroyed at once,
-    /// in normal control flow, so that a guard among them, whose section nobody has entered, is
-    /// released clean.
+    /// All have ended. Will this one's result be delivered? The others' are destroyed at once.
     [[nodiscard]] virtual bool delivers(const context& member) const noexcept = 0;
+    /// The failure that is delivered instead of a result, if it is one.
+    [[nodiscard]] virtual std::exception_ptr delivered_failure() const noexcept = 0;
 
     bool nothing_to_deliver_ = false; ///< no value and no exception: the end was a cancellation
     cancel_reason stop_reason_ = cancel_reason::requested;
 
 private:
+    void drop_undelivered() noexcept;
+
     group_member* first_ = nullptr;
     group_member* last_ = nullptr;
     std::size_t running_ = 0;
@@ -102,6 +105,7 @@ public:
         return outcome_.error();
     }
     void drop_result() noexcept override { outcome_.drop(); }
+    void drop_result(const teardown_record& end) noexcept override { outcome_.drop(end); }
 
 private:
     void finish() noexcept override { owner_.child_ended(*this); }

@@ -3,6 +3,7 @@
 #define TOADSTONE_RUNTIME_DETAIL_RESULT_HPP
 
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/detail/level.hpp>
 
 #include <exception>
 #include <memory>
@@ -21,9 +22,7 @@ public:
     result() noexcept {}
     result(const result&) = delete;
     result& operator=(const result&) = delete;
-    ~result() {
-        if (has_value_) std::destroy_at(&value_);
-    }
+    ~result() { drop(); }
 
     template <class U>
     void set_value(U&& value) {
@@ -41,11 +40,26 @@ public:
         return &error_;
     }
 
-    /// Destroys a value that nobody takes.
+    /// Destroys a value that nobody takes. A guard in it is judged by the slice that is active.
     void drop() noexcept {
-        if (has_value_) std::destroy_at(&value_);
+        if (!has_value_) return;
         has_value_ = false;
+        if (acquired_ && !taken_) [[unlikely]] {
+            const slice_scope calm(current_context());
+            std::destroy_at(&value_);
+        } else {
+            std::destroy_at(&value_);
+        }
     }
+    /// The same where the joiner was torn down, or failed: the section of a guard in it may be
+    /// half done, so it is destroyed as in a teardown.
+    void drop(const teardown_record& end) noexcept {
+        const slice_scope torn(current_context(), &end);
+        drop();
+    }
+    /// The value will come straight from an acquisition: no code of the user has had it before
+    /// somebody takes it, so that it is handed back, clean, if nobody does.
+    void mark_acquired() noexcept { acquired_ = true; }
 
     [[nodiscard]] bool has_value() const noexcept { return has_value_; }
     [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
@@ -69,6 +83,7 @@ private:
     std::exception_ptr error_;
     bool has_value_ = false;
     bool taken_ = false;
+    bool acquired_ = false;
 };
 
 template <>
@@ -85,6 +100,7 @@ public:
         return &error_;
     }
     void drop() noexcept { has_value_ = false; }
+    void drop(const teardown_record&) noexcept { has_value_ = false; }
     [[nodiscard]] bool has_value() const noexcept { return has_value_; }
     [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
     void take() {

@@ -59,6 +59,12 @@ public:
         return waiter_.load(std::memory_order_seq_cst) == ended_mark();
     }
     void mark_observed() noexcept { observed_ = true; }
+    /// The handle is destroyed, which the holder may not have wanted: what becomes of a guard in
+    /// a result that nobody has fetched is judged here, even if the task ends later.
+    void drop_handle() noexcept {
+        if (!observed_) note_lost_joiner();
+        drop_reference();
+    }
 
     void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void drop_reference() noexcept;
@@ -87,6 +93,7 @@ private:
         root_task& task_;
     };
 
+    void note_lost_joiner() noexcept;
     void begin() noexcept;
     void finish() noexcept final;
     void run_posted() noexcept final; ///< the launch from another thread
@@ -101,6 +108,9 @@ private:
     request_post request_post_{*this};
     // Written by the one handle, read when the last reference goes.
     plain<bool> observed_ = false;
+    // The same: the handle was destroyed by a teardown, or by an exception.
+    plain<bool> joiner_lost_ = false;
+    plain<cancel_reason> joiner_reason_ = cancel_reason::abandoned;
     root_group* group_ = nullptr;
     cancel_ref token_;
     char* owned_name_ = nullptr;

@@ -18,6 +18,8 @@ namespace toadstone::sync::detail {
 /// The leaf behind every co_await on a mutex.
 class lock_leaf : public toadstone::detail::leaf, public lock_waiter {
 public:
+    static constexpr bool acquires = true;
+
     bool cancel(cancel_reason, bool) noexcept override {
         return mutex_->withdraw(*this, state::withdrawn);
     }

@@ -1,0 +1,257 @@
+// A guard in a result that nobody has fetched: poisoned where its joiner was torn down or
+// failed, since its section may be half done; clean where it is dropped in normal control flow,
+// and where it came straight from lock().
+#include <toadstone/runtime.hpp>
+#include <toadstone/sync.hpp>
+
+#include "support/probe.hpp"
+#include "support/stepped.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <chrono>
+#include <stdexcept>
+#include <utility>
+
+using namespace toadstone;
+using namespace toadstone::tests;
+using namespace std::chrono_literals;
+
+namespace {
+
+using lock = sync::mutex<int>;
+using int_guard = sync::guard<int>;
+
+/// Its section is half done when it returns: whoever gets the guard is to go on.
+task<int_guard> begin(lock& m) {
+    auto held = co_await m.lock();
+    *held -= 30;
+    co_return held;
+}
+task<int_guard> begin_after(lock& m, gate& at) {
+    co_await at.pass();
+    auto held = co_await begin(m);
+    co_return held;
+}
+task<int_guard> begin_and_wait(lock& m, gate& at) {
+    auto held = co_await m.lock();
+    *held -= 30;
+    co_await at.pass();
+    co_return held;
+}
+task<> fails(std::chrono::milliseconds after) {
+    co_await sleep_for(after);
+    throw std::runtime_error("failed");
+}
+task<> ends(gate& at) {
+    co_await at.pass();
+}
+
+task<> all_with_failing(lock& m) {
+    co_await when_all(begin(m), fails(10ms));
+}
+task<> all_of_bare_with_failing(lock& m) {
+    co_await when_all(m.lock(), fails(10ms));
+}
+task<> all_with(lock& m, gate& at) {
+    co_await when_all(begin(m), ends(at));
+}
+task<> all_of_bare_with(lock& m, gate& at) {
+    co_await when_all(m.lock(), ends(at));
+}
+task<> any_with(lock& m, gate& loser, gate& winner) {
+    co_await when_any(begin_and_wait(m, loser), ends(winner));
+}
+task<> any_with_failing(lock& m, gate& loser) {
+    co_await when_any(begin_and_wait(m, loser), fails(10ms));
+}
+task<> scope_with_failing(lock& m) {
+    const auto body = [&](task_scope& scope) -> task<int_guard> {
+        scope.spawn(fails(10ms)).detach();
+        auto held = co_await begin(m);
+        co_return held;
+    };
+    auto held = co_await with_scope(body);
+}
+task<> scope_torn_down(lock& m, gate& at) {
+    const auto body = [&](task_scope& scope) -> task<int_guard> {
+        scope.spawn(ends(at)).detach();
+        auto held = co_await begin(m);
+        co_return held;
+    };
+    auto held = co_await with_scope(body);
+}
+task<> cleanup_that_fails(lock& m) {
+    auto held = co_await finally(begin(m), fails(1ms));
+}
+
+/// Has a task whose result it does not come to fetch.
+task<> has_spawned(lock& m, gate& at, bool drops) {
+    auto started = spawn(begin(m));
+    if (drops) {
+        co_await yield_now();
+        co_return;
+    }
+    co_await at.pass();
+    auto held = co_await started;
+}
+task<> has_spawned_slow(lock& m, gate& child, gate& at) {
+    auto started = spawn(begin_after(m, child));
+    co_await at.pass();
+    auto held = co_await started;
+}
+task<> throws_before_it_joins(lock& m) {
+    auto started = spawn(begin(m));
+    co_await yield_now();
+    throw std::runtime_error("failed");
+}
+
+struct places {
+    gate first;
+    gate second;
+    places() {
+        first.delivers = false;
+        second.delivers = false;
+    }
+};
+
+} // namespace
+
+TEST_CASE("S86: a sibling's failure poisons a guard that when_all does not deliver") {
+    lock m;
+    stepped w;
+    auto handle = w.spawn(all_with_failing(m));
+    w.settle();
+    CHECK_FALSE(m.is_poisoned());
+    w.advance(10ms);
+    CHECK(w.end_of(handle).has_exception());
+    CHECK(m.is_poisoned());
+    CHECK(m.cause().kind() == poison_kind::exception);
+    CHECK(m.cause().exception() != nullptr);
+}
+
+TEST_CASE("S86: a request poisons a guard that when_all does not deliver, with its reason") {
+    lock m;
+    places at;
+    stepped w;
+    auto handle = w.spawn(all_with(m, at.first), {.name = "caller"});
+    w.settle();
+    handle.cancel(cancel_reason::timeout);
+    w.settle();
+    CHECK(w.end_of(handle).is_cancelled());
+    CHECK(m.cause().kind() == poison_kind::cancelled);
+    CHECK(m.cause().reason() == cancel_reason::timeout);
+    CHECK(m.cause().task_name() == "caller");
+    CHECK(m.cause().interrupted_at().line() != 0);
+}
+
+TEST_CASE("S86: an undelivered lock() itself is handed back clean: nobody was inside") {
+    lock m;
+    places at;
+    stepped w;
+    SECTION("when a sibling fails") {
+        auto handle = w.spawn(all_of_bare_with_failing(m));
+        w.settle();
+        w.advance(10ms);
+        CHECK(w.end_of(handle).has_exception());
+    }
+    SECTION("when the caller is cancelled") {
+        auto handle = w.spawn(all_of_bare_with(m, at.first));
+        w.settle();
+        handle.cancel();
+        w.settle();
+        CHECK(w.end_of(handle).is_cancelled());
+    }
+    CHECK_FALSE(m.is_poisoned());
+    CHECK(m.try_lock().has_value());
+}
+
+TEST_CASE("S86: a loser that finishes all the same is let go clean if the winner has a value, "
+          "and poisons if the race fails") {
+    const bool winner_fails = GENERATE(false, true);
+    lock m;
+    gate loser;
+    gate winner;
+    loser.holds_on_cancel = true;
+    stepped w;
+    auto handle =
+        w.spawn(winner_fails ? any_with_failing(m, loser) : any_with(m, loser, winner));
+    w.settle();
+    winner.open();
+    w.advance(10ms);
+    CHECK_FALSE(handle.done());
+    loser.open(); // its operation finishes although it was asked to stop
+    w.settle();
+    CHECK(w.end_of(handle).has_exception() == winner_fails);
+    CHECK(m.is_poisoned() == winner_fails);
+}
+
+TEST_CASE("S86: a guard that a scope's body returned poisons when a child's failure is thrown "
+          "instead, or the caller is torn down") {
+    lock m;
+    places at;
+    stepped w;
+    SECTION("failure") {
+        auto handle = w.spawn(scope_with_failing(m));
+        w.settle();
+        w.advance(10ms);
+        CHECK(w.end_of(handle).has_exception());
+        CHECK(m.cause().kind() == poison_kind::exception);
+    }
+    SECTION("teardown") {
+        auto handle = w.spawn(scope_torn_down(m, at.first));
+        w.settle();
+        handle.cancel();
+        w.settle();
+        CHECK(w.end_of(handle).is_cancelled());
+        CHECK(m.cause().kind() == poison_kind::cancelled);
+    }
+    CHECK(m.is_poisoned());
+}
+
+TEST_CASE("S86: a guard that a body returned poisons when the cleanup of finally() fails") {
+    lock m;
+    stepped w;
+    auto handle = w.spawn(cleanup_that_fails(m));
+    w.settle();
+    w.advance(1ms);
+    CHECK(w.end_of(handle).has_exception());
+    CHECK(m.is_poisoned());
+}
+
+TEST_CASE("S86: a guard in the result of a spawned task follows the end of its joiner") {
+    lock m;
+    places at;
+    stepped w;
+    SECTION("dropped in normal control flow: clean") {
+        w.run(has_spawned(m, at.first, true));
+        w.settle();
+        CHECK_FALSE(m.is_poisoned());
+    }
+    SECTION("the joiner is torn down: poisoned") {
+        auto handle = w.spawn(has_spawned(m, at.first, false));
+        w.settle();
+        handle.cancel();
+        w.settle();
+        CHECK(m.is_poisoned());
+    }
+    SECTION("the joiner throws: poisoned") {
+        auto handle = w.spawn(throws_before_it_joins(m));
+        w.settle();
+        CHECK(w.end_of(handle).has_exception());
+        CHECK(m.is_poisoned());
+    }
+    SECTION("the joiner is torn down first, the task returns later: poisoned") {
+        auto handle = w.spawn(has_spawned_slow(m, at.second, at.first));
+        w.settle();
+        handle.cancel(cancel_reason::timeout);
+        w.settle();
+        CHECK_FALSE(m.is_poisoned());
+        at.second.open();
+        w.settle();
+        CHECK(m.is_poisoned());
+        CHECK(m.cause().kind() == poison_kind::abandoned);
+        CHECK(m.cause().reason() == cancel_reason::timeout);
+    }
+    CHECK(m.get_mut(sync::ignore_poison) == -30);
+}
