@@ -17,15 +17,28 @@ export TOADSTONE_SIM_STATISTICS=$statistics TOADSTONE_SIM_TIMES=${2:-1}
 export TOADSTONE_SIM_DEEPER=${3:-0}
 [ $# -lt 4 ] || export TOADSTONE_SIM_REPEAT_PERCENT=$4
 
+root=$(cd "$(dirname "$0")/.." && pwd)
+is_alone() {
+    sed -n '/^tests_alone/,/^]/p' "$root/tests/meson.build" | grep "'sim/$1'" >/dev/null
+}
+
 failed=0
-for program in "$build"/tests/sim_*_test; do
+for source in "$root"/tests/sim/*_test.cpp; do
     begun=$SECONDS
     : >"$statistics"
-    if "$program" >"$program.log" 2>&1; then end=ok; else
-        end="FAILED, see $program.log"
+    # Most are in one program; the others have one of their own.
+    name=$(basename "$source" .cpp)
+    log=$build/tests/sim_$name.log
+    if is_alone "${name%_test}"; then
+        program=("$build/tests/sim_$name")
+    else
+        program=("$build/tests/sim_tests" '-#' "[#$name]")
+    fi
+    if "${program[@]}" >"$log" 2>&1; then end=ok; else
+        end="FAILED, see $log"
         failed=1
     fi
-    awk -v name="$(basename "$program")" -v seconds=$((SECONDS - begun)) -v end="$end" '
+    awk -v name="$name" -v seconds=$((SECONDS - begun)) -v end="$end" '
         { runs += $2; steps += $3 }
         END { printf "%-36s %10d runs %13d steps %6d s  %s\n", name, runs, steps, seconds, end }
     ' "$statistics"

@@ -1,28 +1,33 @@
 #!/usr/bin/env bash
-# Installs the packages, builds toadstone in every configuration and runs all its tests.
+# Installs the packages, builds toadstone in several configurations and runs all its tests.
 set -euo pipefail
 
 usage() {
     cat <<'END'
-tools/test.sh [--no-install] [--quick] [--only NAME]...
+tools/test.sh [--no-install] [--quick | --full] [--only NAME]...
 
   --no-install   the packages are there, do not call apt-get
   --quick        g++ alone, without sanitizers
+  --full         every sanitizer with every compiler, and the long explorations: for hours
   --only NAME    this configuration, one of
-                 format gcc clang gcc-asan clang-asan gcc-tsan clang-tsan
+                 format gcc clang clang-asan gcc-tsan, or of --full: gcc-asan clang-tsan explore
 
 Builds in build/<configuration>. The last line counts the tests of all configurations; a
 configuration that does not build counts as one failed test.
 END
 }
 
-install=yes
-configurations=(format gcc clang gcc-asan clang-asan gcc-tsan clang-tsan)
+install=yes full=no
+configurations=(format gcc clang clang-asan gcc-tsan)
 only=()
 while [ $# -gt 0 ]; do
     case $1 in
     --no-install) install=no ;;
     --quick) configurations=(format gcc) ;;
+    --full)
+        full=yes
+        configurations=(format gcc clang clang-asan gcc-tsan gcc-asan clang-tsan explore)
+        ;;
     --only) only+=("${2:?--only needs a name}") && shift ;;
     --help | -h) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
@@ -42,6 +47,8 @@ mkdir -p build
 
 cache=
 command -v ccache >/dev/null && cache='ccache '
+# Precompiled headers do not fit into a cache otherwise.
+export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
 
 symbolizer=$(command -v llvm-symbolizer-19 || true)
 export ASAN_SYMBOLIZER_PATH=$symbolizer UBSAN_SYMBOLIZER_PATH=$symbolizer
@@ -149,22 +156,38 @@ format() {
     fi
 }
 
-# Sanitizers instrument enough to make g++ 12 warn about what it generated itself, so warnings
-# are errors in the plain builds only. Lightly optimised they build faster and show more frames.
-sanitized=(-Dbench=disabled -Doptimization=1 -Db_lundef=false)
+# The explorations of tests/sim again, with more runs and one departure more.
+explore() {
+    local log=build/explore.log
+    : >"$log"
+    if logged "$log" bash tools/explore.sh build/gcc 10 1; then
+        passed=$((passed + 1))
+        echo "explore: 1 passed, 0 failed, $(tail -n 1 "$log")"
+    else
+        fail_whole explore 'an exploration failed' "$log"
+    fi
+}
+
+# One compiler has a precompiled header and looks at the headers and the installation, the other
+# one sees every file with its own includes alone; --full does all of it with both.
+plain=(-Dbench=enabled -Dwerror=true)
+twice=(-Db_pch=false -Dtree_tests="$([ $full = yes ] && echo true || echo false)")
+
+# Not optimised: that builds in half the time, and is where stacks are deepest and nothing is
+# optimised away that a sanitizer could have seen. The instrumentation makes g++ 12 warn about
+# what it generated itself, so warnings are errors in the plain builds only.
+sanitized=(-Dbench=disabled -Doptimization=0 -Db_lundef=false)
 
 for configuration in "${configurations[@]}"; do
     case $configuration in
     format) format ;;
-    gcc) run gcc g++ 1 -Dbench=enabled -Dwerror=true ;;
-    clang) run clang clang++-19 1 -Dbench=enabled -Dwerror=true ;;
-    # Not optimised: builds in half the time, and that is where stacks are deepest.
-    gcc-asan)
-        run gcc-asan g++ 4 -Db_sanitize=address,undefined "${sanitized[@]}" -Doptimization=0
-        ;;
-    clang-asan) run clang-asan clang++-19 3 -Db_sanitize=address,undefined "${sanitized[@]}" ;;
-    gcc-tsan) run gcc-tsan g++ 3 -Db_sanitize=thread "${sanitized[@]}" ;;
-    clang-tsan) run clang-tsan clang++-19 3 -Db_sanitize=thread "${sanitized[@]}" ;;
+    explore) explore ;;
+    gcc) run gcc g++ 1 "${plain[@]}" ;;
+    clang) run clang clang++-19 1 "${plain[@]}" "${twice[@]}" ;;
+    gcc-asan) run gcc-asan g++ 4 -Db_sanitize=address,undefined "${sanitized[@]}" ;;
+    clang-asan) run clang-asan clang++-19 4 -Db_sanitize=address,undefined "${sanitized[@]}" ;;
+    gcc-tsan) run gcc-tsan g++ 4 -Db_sanitize=thread "${sanitized[@]}" ;;
+    clang-tsan) run clang-tsan clang++-19 4 -Db_sanitize=thread "${sanitized[@]}" ;;
     *)
         usage >&2
         exit 2

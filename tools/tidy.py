@@ -279,6 +279,83 @@ def check_test_lists(tree):
                     tree.say(path, 1, f"{build} does not list this test")
 
 
+COMMENT_OR_TEXT = re.compile(
+    r"""//[^\n]*|/\*.*?\*/|R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|(?<!\w)'(?:\\.|[^'\\])+'""",
+    re.S,
+)
+DEFINED_TYPE = re.compile(r"(?:^|\s)(?:struct|class|union|enum)\s(?:[^:=()]*\s)?(\w+)")
+
+
+def definitions(lines):
+    """(line, name, parameters) of what a file defines that others could define, too."""
+    code = "\n".join("" if line.lstrip().startswith("#") else line for line in lines)
+    # Lines stay what they are.
+    code = COMMENT_OR_TEXT.sub(
+        lambda m: ("" if m[0].startswith("/") else '""') + "\n" * m[0].count("\n"), code
+    )
+    inside, head_at = [], 0
+    for at, character in enumerate(code):
+        if character not in "{};":
+            continue
+        head = code[head_at:at]
+        head_at = at + 1
+        if character == "}" and inside:
+            inside.pop()
+        elif character == "{":
+            if re.match(r"\s*(inline\s+)?namespace\b", head):
+                inside.append("named" if re.search(r"namespace\s+\w", head) else "unnamed")
+            else:
+                name = name_defined(head)
+                if name and all(each == "named" for each in inside):
+                    parameters = " ".join(head.partition("(")[2].split())
+                    yield code.count("\n", 0, at) + 1, name, parameters
+                inside.append("braces")
+
+
+def name_defined(head):
+    if re.match(r"\s*template\s*<\s*>", head):
+        return None  # a specialisation
+    head = re.sub(r"^\s*template\s*<.*?>\s*(?=[a-z\[])", "", head, count=1, flags=re.S)
+    head = re.sub(r"\bfinal\b|\balignas\(.*?\)|\[\[.*?\]\]", "", head)
+    before = head.partition("(")[0]
+    if re.match(r"\s*(static\b|[A-Z_]+$)", before):
+        return None  # seen by nobody else, or a macro of the framework
+    type_named = DEFINED_TYPE.search(before.partition(" : ")[0])
+    if "(" not in head or type_named and head.index("(") > type_named.end():
+        return type_named and type_named[1]
+    found = re.search(r"(\w+|operator\W+)\s*$", before)
+    return found and found[1]
+
+
+def check_one_program(tree):
+    """The files of a floor are one program, where equal names would be the same thing."""
+    build = "tests/meson.build"
+    lines = tree.files.get(build, [])
+    start = next((n for n, l in enumerate(lines) if l.startswith("tests_alone = [")), None)
+    alone = {}
+    if start is not None:
+        end = next(n for n, l in enumerate(lines) if n >= start and l.startswith("]"))
+        alone = listed(tree, build, "", start + 1, end)
+    for name, number in alone.items():
+        if f"tests/{name}_test.cpp" not in tree.files:
+            tree.say(build, number, f"there is no tests/{name}_test.cpp")
+    first = {}
+    for path, lines in tree.files.items():
+        is_test = path.startswith("tests/") and path.endswith("_test.cpp")
+        name = path.removeprefix("tests/").removesuffix("_test.cpp")
+        if is_test and name not in alone:
+            for number, defined, _ in definitions(lines):
+                tree.say(path, number, f"{defined} is in no unnamed namespace")
+            for number, _, header in includes_of(lines):
+                if header == "toadstone/sim/failing_new.hpp":
+                    tree.say(path, number, "it replaces operator new: list it in tests_alone")
+        elif path.startswith("tests/support/") and path.endswith(".hpp"):
+            for number, defined, parameters in definitions(lines):
+                other = first.setdefault((defined, parameters), path)
+                if other != path:
+                    tree.say(path, number, f"{defined} is defined in {other}, too")
+
+
 def check_text(tree):
     for path, lines in tree.files.items():
         cpp = path.endswith((".hpp", ".cpp"))
@@ -333,6 +410,7 @@ CHECKS = (
     check_guards,
     check_lists,
     check_tests,
+    check_one_program,
     check_text,
     check_atomics,
 )

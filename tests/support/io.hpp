@@ -7,6 +7,8 @@
 #include <toadstone/io/tcp_stream.hpp>
 #include <toadstone/runtime/task.hpp>
 
+#include "support/resources.hpp"
+
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
@@ -23,18 +25,6 @@
 #include <unistd.h>
 
 namespace toadstone::tests {
-
-/// Descriptors that this process has open.
-inline std::size_t open_descriptors() {
-    DIR* const folder = ::opendir("/proc/self/fd");
-    if (!folder) throw std::system_error(errno, std::generic_category(), "/proc/self/fd");
-    std::size_t count = 0;
-    while (const dirent* entry = ::readdir(folder)) {
-        if (entry->d_name[0] != '.') ++count;
-    }
-    ::closedir(folder);
-    return count - 1; // the folder itself
-}
 
 /// A folder that is removed, with the files in it, at the end of the block.
 class temporary_folder {

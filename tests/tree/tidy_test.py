@@ -179,6 +179,40 @@ class TidyTest(unittest.TestCase):
         lines = [f[2] for f in self.findings()]
         self.assertIn("there is no tests/io/udp_test.cpp", lines)
 
+    def test_what_tests_of_one_program_share_is_found(self):
+        path = "tests/sync/mutex_test.cpp"
+        kept = ("namespace {", "struct account {", "};", "task<> pays(int a) {", "}", "}")
+        case = ('TEST_CASE("mutex: a {") {', "struct local {};", "f([] { return 1; });", "}")
+        self.tree[path] = source("namespace toadstone::tests {", *kept, *case, "}")
+        self.assertEqual(self.findings(), [])
+        for name, line in (
+            ("account", "struct account final : base<int> { int a; };"),
+            ("colour", "enum class colour : int { red };"),
+            ("pays", "task<> pays(const char* a = \"{\") { co_return; }"),
+            ("pays", "template <class T> [[nodiscard]] T pays(T a) { return a; }"),
+            ("operator==", "bool operator==(a, b) { return true; }"),
+        ):
+            self.tree[path] = source("namespace toadstone {", line, "}")
+            self.expect(path, 3, name + " is in no unnamed namespace")
+        self.tree[path] = source("static int f() {", "}", "template <> struct f<int> {", "};")
+        self.assertEqual(self.findings(), [])
+        self.tree["tests/meson.build"] += "tests_alone = [\n    'sync/mutex',\n]\n"
+        self.tree[path] = source("struct account {", "};")
+        self.assertEqual(self.findings(), [])
+
+    def test_a_replaced_operator_new_has_a_program_of_its_own(self):
+        self.include("tests/io/tcp_test.cpp", "<toadstone/sim/failing_new.hpp>")
+        self.tree["sim/failing_new.hpp"] = header("sim/failing_new.hpp")
+        self.tree["sim/meson.build"] = "'failing_new.hpp'\n"
+        self.tree["tests/sim/failing_new_test.cpp"] = source()
+        self.tree["tests/meson.build"] += "'sim': [\n    'failing_new',\n]\n"
+        self.expect("tests/io/tcp_test.cpp", 2, "list it in tests_alone")
+
+    def test_support_headers_do_not_define_the_same(self):
+        self.tree["tests/support/a.hpp"] = header("tests/support/a.hpp", "struct probe {};")
+        self.tree["tests/support/b.hpp"] = header("tests/support/b.hpp", "class probe {", "};")
+        self.expect("tests/support/b.hpp", 4, "probe is defined in tests/support/a.hpp, too")
+
     def test_text_is_found_on_its_line(self):
         for line, words in (
             ("//" + "x" * 95, "97 columns"),
