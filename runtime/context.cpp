@@ -1,8 +1,10 @@
 // Running a context: the trampoline, the teardown, and carrying a request to the pending leaf.
 #include <toadstone/runtime/detail/context.hpp>
 
+#include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/leaf.hpp>
+#include <toadstone/runtime/detail/root_task.hpp>
 #include <toadstone/runtime/executor.hpp>
 
 #include <exception>
@@ -25,6 +27,28 @@ std::uint64_t next_serial() noexcept {
     static thread_local constinit std::uint64_t next = 0;
     if (next % batch == 0) next = last.fetch_add(1, std::memory_order_relaxed) * batch;
     return next++;
+}
+
+std::uint64_t current_serial() noexcept {
+    if (const context* task = current_context()) return task->serial();
+    static thread_local const std::uint64_t thread = next_serial();
+    return thread;
+}
+
+// What stands outside waits for this context, so that it stays, and changes nothing, meanwhile.
+bool context::waited_for_by(std::uint64_t serial) const noexcept {
+    for (const context* each = this; each;) {
+        if (each->serial_ == serial) return true;
+        if (each->parent_) {
+            each = each->parent_;
+        } else if (const root_group* group = each->group()) {
+            if (group->waiting_thread() == serial) return true;
+            each = group->waiting_context();
+        } else {
+            return false;
+        }
+    }
+    return false;
 }
 
 // A guard may outlive the context, and the worker: whoever releases it must find neither.
@@ -104,11 +128,33 @@ void context::resume_chain() noexcept {
         } else {
             if (unwinding_) {
                 tear_down();
+            } else if (!pending_) [[unlikely]] {
+                die_of_unknown_suspension();
             } else if (run_observer* const observer = home_->observer()) [[unlikely]] {
                 observer->suspended(*this);
             }
             return;
         }
+    }
+}
+
+// Nothing would ever resume it: better to say so than to be silent for ever.
+void context::die_of_unknown_suspension() const noexcept {
+    try {
+        const std::string last =
+            where_.line() ? "the last co_await at which it waited was " + describe_place(where_)
+                          : std::string("it has not waited at any co_await yet");
+        const std::string text =
+            describe_task(id_, name()) +
+            " has suspended without the library's knowledge and would never go on (" + last +
+            "): g++ 12 compiles some forms of co_await wrongly, such as a condition in a "
+            "coroutine whose outermost scope declares nothing; tools/lint finds them";
+        contract_violated(text.c_str(), __FILE__, __LINE__);
+    } catch (...) {
+        contract_violated(
+            "a coroutine has suspended without the library's knowledge; tools/lint "
+            "finds forms of co_await that g++ 12 compiles wrongly",
+            __FILE__, __LINE__);
     }
 }
 

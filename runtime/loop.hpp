@@ -68,7 +68,7 @@ namespace detail {
 class runtime_core;
 
 /// Blocks a plain thread until a root has ended.
-class thread_joiner final : root_waiter {
+class thread_joiner final : root_waiter, public root_group {
 public:
     thread_joiner();
     ~thread_joiner();
@@ -77,6 +77,12 @@ public:
 private:
     struct state;
     void root_ended() noexcept override;
+    void root_ended(root_task&, std::exception_ptr) noexcept override {}
+    [[nodiscard]] const context* waiting_context() const noexcept override { return task_; }
+    [[nodiscard]] std::uint64_t waiting_thread() const noexcept override { return serial_; }
+
+    const context* task_ = current_context(); // of another runtime
+    std::uint64_t serial_ = current_serial();
     std::unique_ptr<state> state_;
 };
 
@@ -111,7 +117,7 @@ public:
         detail::thread_joiner joiner; // before the launch: nothing may fail after it
         auto* root = new detail::typed_root<T>(choose({}), "block_on");
         const join_handle<T> keep(*root);
-        root->launch(root_body.release(root->outcome), {}, nullptr);
+        root->launch(root_body.release(root->outcome), {}, &joiner);
         joiner.wait(*root);
         root->mark_observed();
         if (root->unwound()) throw task_cancelled(root->reason());

@@ -133,6 +133,7 @@ public:
     }
 
 private:
+    [[nodiscard]] const context* waiting_context() const noexcept override { return ctx_; }
     void child_ended(context& body) noexcept override {
         body_ended(body, body.unwound() ? nullptr : body_.outcome.error());
     }

@@ -38,7 +38,11 @@ public:
         return value_;
     }
     /// False after unlock() and after a move.
-    [[nodiscard]] bool held() const noexcept { return core_.mutex() != nullptr; }
+    [[nodiscard]] bool held() const noexcept {
+        if (!core_.mutex()) return false;
+        core_.check_place();
+        return true;
+    }
     explicit operator bool() const noexcept { return held(); }
 
     /// Releases; never poisons, never suspends. Nothing happens if nothing is held.
@@ -92,7 +96,6 @@ public:
 private:
     void check() const noexcept {
         TOADSTONE_ASSERT(held(), "a guard gives access only while it holds the lock");
-        core_.check_place();
     }
 
     detail::guard_core core_;

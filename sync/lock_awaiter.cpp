@@ -27,9 +27,27 @@ would_deadlock::would_deadlock(std::string_view mutex_name)
 
 namespace toadstone::sync::detail {
 
+namespace {
+
+// A task that waits for this one cannot acquire the lock in between, so what it holds it held
+// before: the owner of now is the one to look for among them.
+asker as_asker(const toadstone::detail::context& task, const mutex_core& mutex) noexcept {
+    const std::uint64_t owner = mutex.owner();
+    const bool ours = owner != 0 && task.waited_for_by(owner);
+    return {task.serial(), ours ? owner : task.serial()};
+}
+
+asker this_asker(const mutex_core& mutex) noexcept {
+    if (const auto* task = toadstone::detail::current_context()) return as_asker(*task, mutex);
+    const std::uint64_t thread = toadstone::detail::current_serial();
+    return {thread, thread};
+}
+
+} // namespace
+
 bool lock_leaf::queue_up() noexcept {
     toadstone::detail::context& task = *ctx_;
-    if (!mutex_->acquire_or_queue(*this, task.serial()))
+    if (!mutex_->acquire_or_queue(*this, as_asker(task, *mutex_)))
         return true; // a wake-up may be on its way
     // Settled at once, but through the ready queue: a task whose budget is used up lets others
     // run, and the verdict is reached in one place.
@@ -108,16 +126,17 @@ private:
 } // namespace
 
 bool lock_here(mutex_core& mutex, bool block) {
-    const std::uint64_t owner = this_owner();
+    const std::uint64_t owner = toadstone::detail::current_serial();
     if (mutex.try_acquire(owner)) return true;
     thread_waiter waiter;
-    if (!mutex.acquire_now(waiter, owner)) {
+    const asker who = this_asker(mutex);
+    if (!mutex.acquire_now(waiter, who)) {
         if (!block) return false;
         if (toadstone::detail::executor::current()) {
             throw std::logic_error("blocking_lock() would block a worker and every task on it: "
                                    "co_await lock() instead");
         }
-        if (!mutex.acquire_or_queue(waiter, owner)) waiter.wait();
+        if (!mutex.acquire_or_queue(waiter, who)) waiter.wait();
     }
     switch (waiter.how()) {
     case lock_waiter::state::granted:

@@ -64,7 +64,8 @@ public:
         : core_(name), value_(std::move(value)) {}
 
     /// Waits for the lock. Returns: a guard.
-    /// Errors: poison_error, holding nothing; would_deadlock when this task holds it already.
+    /// Errors: poison_error, holding nothing; would_deadlock when this task holds it already,
+    ///     or what waits for this task does.
     /// Cancellation: a cancellation point, looked at before anything else. A waiter leaves the
     ///     queue at once; a lock that was granted meanwhile goes on, clean, to the next.
     [[nodiscard]] detail::lock_awaiter<T> lock(here where = here::current()) noexcept {

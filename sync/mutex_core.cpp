@@ -8,13 +8,6 @@
 
 namespace toadstone::sync::detail {
 
-std::uint64_t this_owner() noexcept {
-    const toadstone::detail::context* task = toadstone::detail::current_context();
-    if (task) return task->serial();
-    static thread_local const std::uint64_t thread = toadstone::detail::next_serial();
-    return thread;
-}
-
 std::uint32_t mutex_core::lock_queue() const noexcept {
     for (unsigned tries = 0;; ++tries) {
         std::uint32_t word = word_.load(std::memory_order_relaxed);
@@ -27,8 +20,7 @@ std::uint32_t mutex_core::lock_queue() const noexcept {
     }
 }
 
-bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter,
-                        std::uint64_t owner) noexcept {
+bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, asker who) noexcept {
     using state = lock_waiter::state;
     if ((word & poisoned) && waiter.wants_ == wants::healthy) {
         waiter.state_ = state::poisoned;
@@ -38,20 +30,20 @@ bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter,
     const bool must_wait = (word & poisoned) && waiter.wants_ == wants::patience;
     if (!(word & held) && !must_wait) {
         word |= held;
-        owner_.store(owner, std::memory_order_relaxed);
+        owner_.store(who.serial, std::memory_order_relaxed);
         waiter.state_ = state::granted;
         return true;
     }
-    if ((word & held) && owner_.load(std::memory_order_relaxed) == owner) {
+    if ((word & held) && owner_.load(std::memory_order_relaxed) == who.would_wait_for_itself) {
         waiter.state_ = state::deadlock;
         return true;
     }
     return false;
 }
 
-bool mutex_core::acquire_or_queue(lock_waiter& waiter, std::uint64_t owner) noexcept {
+bool mutex_core::acquire_or_queue(lock_waiter& waiter, asker who) noexcept {
     std::uint32_t word = lock_queue();
-    const bool settled = settle(word, waiter, owner);
+    const bool settled = settle(word, waiter, who);
     if (!settled) {
         waiter.next_ = nullptr;
         waiter.previous_ = last_;
@@ -64,9 +56,9 @@ bool mutex_core::acquire_or_queue(lock_waiter& waiter, std::uint64_t owner) noex
     return settled;
 }
 
-bool mutex_core::acquire_now(lock_waiter& waiter, std::uint64_t owner) noexcept {
+bool mutex_core::acquire_now(lock_waiter& waiter, asker who) noexcept {
     std::uint32_t word = lock_queue();
-    const bool settled = settle(word, waiter, owner);
+    const bool settled = settle(word, waiter, who);
     unlock_queue(word);
     return settled;
 }

@@ -21,6 +21,7 @@ namespace toadstone::detail {
 class context;
 class executor;
 class leaf;
+class root_group;
 struct promise_base;
 
 /// Whoever holds a running coroutine: an awaiter in the parent's frame, or a context.
@@ -51,6 +52,8 @@ struct promise_base {
 
 /// A number that nobody else in the process has or will have.
 [[nodiscard]] [[gnu::noinline]] std::uint64_t next_serial() noexcept;
+/// The serial number of the context that runs here, or else of this thread.
+[[nodiscard]] [[gnu::noinline]] std::uint64_t current_serial() noexcept;
 
 /// A node in a queue of contexts. `state` is home worker only.
 struct run_link {
@@ -157,6 +160,10 @@ public:
     [[nodiscard]] context* parent() const noexcept { return parent_; }
     [[nodiscard]] context& root() noexcept { return parent_ ? parent_->root() : *this; }
 
+    /// The context with this serial number, or the thread, cannot go on before this one has
+    /// ended: it is this one, or waits for it at a boundary, a scope, or in block_on().
+    [[nodiscard]] bool waited_for_by(std::uint64_t serial) const noexcept;
+
     /// The cancellation state that tokens and defer guards share; made on first use.
     cancel_state& extras();
     [[nodiscard]] cancel_ref shared_extras();
@@ -172,6 +179,8 @@ protected:
 
     /// All frames are gone; unwound() tells how. May destroy *this.
     virtual void finish() noexcept = 0;
+    /// Of a root: the scope that it belongs to.
+    [[nodiscard]] virtual const root_group* group() const noexcept { return nullptr; }
 
     void set_identity(std::uint64_t id, const char* name) noexcept {
         id_ = id;
@@ -196,6 +205,7 @@ private:
     void deliver_request() noexcept;
     void resume_chain() noexcept;
     void tear_down() noexcept;
+    [[noreturn]] [[gnu::cold]] void die_of_unknown_suspension() const noexcept;
 
     executor* home_;
     promise_base* next_ = nullptr;

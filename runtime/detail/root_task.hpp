@@ -35,6 +35,11 @@ public:
     /// On the root's home worker, before its waiter is told.
     virtual void root_ended(root_task& child, std::exception_ptr failure) noexcept = 0;
 
+    /// Who waits for the whole group: a context, or a plain thread by its serial number.
+    /// Constant while the group has children; read on any thread.
+    [[nodiscard]] virtual const context* waiting_context() const noexcept = 0;
+    [[nodiscard]] virtual std::uint64_t waiting_thread() const noexcept { return 0; }
+
 protected:
     ~root_group() = default;
 };
@@ -59,8 +64,8 @@ public:
         return waiter_.load(std::memory_order_seq_cst) == ended_mark();
     }
     void mark_observed() noexcept { observed_ = true; }
-    /// The handle is destroyed, which the holder may not have wanted: what becomes of a guard in
-    /// a result that nobody has fetched is judged here, even if the task ends later.
+    /// The handle is destroyed, which its holder may not have wanted: a guard in a result that
+    /// nobody has fetched is judged here, even if the task ends later.
     void drop_handle() noexcept {
         if (!observed_) note_lost_joiner();
         drop_reference();
@@ -96,6 +101,7 @@ private:
     void note_lost_joiner() noexcept;
     void begin() noexcept;
     void finish() noexcept final;
+    [[nodiscard]] const root_group* group() const noexcept final { return group_; }
     void run_posted() noexcept final; ///< the launch from another thread
     void cancelled(cancel_reason reason) noexcept final;
     static root_waiter* ended_mark() noexcept;

@@ -121,7 +121,9 @@ inline void start_deferring(toadstone::detail::cancel_state& task) noexcept {
 
 namespace toadstone::sync {
 
-/// Thrown when a task asks for a lock that it holds.
+/// Thrown when a task asks for a lock that it holds, or that is held by who waits for it: at a
+/// boundary (with_timeout, when_any, shield, a scope, ...), in block_on(). Sibling branches
+/// queue; so does a task that is only joined, whose joiner may give up.
 class would_deadlock : public std::system_error {
 public:
     explicit would_deadlock(std::string_view mutex_name);

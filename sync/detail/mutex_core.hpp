@@ -58,6 +58,17 @@ protected:
     plain<toadstone::detail::cause_ref> cause_; // as state_
 };
 
+/// Who asks for a lock, by numbers that are never used again.
+struct asker {
+    asker(std::uint64_t self) noexcept : asker(self, self) {}
+    asker(std::uint64_t self, std::uint64_t hopeless) noexcept
+        : serial(self), would_wait_for_itself(hopeless) {}
+    std::uint64_t serial; ///< the owner if it is granted
+    /// If this is the owner, the wait would have no end: whoever holds the lock waits for the
+    /// asker, or is the asker.
+    std::uint64_t would_wait_for_itself;
+};
+
 /// One word, one queue.
 ///
 ///     held  waiting  poisoned   meaning
@@ -102,11 +113,11 @@ public:
     }
 
     /// Acquires or fails, as the waiter's state then says: true. Or queues the waiter: false,
-    /// and its wake-up may come at any time, from any thread. `owner` is asking.
-    [[nodiscard]] bool acquire_or_queue(lock_waiter& waiter, std::uint64_t owner) noexcept;
+    /// and its wake-up may come at any time, from any thread.
+    [[nodiscard]] bool acquire_or_queue(lock_waiter& waiter, asker who) noexcept;
 
     /// As acquire_or_queue(), but never queues: false when it would.
-    [[nodiscard]] bool acquire_now(lock_waiter& waiter, std::uint64_t owner) noexcept;
+    [[nodiscard]] bool acquire_now(lock_waiter& waiter, asker who) noexcept;
 
     /// Takes a waiter out of the queue, in O(1), and gives it a state. False: it is not queued
     /// any more, and its wake-up has come or is coming.
@@ -131,6 +142,10 @@ public:
     /// Whoever acquired it has told the lock who he is, or that he is not known any more.
     void set_owner(std::uint64_t owner) noexcept {
         owner_.store(owner, std::memory_order_relaxed);
+    }
+    /// A hint: 0 if it is not known.
+    [[nodiscard]] std::uint64_t owner() const noexcept {
+        return owner_.load(std::memory_order_relaxed);
     }
     /// A guard has moved: it may be another task's now, so a second lock() is no deadlock.
     void owner_moved() noexcept { owner_.store(0, std::memory_order_relaxed); }
@@ -162,8 +177,7 @@ private:
     void change(const toadstone::detail::cause_ref* cause, bool keep) noexcept;
     void unlink(lock_waiter& waiter) noexcept;
     /// Decides what the lock's present state means for an arriving waiter.
-    [[nodiscard]] bool settle(std::uint32_t& word, lock_waiter& waiter,
-                              std::uint64_t owner) noexcept;
+    [[nodiscard]] bool settle(std::uint32_t& word, lock_waiter& waiter, asker who) noexcept;
 
     template <class T>
     using plain = toadstone::detail::plain<T>;
@@ -174,9 +188,6 @@ private:
     plain<toadstone::detail::cause_ref> cause_;         // guarded by the queue lock
     std::string_view name_;
 };
-
-/// The task that runs here, or the thread, by a number that is never used again.
-[[nodiscard]] [[gnu::noinline]] std::uint64_t this_owner() noexcept;
 
 } // namespace toadstone::sync::detail
 

@@ -1,0 +1,188 @@
+// A lock that cannot be had because its holder waits for whoever asks: an error, behind every
+// boundary; and the waits that only look like it.
+#include <toadstone/runtime.hpp>
+#include <toadstone/sync.hpp>
+
+#include "support/probe.hpp"
+#include "support/stepped.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <chrono>
+#include <string>
+#include <utility>
+
+using namespace toadstone;
+using namespace toadstone::tests;
+using namespace std::chrono_literals;
+
+namespace {
+
+using lock = sync::mutex<int>;
+using int_guard = sync::guard<int>;
+
+/// What the attempt came to: "deadlock", or "locked".
+struct attempt {
+    std::string end;
+};
+
+task<> asks(lock& m, attempt& what) {
+    try {
+        auto held = co_await m.lock();
+        what.end = "locked";
+    } catch (const sync::would_deadlock& error) {
+        what.end = "deadlock";
+        CHECK(std::string(error.what()).find("'m'") != std::string::npos);
+    }
+}
+task<> never(gate& at) {
+    co_await at.pass();
+}
+task<> nothing() {
+    co_return;
+}
+
+constexpr unsigned boundaries = 14;
+
+/// Asks for the lock inside the boundary of this number.
+task<> asks_inside(unsigned which, lock& m, attempt& what, gate& at) {
+    cancellation_source quiet;
+    const auto in_body = [&](task_scope&) { return asks(m, what); };
+    const auto in_child = [&](task_scope& scope) -> task<> {
+        scope.spawn(asks(m, what), {.where = placement::worker(which == 12 ? 1U : 0U)})
+            .detach();
+        co_return;
+    };
+    const auto in_nested = [&](task_scope&) { return task<>(asks_inside(11, m, what, at)); };
+    switch (which) {
+    case 0:
+        co_await asks(m, what);
+        break;
+    case 1:
+        co_await with_timeout(1h, asks(m, what));
+        break;
+    case 2:
+        co_await try_with_timeout(1h, asks(m, what));
+        break;
+    case 3:
+        co_await as_outcome(asks(m, what));
+        break;
+    case 4:
+        co_await with_token(quiet.token(), asks(m, what));
+        break;
+    case 5:
+        co_await shield(asks(m, what));
+        break;
+    case 6:
+        co_await finally(asks(m, what), nothing());
+        break;
+    case 7:
+        co_await finally(nothing(), asks(m, what));
+        break;
+    case 8:
+        co_await when_any(asks(m, what), never(at));
+        break;
+    case 9:
+        co_await when_all(asks(m, what), nothing());
+        break;
+    case 10:
+        co_await with_scope(in_body);
+        break;
+    case 11:
+    case 12:
+        co_await with_scope(in_child);
+        break;
+    default:
+        co_await with_scope(in_nested);
+    }
+}
+task<> holds_and_asks(unsigned which, lock& m, attempt& what, gate& at) {
+    auto held = co_await m.lock();
+    co_await asks_inside(which, m, what, at);
+}
+
+task<> holds(lock& m, gate& until) {
+    auto held = co_await m.lock();
+    co_await until.pass();
+}
+task<> branches(lock& m, attempt& what, gate& at) {
+    co_await when_all(holds(m, at), asks(m, what));
+}
+task<> spawns_who_asks(lock& m, attempt& what, gate& at) {
+    auto held = co_await m.lock();
+    auto other = spawn(asks(m, what));
+    co_await at.pass();
+    held.unlock();
+    co_await other;
+}
+task<> lets_go_and_asks(lock& m, attempt& what) {
+    auto held = co_await m.lock();
+    held.unlock();
+    co_await shield(asks(m, what));
+}
+task<> blocks_on_who_asks(lock& m, attempt& what) {
+    co_await asks(m, what);
+}
+
+} // namespace
+
+TEST_CASE("S85: a lock that the caller holds is would_deadlock behind every boundary") {
+    const unsigned which = GENERATE(range(0U, boundaries));
+    lock m(0, "m");
+    attempt what;
+    gate at;
+    stepped w(2);
+    auto handle = w.spawn(holds_and_asks(which, m, what, at));
+    w.settle();
+    INFO("boundary " << which);
+    CHECK(what.end == "deadlock");
+    CHECK(handle.done());
+    CHECK_FALSE(m.is_poisoned()); // it was caught inside the section
+}
+
+TEST_CASE("S85: a plain thread that holds a lock and blocks on a task that asks for it") {
+    lock m(0, "m");
+    attempt what;
+    runtime here({.workers = 1});
+    auto held = m.blocking_lock();
+    here.block_on(blocks_on_who_asks(m, what));
+    CHECK(what.end == "deadlock");
+    held.unlock();
+    here.block_on(blocks_on_who_asks(m, what));
+    CHECK(what.end == "locked");
+}
+
+TEST_CASE("S88: sibling branches contend legitimately, and queue") {
+    lock m(0, "m");
+    attempt what;
+    gate at;
+    stepped w;
+    auto handle = w.spawn(branches(m, what, at));
+    w.settle();
+    CHECK(what.end.empty());
+    at.open();
+    w.settle();
+    CHECK(what.end == "locked");
+    CHECK(handle.done());
+}
+
+TEST_CASE("S88: a spawned task that is not waited for queues behind its spawner") {
+    lock m(0, "m");
+    attempt what;
+    gate at;
+    stepped w;
+    auto handle = w.spawn(spawns_who_asks(m, what, at));
+    w.settle();
+    CHECK(what.end.empty());
+    at.open();
+    w.settle();
+    CHECK(what.end == "locked");
+}
+
+TEST_CASE("S88: a lock that was held before is no deadlock") {
+    lock m(0, "m");
+    attempt what;
+    stepped w;
+    w.run(lets_go_and_asks(m, what));
+    CHECK(what.end == "locked");
+}
