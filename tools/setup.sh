@@ -7,7 +7,7 @@ set -euo pipefail
 
 packages=(
     g++ make meson ninja-build pkgconf python3 ccache
-    liburing-dev libboost-context-dev
+    liburing-dev libboost-dev
     libhttp-parser-dev nlohmann-json3-dev libcli11-dev
     curl jq
 )
