@@ -7,12 +7,13 @@ set -euo pipefail
 
 packages=(
     g++ make meson ninja-build pkgconf python3 ccache
-    liburing-dev libboost-context-dev
+    liburing-dev libboost-dev
     libhttp-parser-dev nlohmann-json3-dev libcli11-dev
     curl jq
 )
 [ "${1-}" = --demo ] || packages+=(
     catch2
+    cmake # only for the test that its users find toadstone
     relacy-dev # the model checker behind tests/model
     clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19
     llvm-19 # its symbolizer gives clang's sanitizer reports names and lines

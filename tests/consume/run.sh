@@ -1,16 +1,27 @@
 #!/usr/bin/env bash
-# run.sh subproject|pkgconfig SOURCE_DIR WORK_DIR
+# run.sh subproject|pkgconfig|cmake|fetchcontent SOURCE_DIR WORK_DIR BUILD_DIR
 #
 # Builds the project of that name beside this script against toadstone as a stranger would, and
 # runs it. The work directory is emptied first. CXX chooses the compiler.
 set -euo pipefail
 
-mode=$1 source_dir=$2 work_dir=$3
+mode=$1 source_dir=$2 work_dir=$3 build_dir=$4
 here=$(cd "$(dirname "$0")" && pwd)
 
 fail() {
     echo "consume/$mode: $*" >&2
     exit 1
+}
+
+# A release, under the name that the README's wrap file expects.
+archive=$work_dir/toadstone.tar.gz
+pack() {
+    local version
+    version=$(sed -n "s/^ *version: '\([0-9.]*\)',\$/\1/p" "$source_dir/meson.build")
+    tar --create --gzip --file "$archive" --directory "$source_dir" --exclude __pycache__ \
+        --transform "s,^,toadstone-$version/," \
+        CMakeLists.txt LICENSE README.md bench cmake examples include io meson.build \
+        meson_options.txt runtime sim sync tests tools
 }
 
 rm -rf "$work_dir"
@@ -21,11 +32,18 @@ cd "$work_dir/project"
 
 case $mode in
 subproject)
+    pack
     mkdir subprojects
-    ln -s "$source_dir" subprojects/toadstone
-    meson setup build
+    # As the README shows it, from a place of its own.
+    sed -n '/^```ini$/,/^```$/p' "$source_dir/README.md" | grep -v '^```' |
+        sed "s,^source_url = .*,source_url = file://$archive,
+            s,^source_hash = .*,source_hash = $(sha256sum "$archive" | cut -d ' ' -f 1)," \
+            >subprojects/toadstone.wrap
+    grep "file://$archive" subprojects/toadstone.wrap >/dev/null ||
+        fail "the README has no wrap file"
+    meson setup build -Doptimization=0
     ninja -C build
-    meson introspect --targets build | grep -q '_test"' &&
+    meson introspect --targets build | grep -q '_tests\?"' &&
         fail "a superproject gets toadstone's tests without asking"
     meson test -C build --print-errorlogs
     ;;
@@ -47,7 +65,22 @@ pkgconfig)
     LD_LIBRARY_PATH=$prefix/lib ./simulation || fail "simulation failed"
     [ ! -e "$prefix/include/toadstone/sim/kernel" ] || fail "sim/kernel was installed"
     ;;
+cmake)
+    # What is built already, and not where it was to be.
+    DESTDIR=$work_dir/moved meson install --no-rebuild --quiet -C "$build_dir"
+    config=$(find "$work_dir/moved" -name toadstone-config.cmake)
+    [ -n "$config" ] || fail "no toadstone-config.cmake was installed"
+    cmake -S . -B build -G Ninja -Dtoadstone_DIR="$(dirname "$config")"
+    cmake --build build
+    (cd build && ctest --output-on-failure)
+    ;;
+fetchcontent)
+    pack
+    TOADSTONE_ARCHIVE=$archive cmake -S . -B build -G Ninja
+    cmake --build build
+    (cd build && ctest --output-on-failure)
+    ;;
 *)
-    fail "the mode is subproject or pkgconfig"
+    fail "the mode is subproject, pkgconfig, cmake or fetchcontent"
     ;;
 esac

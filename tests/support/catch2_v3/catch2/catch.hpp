@@ -4,7 +4,20 @@
 
 #include <catch2/catch_all.hpp>
 
-using Catch::Approx;
-using namespace Catch::Matchers;
+#include <string>
+
+namespace Catch {
+
+/// Catch2 2 says it of strings alone; Matchers::Contains is about ranges.
+inline auto Contains(const std::string& text, CaseSensitive how = CaseSensitive::Yes) {
+    return Matchers::ContainsSubstring(text, how);
+}
+using Matchers::EndsWith;
+using Matchers::Equals;
+using Matchers::Matches;
+using Matchers::Message;
+using Matchers::StartsWith;
+
+} // namespace Catch
 
 #endif // TOADSTONE_TESTS_SUPPORT_CATCH2_V3_CATCH2_CATCH_HPP
