@@ -28,19 +28,24 @@ std::uint64_t next_serial() noexcept {
 
 // A guard may outlive the context, and the worker: whoever releases it must find neither.
 void context::disown() noexcept {
-    if (extras_) extras_->set_owner(nullptr);
+    if (cancel_state* const own = state()) {
+        own->set_owner(nullptr);
+        own->stop_following();
+    }
     if (adopted_) {
         for (const auto& each : *adopted_) each->set_owner(nullptr);
     }
 }
 
 void context::tell_token() noexcept {
-    if (extras_ && requested()) extras_->request(reason());
+    cancel_state* const own = state();
+    if (own && requested()) own->request(reason());
     disown();
 }
 
 context::~context() {
     disown();
+    if (cancel_state* const own = state()) own->drop_reference();
     TOADSTONE_ASSERT(!request_queued_, "a context outlives the requests made to it");
 }
 
@@ -112,7 +117,7 @@ void context::resume_chain() noexcept {
 }
 
 void context::tear_down() noexcept {
-    if (extras_) extras_->request(reason()); // it may not have been told yet
+    if (cancel_state* const own = state()) own->request(reason()); // if not told yet
     teardown_record record;
     record.what = teardown_record::kind::cancelled;
     record.reason = reason();
@@ -174,7 +179,7 @@ void context::act_on_request() noexcept {
 
 void context::deliver_request() noexcept {
     request_queued_ = false;
-    if (extras_) extras_->request(reason());
+    if (cancel_state* const own = state()) own->request(reason());
     if (!pending_ || !should_stop()) return;
     if (pending_->cancel(reason(), forced_)) {
         pending_ = nullptr;
@@ -191,12 +196,41 @@ void context::stop_and_schedule(cancel_reason reason) noexcept {
 }
 
 cancel_state& context::extras() {
-    if (!extras_) {
-        extras_ = cancel_ref(new cancel_state);
-        extras_->set_owner(this);
-        if (requested()) extras_->request(reason());
+    if (cancel_state* const own = state()) return *own;
+    auto* const made = new cancel_state;
+    made->set_owner(this);
+    cancel_state* already = nullptr;
+    if (!extras_.compare_exchange_strong(already, made, std::memory_order_seq_cst,
+                                         std::memory_order_acquire)) {
+        made->drop_reference(); // a task on another worker, inside, was first
+        return *already;
     }
-    return *extras_;
+    if (requested_by_anybody()) made->request(reason());
+    return *made;
+}
+
+// First all the states, because that may fail, then the links.
+cancel_ref context::token_state() {
+    for (context* each = this; each; each = each->shut_off_ ? nullptr : each->around()) {
+        if (each->extras().follows()) break; // and so do those around it
+    }
+    for (context* each = this;;) {
+        context* const outer = each->shut_off_ ? nullptr : each->around();
+        cancel_state& leader = outer             ? outer->extras()
+                               : each->shut_off_ ? each->home().force_state()
+                                                 : each->home().stop_state();
+        if (!each->extras().follow(leader) || !outer) break;
+        each = outer;
+    }
+    return shared_extras();
+}
+
+bool context::stop_requested() const noexcept {
+    for (const context* each = this;; each = each->around()) {
+        if (each->request_.load(std::memory_order_acquire) != 0) return true;
+        if (each->shut_off_) return each->home().force_state().requested();
+        if (!each->around()) return each->home().stop_state().requested();
+    }
 }
 
 bool context::adopted_deferred() const noexcept {
@@ -218,12 +252,15 @@ void context::adopt_deferral_of(context& ended) {
         adopted_->push_back(from);
         from->set_owner(this);
     };
-    if (ended.extras_) take(ended.extras_);
+    cancel_ref left(ended.extras_.exchange(nullptr, std::memory_order_acquire));
+    if (left) {
+        left->stop_following();
+        take(left);
+    }
     if (ended.adopted_) {
         for (const auto& each : *ended.adopted_) take(each);
         ended.adopted_.reset();
     }
-    ended.extras_ = {};
 }
 
 void cancel_state::run_posted() noexcept {
@@ -260,8 +297,9 @@ void cancel_state::set_owner(context* owner) noexcept {
 }
 
 cancel_ref context::shared_extras() {
-    extras();
-    return extras_;
+    cancel_state& own = extras();
+    own.add_reference();
+    return cancel_ref(&own);
 }
 
 } // namespace toadstone::detail

@@ -141,7 +141,13 @@ void executor::stop_roots(cancel_reason reason, bool force) noexcept {
     stopping_ = true;
     stopping_by_force_ = force;
     stop_reason_ = reason;
+    announce_stop(reason, force);
     for (root_task* each = roots_; each; each = each->next_) each->request(reason, force);
+}
+
+void executor::announce_stop(cancel_reason reason, bool force) noexcept {
+    stop_state_->request(reason);
+    if (force) force_state_->request(reason);
 }
 
 void executor::add_root(root_task& task) noexcept {

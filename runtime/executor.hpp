@@ -132,6 +132,11 @@ public:
     virtual void root_gone() noexcept;
     /// Every root, now and later, is asked to stop. Home thread only.
     void stop_roots(cancel_reason reason, bool force) noexcept;
+    /// Tells those that ask, and their tokens, that stop_roots() comes. Any thread.
+    void announce_stop(cancel_reason reason, bool force) noexcept;
+    /// What roots follow, and what shields do.
+    [[nodiscard]] cancel_state& stop_state() const noexcept { return *stop_state_; }
+    [[nodiscard]] cancel_state& force_state() const noexcept { return *force_state_; }
 
     void observe(run_observer* by) noexcept { observer_ = by; }
     [[nodiscard]] run_observer* observer() const noexcept { return observer_; }
@@ -148,7 +153,8 @@ public:
     void carry_out_request(context& ctx) noexcept;
 
 protected:
-    explicit executor(waker& waker) noexcept : waker_(&waker) {}
+    explicit executor(waker& waker)
+        : waker_(&waker), stop_state_(new cancel_state), force_state_(new cancel_state) {}
     virtual ~executor();
 
     /// Binds the thread to this executor; returns what it was bound to before.
@@ -174,6 +180,8 @@ private:
     run_observer* observer_ = nullptr;
     int turn_budget_ = 128;
     root_task* roots_ = nullptr;
+    const cancel_ref stop_state_;
+    const cancel_ref force_state_;
     bool stopping_ = false;
     bool stopping_by_force_ = false;
     cancel_reason stop_reason_ = cancel_reason::shutdown;

@@ -177,6 +177,7 @@ private:
 
 void runtime_core::stop_all(bool force) {
     for (auto& each : workers_) stop_message::send(*each, force);
+    for (auto& each : workers_) each->announce_stop(cancel_reason::shutdown, force);
 }
 
 bool runtime_core::wait_until_empty(std::chrono::milliseconds grace) {

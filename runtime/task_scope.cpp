@@ -29,14 +29,23 @@ void task_scope::after_launch(detail::root_task& child) noexcept {
 
 void task_scope::cancel(cancel_reason reason) noexcept {
     bool body = false;
+    detail::root_task* children = nullptr;
     {
         const std::lock_guard hold(lock_);
         if (cancelled_) return;
         cancelled_ = reason;
         for (auto* each = first_; each; each = each->group_next) {
-            each->request_from_anywhere(reason); // flags and posts, nothing else
+            each->add_reference();
+            each->group_stopped = std::exchange(children, each);
         }
         body = body_running_;
+    }
+    // Without the lock: callbacks of their tokens may use the scope.
+    while (children) {
+        detail::root_task* const each = children;
+        children = each->group_stopped;
+        each->request_from_anywhere(reason);
+        each->drop_reference();
     }
     if (body) stop_body(reason);
 }

@@ -18,7 +18,12 @@ std::string_view name() noexcept {
 
 cancellation_token token() {
     detail::context* task = detail::current_context();
-    return task ? cancellation_token(task->shared_extras()) : cancellation_token();
+    return task ? cancellation_token(task->token_state()) : cancellation_token();
+}
+
+bool stop_requested() noexcept {
+    const detail::context* task = detail::current_context();
+    return task && task->stop_requested();
 }
 
 std::chrono::steady_clock::time_point now() noexcept {

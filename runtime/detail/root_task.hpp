@@ -34,9 +34,15 @@ class root_group {
 public:
     /// On the root's home worker, before its waiter is told.
     virtual void root_ended(root_task& child, std::exception_ptr failure) noexcept = 0;
+    /// The context that awaits the end of the scope. Outlives all its roots.
+    [[nodiscard]] context& awaited_by() const noexcept { return awaited_by_; }
 
 protected:
+    explicit root_group(context& awaited_by) noexcept : awaited_by_(awaited_by) {}
     ~root_group() = default;
+
+private:
+    context& awaited_by_;
 };
 
 /// Reference counts: one for the run (start to finish), one for the handle, one for every
@@ -65,6 +71,7 @@ public:
 
     root_task* group_next = nullptr; ///< guarded by the group's lock
     root_task* group_previous = nullptr;
+    root_task* group_stopped = nullptr; ///< the thread that cancels the group: the next to ask
 
 protected:
     /// Errors: std::bad_alloc, before anything has happened.
