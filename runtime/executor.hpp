@@ -100,6 +100,10 @@ public:
     void disarm(timer_node& timer) noexcept { timers_.disarm(timer); }
     /// The time by the worker's clock, which a simulation may own.
     [[nodiscard]] virtual clock::time_point now() const noexcept = 0;
+    /// The time by the calendar, which a simulation may own, too.
+    [[nodiscard]] virtual std::chrono::system_clock::time_point calendar_now() const noexcept {
+        return std::chrono::system_clock::now();
+    }
 
     /// The worker that a placement means, seen from this one.
     [[nodiscard]] virtual executor& place(placement where) noexcept = 0;

@@ -2,6 +2,7 @@
 #include <toadstone/runtime/loop.hpp>
 
 #include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/time_limit.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
 
 #include <algorithm>
@@ -181,7 +182,7 @@ void runtime_core::stop_all(bool force) {
 }
 
 bool runtime_core::wait_until_empty(std::chrono::milliseconds grace) {
-    const auto until = std::chrono::steady_clock::now() + grace;
+    const auto until = deadline_after(std::chrono::steady_clock::now(), to_nanoseconds(grace));
     std::unique_lock hold(lock_);
     return changed_.wait_until(hold, until, [this] { return live() == 0; });
 }

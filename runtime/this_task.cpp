@@ -31,4 +31,9 @@ std::chrono::steady_clock::time_point now() noexcept {
     return worker ? worker->now() : std::chrono::steady_clock::now();
 }
 
+std::chrono::system_clock::time_point calendar_now() noexcept {
+    const detail::executor* worker = detail::executor::current();
+    return worker ? worker->calendar_now() : std::chrono::system_clock::now();
+}
+
 } // namespace toadstone::this_task

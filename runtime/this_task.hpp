@@ -44,6 +44,10 @@ namespace toadstone::this_task {
 /// them. On a plain thread, steady_clock.
 [[nodiscard]] std::chrono::steady_clock::time_point now() noexcept;
 
+/// The calendar by which deadlines of system_clock go: std::chrono::system_clock, except in a
+/// simulation, whose world begins on 1970-01-02. On a plain thread, system_clock.
+[[nodiscard]] std::chrono::system_clock::time_point calendar_now() noexcept;
+
 } // namespace toadstone::this_task
 
 #endif

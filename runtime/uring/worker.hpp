@@ -86,6 +86,9 @@ public:
     [[nodiscard]] bool withdraw(io_op& operation) noexcept;
 
     [[nodiscard]] clock::time_point now() const noexcept override { return kernel_.now(); }
+    [[nodiscard]] std::chrono::system_clock::time_point calendar_now() const noexcept override {
+        return kernel_.calendar_now();
+    }
     [[nodiscard]] executor& place(placement where) noexcept override;
     [[nodiscard]] unsigned peer_count() const noexcept override;
     void root_gone() noexcept override;
