@@ -121,7 +121,7 @@ void context::tear_down() noexcept {
     teardown_record record;
     record.what = teardown_record::kind::cancelled;
     record.reason = reason();
-    record.where = where_;
+    record.where = where();
     record.task = this;
     destroy_frames(std::exchange(frame_, nullptr), nullptr, record);
     unwound_ = true;

@@ -5,6 +5,7 @@
 #include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/context.hpp>
+#include <toadstone/runtime/detail/list_gate.hpp>
 #include <toadstone/runtime/detail/posted.hpp>
 #include <toadstone/runtime/detail/timer_wheel.hpp>
 
@@ -152,6 +153,14 @@ public:
     /// Calls `fn(context)` for every root that has not ended. Home thread only.
     template <class Fn>
     void for_each_root(Fn&& fn) const;
+    /// The same for any other thread, and while a task runs: the identity of a root, and where
+    /// it is suspended, may be read, nothing else. False: it cannot be done.
+    template <class Fn>
+    [[nodiscard]] bool look_at_roots(Fn&& fn);
+    /// The id of the task that runs just now; 0 between two. Any thread.
+    [[nodiscard]] std::uint64_t running() const noexcept {
+        return running_.load(std::memory_order_relaxed);
+    }
 
     /// Carries out a request, and those that it causes, one after the other. Home thread only.
     void carry_out_request(context& ctx) noexcept;
@@ -183,7 +192,9 @@ protected:
 private:
     run_observer* observer_ = nullptr;
     int turn_budget_ = 128;
-    root_task* roots_ = nullptr;
+    root_task* roots_ = nullptr; // changed by the home thread, inside the gate
+    list_gate roots_gate_;
+    unmodelled_atomic<std::uint64_t> running_{0};
     const cancel_ref stop_state_;
     const cancel_ref force_state_;
     bool stopping_ = false;

@@ -137,7 +137,7 @@ public:
     void suspend_at(promise_base& frame, leaf* pending, std::source_location where) noexcept {
         frame_ = &frame;
         pending_ = pending;
-        where_ = where;
+        where_.store(where, std::memory_order_relaxed);
     }
     /// For a leaf, from await_suspend: the awaiting frame never resumes.
     void stop_here(promise_base& frame, std::source_location where) noexcept {
@@ -158,7 +158,10 @@ public:
     [[nodiscard]] std::string_view name() const noexcept {
         return name_ ? std::string_view(name_) : std::string_view();
     }
-    [[nodiscard]] std::source_location where() const noexcept { return where_; }
+    /// Of the last suspension. Any thread, for reports.
+    [[nodiscard]] std::source_location where() const noexcept {
+        return where_.load(std::memory_order_relaxed);
+    }
     [[nodiscard]] bool suspended() const noexcept { return pending_ != nullptr; }
     [[nodiscard]] bool unwound() const noexcept { return unwound_; }
     [[nodiscard]] context* parent() const noexcept { return parent_; }
@@ -233,7 +236,7 @@ private:
     // so that one of them tells the state.
     atomic<cancel_state*> extras_{nullptr};
     std::unique_ptr<std::vector<cancel_ref>> adopted_; // rarely there
-    std::source_location where_;
+    unmodelled_atomic<std::source_location> where_{};
     std::uint64_t id_ = 0;
     std::uint64_t serial_ = next_serial();
     const char* name_ = nullptr;

@@ -117,6 +117,14 @@ void executor::for_each_root(Fn&& fn) const {
     for (const root_task* each = roots_; each; each = each->next_) fn(*each);
 }
 
+template <class Fn>
+bool executor::look_at_roots(Fn&& fn) {
+    const list_gate::look looking(roots_gate_);
+    if (!looking) return false;
+    for_each_root(fn);
+    return true;
+}
+
 /// A spawned task with its result.
 template <class T>
 class typed_root final : public root_task {
