@@ -28,6 +28,9 @@ public:
     [[nodiscard]] bool can_be_cancelled() const noexcept { return static_cast<bool>(state_); }
 
     /// A std::stop_token that is stopped when this token is cancelled (the reason is lost).
+    ///
+    /// Threads: its callbacks run on the thread that cancels.
+    /// Lifetime: it hears of requests as long as a token or a source of this state lives.
     [[nodiscard]] std::stop_token to_stop_token() const;
 
     friend bool operator==(const cancellation_token&, const cancellation_token&) = default;
@@ -43,11 +46,14 @@ private:
 
 /// Asks whoever holds its tokens to stop. Copies share one state.
 ///
-/// A request is sticky and idempotent; the first reason wins. It only sets flags and posts: no
-/// coroutine is resumed or destroyed inside cancel(), so it may be called with locks held.
+/// A request is sticky and idempotent; the first reason wins. It sets flags, posts, and calls
+/// callbacks (cancellation_callback, std::stop_callback); no coroutine is resumed or destroyed
+/// inside cancel(). Locks that no callback takes may be held meanwhile. A callback finds every
+/// token cancelled that the request reaches.
 ///
 /// Threads: cancel() from any thread.
-/// Lifetime: dropping the last source cancels nothing.
+/// Lifetime: dropping the last source cancels nothing. The link to a parent belongs to the
+///     state: it lasts as long as a source or a token does, and ends with the last of them.
 class cancellation_source {
 public:
     cancellation_source();
@@ -66,9 +72,7 @@ public:
     }
 
 private:
-    class parent_link;
     detail::cancel_ref state_;
-    std::shared_ptr<void> link_;
 };
 
 /// Calls `fn(cancel_reason)` once if the token is cancelled while this object lives, on the
@@ -96,10 +100,13 @@ private:
 inline cancellation_source::cancellation_source(std::stop_token parent)
     : cancellation_source() {
     struct stop_it {
-        detail::cancel_ref state;
-        void operator()() const noexcept { state->request(cancel_reason::requested); }
+        detail::cancel_state* state; // which owns this
+        void operator()() const noexcept {
+            state->request_unless_dying(cancel_reason::requested);
+        }
     };
-    link_ = std::make_shared<std::stop_callback<stop_it>>(std::move(parent), stop_it{state_});
+    state_->own_link(
+        std::make_shared<std::stop_callback<stop_it>>(std::move(parent), stop_it{&*state_}));
 }
 
 } // namespace toadstone

@@ -43,7 +43,7 @@ bool context::waited_for_by(std::uint64_t serial) const noexcept {
             each = each->parent_;
         } else if (const root_group* group = each->group()) {
             if (group->waiting_thread() == serial) return true;
-            each = group->waiting_context();
+            each = group->awaited_by();
         } else {
             return false;
         }
@@ -53,19 +53,24 @@ bool context::waited_for_by(std::uint64_t serial) const noexcept {
 
 // A guard may outlive the context, and the worker: whoever releases it must find neither.
 void context::disown() noexcept {
-    if (extras_) extras_->set_owner(nullptr);
+    if (cancel_state* const own = state()) {
+        own->set_owner(nullptr);
+        own->stop_following();
+    }
     if (adopted_) {
         for (const auto& each : *adopted_) each->set_owner(nullptr);
     }
 }
 
 void context::tell_token() noexcept {
-    if (extras_ && requested()) extras_->request(reason());
+    cancel_state* const own = state();
+    if (own && requested()) own->request(reason());
     disown();
 }
 
 context::~context() {
     disown();
+    if (cancel_state* const own = state()) own->drop_reference();
     TOADSTONE_ASSERT(!request_queued_, "a context outlives the requests made to it");
 }
 
@@ -142,8 +147,9 @@ void context::resume_chain() noexcept {
 void context::die_of_unknown_suspension() const noexcept {
     try {
         const std::string last =
-            where_.line() ? "the last co_await at which it waited was " + describe_place(where_)
-                          : std::string("it has not waited at any co_await yet");
+            where().line()
+                ? "the last co_await at which it waited was " + describe_place(where())
+                : std::string("it has not waited at any co_await yet");
         const std::string text =
             describe_task(id_, name()) +
             " has suspended without the library's knowledge and would never go on (" + last +
@@ -159,11 +165,11 @@ void context::die_of_unknown_suspension() const noexcept {
 }
 
 void context::tear_down() noexcept {
-    if (extras_) extras_->request(reason()); // it may not have been told yet
+    if (cancel_state* const own = state()) own->request(reason()); // if not told yet
     teardown_record record;
     record.what = teardown_record::kind::cancelled;
     record.reason = reason();
-    record.where = where_;
+    record.where = where();
     record.task = this;
     destroy_frames(std::exchange(frame_, nullptr), nullptr, record);
     unwound_ = true;
@@ -247,7 +253,7 @@ void context::act_on_request() noexcept {
 
 void context::deliver_request() noexcept {
     request_queued_ = false;
-    if (extras_) extras_->request(reason());
+    if (cancel_state* const own = state()) own->request(reason());
     if (!pending_ || !should_stop()) return;
     if (pending_->cancel(reason(), forced_)) {
         pending_ = nullptr;
@@ -264,12 +270,41 @@ void context::stop_and_schedule(cancel_reason reason) noexcept {
 }
 
 cancel_state& context::extras() {
-    if (!extras_) {
-        extras_ = cancel_ref(new cancel_state);
-        extras_->set_owner(this);
-        if (requested()) extras_->request(reason());
+    if (cancel_state* const own = state()) return *own;
+    auto* const made = new cancel_state;
+    made->set_owner(this);
+    cancel_state* already = nullptr;
+    if (!extras_.compare_exchange_strong(already, made, std::memory_order_seq_cst,
+                                         std::memory_order_acquire)) {
+        made->drop_reference(); // a task on another worker, inside, was first
+        return *already;
     }
-    return *extras_;
+    if (requested_by_anybody()) made->request(reason());
+    return *made;
+}
+
+// First all the states, because that may fail, then the links.
+cancel_ref context::token_state() {
+    for (context* each = this; each; each = each->shut_off_ ? nullptr : each->around()) {
+        if (each->extras().follows()) break; // and so do those around it
+    }
+    for (context* each = this;;) {
+        context* const outer = each->shut_off_ ? nullptr : each->around();
+        cancel_state& leader = outer             ? outer->extras()
+                               : each->shut_off_ ? each->home().force_state()
+                                                 : each->home().stop_state();
+        if (!each->extras().follow(leader) || !outer) break;
+        each = outer;
+    }
+    return shared_extras();
+}
+
+bool context::stop_requested() const noexcept {
+    for (const context* each = this;; each = each->around()) {
+        if (each->request_.load(std::memory_order_acquire) != 0) return true;
+        if (each->shut_off_) return each->home().force_state().requested();
+        if (!each->around()) return each->home().stop_state().requested();
+    }
 }
 
 bool context::adopted_deferred() const noexcept {
@@ -291,12 +326,15 @@ void context::adopt_deferral_of(context& ended) {
         adopted_->push_back(from);
         from->set_owner(this);
     };
-    if (ended.extras_) take(ended.extras_);
+    cancel_ref left(ended.extras_.exchange(nullptr, std::memory_order_acquire));
+    if (left) {
+        left->stop_following();
+        take(left);
+    }
     if (ended.adopted_) {
         for (const auto& each : *ended.adopted_) take(each);
         ended.adopted_.reset();
     }
-    ended.extras_ = {};
 }
 
 void cancel_state::run_posted() noexcept {
@@ -333,8 +371,9 @@ void cancel_state::set_owner(context* owner) noexcept {
 }
 
 cancel_ref context::shared_extras() {
-    extras();
-    return extras_;
+    cancel_state& own = extras();
+    own.add_reference();
+    return cancel_ref(&own);
 }
 
 } // namespace toadstone::detail

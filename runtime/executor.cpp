@@ -102,8 +102,10 @@ unsigned executor::run_ready(unsigned most) noexcept {
         if (!first_) last_ = nullptr;
         --queued_;
         ++ran;
+        running_.store(next->id(), std::memory_order_relaxed);
         next->run();
     }
+    if (ran) running_.store(0, std::memory_order_relaxed);
     return ran;
 }
 
@@ -141,20 +143,30 @@ void executor::stop_roots(cancel_reason reason, bool force) noexcept {
     stopping_ = true;
     stopping_by_force_ = force;
     stop_reason_ = reason;
+    announce_stop(reason, force);
     for (root_task* each = roots_; each; each = each->next_) each->request(reason, force);
 }
 
+void executor::announce_stop(cancel_reason reason, bool force) noexcept {
+    stop_state_->request(reason);
+    if (force) force_state_->request(reason);
+}
+
 void executor::add_root(root_task& task) noexcept {
+    roots_gate_.begin_change();
     task.next_ = roots_;
     task.previous_ = nullptr;
     if (roots_) roots_->previous_ = &task;
     roots_ = &task;
+    roots_gate_.end_change();
     if (stopping_) task.request(stop_reason_, stopping_by_force_);
 }
 
 void executor::remove_root(root_task& task) noexcept {
+    roots_gate_.begin_change();
     (task.previous_ ? task.previous_->next_ : roots_) = task.next_;
     if (task.next_) task.next_->previous_ = task.previous_;
+    roots_gate_.end_change();
 }
 
 } // namespace toadstone::detail

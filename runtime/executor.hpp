@@ -5,6 +5,7 @@
 #include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/context.hpp>
+#include <toadstone/runtime/detail/list_gate.hpp>
 #include <toadstone/runtime/detail/posted.hpp>
 #include <toadstone/runtime/detail/timer_wheel.hpp>
 
@@ -100,6 +101,10 @@ public:
     void disarm(timer_node& timer) noexcept { timers_.disarm(timer); }
     /// The time by the worker's clock, which a simulation may own.
     [[nodiscard]] virtual clock::time_point now() const noexcept = 0;
+    /// The time by the calendar, which a simulation may own, too.
+    [[nodiscard]] virtual std::chrono::system_clock::time_point calendar_now() const noexcept {
+        return std::chrono::system_clock::now();
+    }
 
     /// The worker that a placement means, seen from this one.
     [[nodiscard]] virtual executor& place(placement where) noexcept = 0;
@@ -132,6 +137,11 @@ public:
     virtual void root_gone() noexcept;
     /// Every root, now and later, is asked to stop. Home thread only.
     void stop_roots(cancel_reason reason, bool force) noexcept;
+    /// Tells those that ask, and their tokens, that stop_roots() comes. Any thread.
+    void announce_stop(cancel_reason reason, bool force) noexcept;
+    /// What roots follow, and what shields do.
+    [[nodiscard]] cancel_state& stop_state() const noexcept { return *stop_state_; }
+    [[nodiscard]] cancel_state& force_state() const noexcept { return *force_state_; }
 
     void observe(run_observer* by) noexcept { observer_ = by; }
     [[nodiscard]] run_observer* observer() const noexcept { return observer_; }
@@ -143,12 +153,21 @@ public:
     /// Calls `fn(context)` for every root that has not ended. Home thread only.
     template <class Fn>
     void for_each_root(Fn&& fn) const;
+    /// The same for any other thread, and while a task runs: the identity of a root, and where
+    /// it is suspended, may be read, nothing else. False: it cannot be done.
+    template <class Fn>
+    [[nodiscard]] bool look_at_roots(Fn&& fn);
+    /// The id of the task that runs just now; 0 between two. Any thread.
+    [[nodiscard]] std::uint64_t running() const noexcept {
+        return running_.load(std::memory_order_relaxed);
+    }
 
     /// Carries out a request, and those that it causes, one after the other. Home thread only.
     void carry_out_request(context& ctx) noexcept;
 
 protected:
-    explicit executor(waker& waker) noexcept : waker_(&waker) {}
+    explicit executor(waker& waker)
+        : waker_(&waker), stop_state_(new cancel_state), force_state_(new cancel_state) {}
     virtual ~executor();
 
     /// Binds the thread to this executor; returns what it was bound to before.
@@ -173,7 +192,11 @@ protected:
 private:
     run_observer* observer_ = nullptr;
     int turn_budget_ = 128;
-    root_task* roots_ = nullptr;
+    root_task* roots_ = nullptr; // changed by the home thread, inside the gate
+    list_gate roots_gate_;
+    unmodelled_atomic<std::uint64_t> running_{0};
+    const cancel_ref stop_state_;
+    const cancel_ref force_state_;
     bool stopping_ = false;
     bool stopping_by_force_ = false;
     cancel_reason stop_reason_ = cancel_reason::shutdown;

@@ -2,11 +2,14 @@
 #include <toadstone/runtime/loop.hpp>
 
 #include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/fork_mark.hpp>
+#include <toadstone/runtime/detail/time_limit.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
 
 #include <algorithm>
 #include <condition_variable>
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
@@ -30,6 +33,9 @@ unsigned processors() {
 // How long a worker that is asked for its tasks may take before it is reported as busy.
 constexpr auto answer_time = 1s;
 
+// How often the end of a runtime names what it waits for.
+constexpr auto naming_time = 10s;
+
 } // namespace
 
 class runtime_core final : worker_group {
@@ -40,6 +46,11 @@ public:
     [[nodiscard]] executor& choose(placement where);
     shutdown_report shutdown(std::chrono::milliseconds grace);
     [[nodiscard]] bool on_own_worker() const noexcept;
+    /// For every use that starts or waits for something. Errors: std::logic_error.
+    void refuse_fork() const;
+    [[nodiscard]] bool forked() const noexcept { return made_in_.forked(); }
+    /// Keeps the core for ever: its threads, and what they hold, are not in this process.
+    static void leave(std::unique_ptr<runtime_core> core) noexcept;
     [[nodiscard]] bool stopping() const noexcept {
         return stopping_.load(std::memory_order_seq_cst);
     }
@@ -57,10 +68,13 @@ private:
     void root_gone() noexcept override;
 
     void stop_all(bool force);
+    void take_by_force();
     [[nodiscard]] bool wait_until_empty(std::chrono::milliseconds grace);
     [[nodiscard]] shutdown_report ask_for_leftovers();
 
+    const fork_mark made_in_;
     runtime_options options_;
+    runtime_core* left_before_ = nullptr; // see leave()
     std::vector<std::unique_ptr<worker>> workers_;
     std::vector<std::thread> threads_;
     atomic<unsigned> turn_{0};
@@ -106,16 +120,35 @@ runtime_core::~runtime_core() {
                      "cancellation and are taken by force:\n%s",
                      static_cast<long long>(options_.grace.count()),
                      report.to_string().c_str());
-        stop_all(true);
-        while (!wait_until_empty(5s)) {
-            std::fprintf(stderr,
-                         "toadstone: still waiting for tasks that do not reach a "
-                         "cancellation point:\n%s",
-                         ask_for_leftovers().to_string().c_str());
-        }
+        take_by_force();
     }
     for (auto& each : workers_) each->stop();
     for (auto& each : threads_) each.join();
+}
+
+void runtime_core::take_by_force() {
+    stop_all(true);
+    const bool gives_up = options_.on_stuck == on_stuck::abort;
+    while (!wait_until_empty(gives_up ? options_.grace : naming_time)) {
+        std::fprintf(stderr, "toadstone: %s:\n%s",
+                     gives_up ? "these tasks cannot be ended, and on_stuck is abort"
+                              : "still waiting for tasks that do not reach a "
+                                "cancellation point",
+                     ask_for_leftovers().to_string().c_str());
+        if (gives_up) std::abort();
+    }
+}
+
+void runtime_core::refuse_fork() const {
+    if (!forked()) return;
+    throw std::logic_error("a runtime was used in a fork of the process that made it, where "
+                           "its threads do not exist; make a new runtime in the child");
+}
+
+void runtime_core::leave(std::unique_ptr<runtime_core> core) noexcept {
+    static constinit atomic<runtime_core*> left{nullptr};
+    runtime_core* const own = core.release();
+    own->left_before_ = left.exchange(own, std::memory_order_relaxed);
 }
 
 executor& runtime_core::place(placement where, executor& from) noexcept {
@@ -126,6 +159,7 @@ executor& runtime_core::place(placement where, executor& from) noexcept {
 }
 
 executor& runtime_core::choose(placement where) {
+    refuse_fork();
     if (executor* here = executor::current(); here && on_own_worker()) {
         return place(where, *here);
     }
@@ -177,10 +211,11 @@ private:
 
 void runtime_core::stop_all(bool force) {
     for (auto& each : workers_) stop_message::send(*each, force);
+    for (auto& each : workers_) each->announce_stop(cancel_reason::shutdown, force);
 }
 
 bool runtime_core::wait_until_empty(std::chrono::milliseconds grace) {
-    const auto until = std::chrono::steady_clock::now() + grace;
+    const auto until = deadline_after(std::chrono::steady_clock::now(), to_nanoseconds(grace));
     std::unique_lock hold(lock_);
     return changed_.wait_until(hold, until, [this] { return live() == 0; });
 }
@@ -195,10 +230,8 @@ public:
         std::unique_lock hold(state->lock);
         state->ready.wait_for(hold, answer_time, [&] { return state->done; });
         if (state->done) return std::move(state->tasks);
-        leftover_task busy;
-        busy.worker = whom.index();
-        busy.where = "a task of this worker is running and does not reach a co_await";
-        return {std::move(busy)};
+        hold.unlock();
+        return look_at(whom);
     }
 
 private:
@@ -211,17 +244,56 @@ private:
     question(worker& whom, std::shared_ptr<answer> state)
         : whom_(whom), state_(std::move(state)) {}
 
-    void run_posted() noexcept override {
+    static leftover_task describe(const context& task, const worker& home) {
+        leftover_task left;
+        left.id = task.id();
+        left.name = task.name();
+        left.worker = home.index();
+        left.suspended = task.where().line() != 0;
+        left.where =
+            left.suspended ? describe_place(task.where()) : "not started, or not suspended yet";
+        return left;
+    }
+    static leftover_task about(const worker& whom, std::string what) {
+        leftover_task left;
+        left.worker = whom.index();
+        left.where = std::move(what);
+        return left;
+    }
+    /// From outside, because a task of the worker does not let it answer.
+    static std::vector<leftover_task> look_at(worker& whom) {
         std::vector<leftover_task> tasks;
-        whom_.for_each_root([&](const context& task) {
-            leftover_task left;
-            left.id = task.id();
-            left.name = task.name();
-            left.worker = whom_.index();
-            left.where = task.where().line() ? describe_place(task.where())
-                                             : "not started, or not suspended yet";
+        const std::uint64_t running = whom.running();
+        bool named = false;
+        const bool seen = whom.look_at_roots([&](const context& task) {
+            leftover_task left = describe(task, whom);
+            if (task.id() == running) {
+                named = true;
+                const std::string last =
+                    left.suspended ? " (the last was at " + left.where + ")" : std::string();
+                left.where = "running, and does not reach a co_await" + last;
+                left.suspended = false;
+            }
             tasks.push_back(std::move(left));
         });
+        if (!named) {
+            tasks.push_back(about(whom, "a task that is running and does not reach a "
+                                        "co_await"));
+        }
+        const std::uint64_t live = whom.roots_launched() - whom.roots_ended();
+        if (!seen) {
+            tasks.push_back(about(whom, "its other tasks cannot be told"));
+        } else if (live > tasks.size()) {
+            tasks.push_back(about(whom, std::to_string(live - tasks.size()) +
+                                            " more, which have not begun"));
+        }
+        return tasks;
+    }
+
+    void run_posted() noexcept override {
+        std::vector<leftover_task> tasks;
+        whom_.for_each_root(
+            [&](const context& task) { tasks.push_back(describe(task, whom_)); });
         {
             const std::lock_guard hold(state_->lock);
             state_->tasks = std::move(tasks);
@@ -279,7 +351,8 @@ std::string shutdown_report::to_string() const {
     for (const leftover_task& task : leftover) {
         text += "  ";
         text += task.id ? detail::describe_task(task.id, task.name) : std::string("?");
-        text += " on worker " + std::to_string(task.worker) + " at " + task.where + "\n";
+        text += " on worker " + std::to_string(task.worker);
+        text += (task.suspended ? " at " : ": ") + task.where + "\n";
     }
     return text;
 }
@@ -287,9 +360,18 @@ std::string shutdown_report::to_string() const {
 runtime::runtime(runtime_options options)
     : core_(std::make_unique<detail::runtime_core>(options)) {}
 
-runtime::~runtime() = default;
+runtime::~runtime() {
+    if (core_->forked()) {
+        detail::runtime_core::leave(std::move(core_));
+        return;
+    }
+    TOADSTONE_ASSERT(!core_->on_own_worker(),
+                     "a runtime is not destroyed by a task of its own, which would wait for "
+                     "itself; let it outlive its tasks");
+}
 
 shutdown_report runtime::shutdown(std::chrono::milliseconds grace) {
+    core_->refuse_fork();
     if (core_->on_own_worker()) {
         throw std::logic_error(
             "shutdown() was called by a task of the same runtime, which would "
@@ -321,6 +403,7 @@ detail::executor& runtime::choose(placement where) {
 }
 
 void runtime::check_block_on() const {
+    core_->refuse_fork();
     if (core_->on_own_worker()) {
         throw std::logic_error("block_on() was called by a task of the same runtime, which "
                                "would wait for itself; co_await the task instead");
@@ -331,6 +414,10 @@ namespace {
 
 template <class T>
 int run_main(task<T> body, runtime_options options) {
+    if (detail::executor::current()) {
+        throw std::logic_error("run() was called inside a task, whose worker it would block, "
+                               "with every task on it; co_await the task, or spawn() it");
+    }
     try {
         runtime here(options);
         if constexpr (std::is_void_v<T>) {

@@ -17,6 +17,13 @@
 
 namespace toadstone {
 
+/// What the end of a runtime does about tasks that even force cannot end: those that compute
+/// without a co_await, or wait for what cannot be stopped.
+enum class on_stuck : unsigned char {
+    wait,  ///< waits, and names them on stderr every ten seconds
+    abort, ///< after the grace has passed once more: names them and aborts the process
+};
+
 struct runtime_options {
     /// Threads, each with its own ring. 0: one per processor that the process may use.
     unsigned workers = 0;
@@ -27,6 +34,8 @@ struct runtime_options {
     unsigned max_operations = 0;
     /// How long the destructor waits for cancelled tasks before it takes them by force.
     std::chrono::milliseconds grace{5000};
+    /// And what it does about those that remain then.
+    toadstone::on_stuck on_stuck = toadstone::on_stuck::wait;
 };
 
 /// io_uring cannot be used here. what() names the cause and the remedy.
@@ -53,8 +62,14 @@ struct leftover_task {
     std::uint64_t id = 0;
     std::string name;
     unsigned worker = 0;
-    std::string where; ///< "server.cpp:88", the co_await; or that it is running
+    /// The co_await where it is suspended, "server.cpp:88"; or what it does instead, "running,
+    /// and does not reach a co_await".
+    std::string where;
+    bool suspended = false; ///< `where` is a place
 };
+
+/// Which tasks are left. A worker that does not answer within a second is looked at from
+/// outside: the task that it runs is named, and so are its neighbours.
 
 struct shutdown_report {
     std::vector<leftover_task> leftover;
@@ -78,11 +93,6 @@ private:
     struct state;
     void root_ended() noexcept override;
     void root_ended(root_task&, std::exception_ptr) noexcept override {}
-    [[nodiscard]] const context* waiting_context() const noexcept override { return task_; }
-    [[nodiscard]] std::uint64_t waiting_thread() const noexcept override { return serial_; }
-
-    const context* task_ = current_context(); // of another runtime
-    std::uint64_t serial_ = current_serial();
     std::unique_ptr<state> state_;
 };
 
@@ -96,8 +106,13 @@ private:
 /// Threads: spawn(), block_on() and shutdown() from any thread that is not one of its workers;
 ///     spawn() from workers too.
 /// Lifetime: the destructor cancels what is left with cancel_reason::shutdown, waits for the
-///     grace, takes the rest by force (through shields), and waits for that. It returns when
-///     every frame is destroyed and the kernel holds no buffer.
+///     grace, takes the rest by force (through shields), and waits for that (see on_stuck). It
+///     returns when every frame is destroyed and the kernel holds no buffer. On one of its own
+///     workers it would wait for itself: the process ends with a sentence that says so.
+/// Fork: a forked process has none of the threads. There, the members that start or wait for
+///     something throw std::logic_error; a task that forks and goes on in the child, instead of
+///     calling exec, ends the child with a sentence at its next operation or turn; the
+///     destructor does nothing. A new runtime may be made in the child.
 class runtime {
 public:
     explicit runtime(runtime_options options = {});
@@ -134,6 +149,9 @@ public:
     /// Cancels every task with cancel_reason::shutdown and waits for their end, at most
     /// `grace`. Says which tasks are left, and where each of them is suspended. May be called
     /// again. From its start on, spawn() from outside is refused.
+    ///
+    /// Errors: std::logic_error on a worker of this runtime, and in a forked process.
+    /// Units: a grace beyond 146 years is that; a negative one is none.
     shutdown_report shutdown(std::chrono::milliseconds grace);
 
     [[nodiscard]] unsigned workers() const noexcept;
@@ -159,6 +177,8 @@ private:
 
 /// A whole main(): makes a runtime, runs `body`, and returns its value; 1, with the reason on
 /// stderr, when it fails or io_uring cannot be used.
+///
+/// Errors: std::logic_error inside a task, whose worker it would block.
 int run(task<int> body, runtime_options options = {});
 /// As above; 0 when `body` returns. The value is meant to be returned from main().
 int run(task<void> body, runtime_options options = {});

@@ -26,10 +26,13 @@ private:
     cancel_reason reason_;
 };
 
-/// Thrown by with_timeout and with_deadline when the time is up.
+/// Thrown by with_timeout and with_deadline when the time is up. what() says what did not
+/// finish and the limit: "not finished within 250 ms: the co_await at store.cpp:88, under the
+/// limit set at store.cpp:80".
 class timeout_error : public std::runtime_error {
 public:
     timeout_error() : std::runtime_error("the operation did not finish in time") {}
+    explicit timeout_error(const std::string& what) : std::runtime_error(what) {}
 };
 
 /// How a task ended. Exactly one of has_value(), has_exception(), is_cancelled() is true.

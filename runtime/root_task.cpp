@@ -27,6 +27,7 @@ root_task::~root_task() {
 void root_task::launch(promise_base& body, const cancellation_token& token,
                        root_group* group) noexcept {
     group_ = group;
+    if (group && group->awaited_by()) stand_inside(*group->awaited_by());
     if (token.can_be_cancelled()) token_ = token.state();
     adopt(body, body_);
     home().count_launch();
@@ -65,17 +66,20 @@ void root_task::request_post::run_posted() noexcept {
     task_.drop_reference();
 }
 
-bool root_task::request_from_anywhere(cancel_reason reason) noexcept {
+void root_task::request_from_anywhere(cancel_reason reason) noexcept {
+    cancel_ref state;
     // finish() waits for this count, so that the worker is still there for the post below.
     requesters_.fetch_add(1, std::memory_order_seq_cst);
-    const bool first = !ended() && flag_request(reason);
-    if (first) {
+    if (!ended() && flag_request(reason)) {
         add_reference();
         home().post(request_post_);
+        state = state_to_tell();
     }
     // Released, so that the post does not come after it: the worker may go at once.
     requesters_.fetch_sub(1, std::memory_order_release);
-    return first;
+    // Here and now, because the worker may be busy; after the count, because callbacks may take
+    // their time.
+    if (state) state->request(reason);
 }
 
 void root_task::cancelled(cancel_reason reason) noexcept {

@@ -3,7 +3,7 @@
 #define TOADSTONE_RUNTIME_SLEEP_HPP
 
 #include <toadstone/runtime/detail/leaf.hpp>
-#include <toadstone/runtime/detail/time_limit.hpp>
+#include <toadstone/runtime/detail/limit_timer.hpp>
 #include <toadstone/runtime/executor.hpp>
 
 #include <chrono>
@@ -14,49 +14,58 @@ namespace detail {
 
 class [[nodiscard("a sleep does nothing until it is awaited")]] sleep_awaiter final
     : public leaf,
-      timer_node {
+      limit_timer {
 public:
-    explicit sleep_awaiter(time_limit limit) noexcept : limit_(limit) {}
-    sleep_awaiter(sleep_awaiter&& other) noexcept : leaf(other), limit_(other.limit_) {}
+    explicit sleep_awaiter(time_limit limit) noexcept : limit_timer(limit) {}
+    sleep_awaiter(sleep_awaiter&& other) noexcept : leaf(other), limit_timer(other) {}
 
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (!suspend(frame)) return;
-        executor& home = ctx_->home();
-        home.arm(*this, limit_.from(home.now()));
+        if (suspend(frame)) arm(ctx_->home());
     }
     void await_resume() const noexcept {}
 
     bool cancel(cancel_reason, bool) noexcept override {
         const bool waiting = armed();
-        ctx_->home().disarm(*this);
+        disarm(ctx_->home());
         return waiting;
     }
     bool taken() noexcept override { return true; } // nothing is lost with it
 
 private:
-    void expired() noexcept override { ctx_->home().push(*ctx_); }
-
-    time_limit limit_;
+    void time_up() noexcept override { ctx_->home().push(*ctx_); }
 };
 
 } // namespace detail
 
 /// Suspends the task for at least `wait`.
 ///
+/// Errors: std::invalid_argument, at the call, when `wait` is NaN.
 /// Cancellation: a cancellation point; a sleeping task wakes at once.
-/// Units: resolution one microsecond, by the worker's monotonic clock.
+/// Units: resolution one microsecond, by the worker's monotonic clock. What is longer than 146
+///     years, also infinite, is 146 years; what is negative is no time.
 template <class Rep, class Period>
 [[nodiscard]] detail::sleep_awaiter sleep_for(std::chrono::duration<Rep, Period> wait) {
-    return detail::sleep_awaiter(detail::time_limit(detail::to_nanoseconds(wait)));
+    return detail::sleep_awaiter(detail::time_limit(wait));
 }
 
 /// Suspends the task until `when`, or lets others run once if that is past.
 ///
-/// Cancellation: as sleep_for.
-[[nodiscard]] inline detail::sleep_awaiter
-sleep_until(std::chrono::steady_clock::time_point when) {
+/// Errors: as sleep_for. Cancellation: as sleep_for.
+template <class Duration>
+[[nodiscard]] detail::sleep_awaiter
+sleep_until(std::chrono::time_point<std::chrono::steady_clock, Duration> when) {
+    return detail::sleep_awaiter(detail::time_limit(when));
+}
+
+/// Suspends the task until the calendar says `when`: not earlier, also when the system's clock
+/// is set back meanwhile; when it is set forward, at most ten seconds late.
+///
+/// Errors: as sleep_for. Cancellation: as sleep_for.
+template <class Duration>
+[[nodiscard]] detail::sleep_awaiter
+sleep_until(std::chrono::time_point<std::chrono::system_clock, Duration> when) {
     return detail::sleep_awaiter(detail::time_limit(when));
 }
 

@@ -19,8 +19,13 @@ void task_scope::add(detail::root_task& child) noexcept {
 
 // The child may have ended by now, but its handle keeps the record alive.
 void task_scope::after_launch(detail::root_task& child) noexcept {
-    const std::lock_guard hold(lock_);
-    if (cancelled_ && child.request_from_anywhere(*cancelled_)) child.asked_by_group = true;
+    std::optional<cancel_reason> reason;
+    {
+        const std::lock_guard hold(lock_);
+        reason = cancelled_;
+        if (reason) child.asked_by_group = !child.requested_by_anybody();
+    }
+    if (reason) child.request_from_anywhere(*reason);
 }
 
 void task_scope::cancel(cancel_reason reason) noexcept {
@@ -29,16 +34,25 @@ void task_scope::cancel(cancel_reason reason) noexcept {
 
 void task_scope::stop(cancel_reason reason, bool for_caller) noexcept {
     bool body = false;
+    detail::root_task* children = nullptr;
     {
         const std::lock_guard hold(lock_);
         if (cancelled_) return;
         cancelled_ = reason;
         for_caller_ = for_caller;
         for (auto* each = first_; each; each = each->group_next) {
-            // Flags and posts, nothing else.
-            if (each->request_from_anywhere(reason)) each->asked_by_group = true;
+            each->add_reference();
+            each->asked_by_group = !each->requested_by_anybody();
+            each->group_stopped = std::exchange(children, each);
         }
         body = body_running_;
+    }
+    // Without the lock: callbacks of their tokens may use the scope.
+    while (children) {
+        detail::root_task* const each = children;
+        children = each->group_stopped;
+        each->request_from_anywhere(reason);
+        each->drop_reference();
     }
     if (body) stop_body(reason);
 }

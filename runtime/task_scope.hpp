@@ -49,7 +49,8 @@ public:
     [[nodiscard]] std::size_t size() const noexcept;
 
 protected:
-    explicit task_scope(detail::executor& home) noexcept : home_(home) {}
+    explicit task_scope(detail::context& owner) noexcept
+        : root_group(owner), home_(owner.home()) {}
     ~task_scope() = default;
 
     /// Everything has ended. On the worker of whichever part was last.
@@ -94,7 +95,7 @@ template <class Fn, class T>
 class scope_awaiter final : public boundary, task_scope {
 public:
     scope_awaiter(context& ctx, std::source_location where, Fn&& fn)
-        : boundary(ctx, where), task_scope(ctx.home()), fn_(std::move(fn)), body_(ctx, *this) {
+        : boundary(ctx, where), task_scope(ctx), fn_(std::move(fn)), body_(ctx, *this) {
         body_.make_flaggable();
     }
     ~scope_awaiter() {
@@ -133,7 +134,6 @@ public:
     }
 
 private:
-    [[nodiscard]] const context* waiting_context() const noexcept override { return ctx_; }
     void child_ended(context& body) noexcept override {
         body_ended(body, body.unwound() ? nullptr : body_.outcome.error());
     }
@@ -148,7 +148,9 @@ private:
         if (home_.is_current()) {
             body_.request(reason);
         } else if (body_.flag_request(reason)) {
+            const cancel_ref state = body_.state_to_tell();
             home_.post(stop_post_);
+            if (state) state->request(reason);
         }
     }
     void finish_scope() noexcept {

@@ -18,12 +18,22 @@ std::string_view name() noexcept {
 
 cancellation_token token() {
     detail::context* task = detail::current_context();
-    return task ? cancellation_token(task->shared_extras()) : cancellation_token();
+    return task ? cancellation_token(task->token_state()) : cancellation_token();
+}
+
+bool stop_requested() noexcept {
+    const detail::context* task = detail::current_context();
+    return task && task->stop_requested();
 }
 
 std::chrono::steady_clock::time_point now() noexcept {
     const detail::executor* worker = detail::executor::current();
     return worker ? worker->now() : std::chrono::steady_clock::now();
+}
+
+std::chrono::system_clock::time_point calendar_now() noexcept {
+    const detail::executor* worker = detail::executor::current();
+    return worker ? worker->calendar_now() : std::chrono::system_clock::now();
 }
 
 } // namespace toadstone::this_task

@@ -17,14 +17,36 @@ namespace toadstone::this_task {
 [[nodiscard]] std::string_view name() noexcept;
 
 /// A token that is cancelled when this task is asked to stop (inside a boundary: when the
-/// inside is). For handing the request to code that the runtime does not know. Empty on a plain
-/// thread.
+/// inside is, or what encloses it, up to a shield). For handing the request to code that the
+/// runtime does not know. Empty on a plain thread.
+///
+/// It is cancelled before the call that makes the request returns, also while the worker of the
+/// task is busy, and while a guard defers the task's own end.
+///
+/// Errors: std::bad_alloc.
+/// Threads: its callbacks run on the thread that makes the request, which may be any. The
+///     destructor of a callback waits for a call that another thread is making; one that blocks
+///     a worker meanwhile delays every task there.
 [[nodiscard]] cancellation_token token();
+
+/// True when this task, or anything that encloses the place that asks - a boundary, a scope's
+/// owner on whatever worker, the runtime that shuts down -, has been asked to stop. Requests
+/// beyond a shield are not seen, but for the force of a shutdown; those that a guard defers
+/// are. False on a plain thread. For loops that compute without a co_await: a request is seen
+/// as soon as the call that makes it has returned.
+///
+/// Cancellation: no cancellation point. co_await checkpoint() to end the task, or return.
+/// Shape: one load for each boundary around; no allocation.
+[[nodiscard]] bool stop_requested() noexcept;
 
 /// The time by which this task's sleeps and deadlines go: std::chrono::steady_clock, except in
 /// a simulation, which has a clock of its own. Compute with this one whatever is to agree with
 /// them. On a plain thread, steady_clock.
 [[nodiscard]] std::chrono::steady_clock::time_point now() noexcept;
+
+/// The calendar by which deadlines of system_clock go: std::chrono::system_clock, except in a
+/// simulation, whose world begins on 1970-01-02. On a plain thread, system_clock.
+[[nodiscard]] std::chrono::system_clock::time_point calendar_now() noexcept;
 
 } // namespace toadstone::this_task
 

@@ -106,6 +106,10 @@ timer_wheel::time_point timer_wheel::next() const noexcept {
     int slot = 0;
     std::uint64_t tick = 0;
     if (!armed_ || !earliest(level, slot, tick)) return time_point::max();
+    // The end of time is no whole tick: rounded up, it would be beyond.
+    constexpr auto last =
+        static_cast<std::uint64_t>(time_point::max().time_since_epoch().count());
+    if (tick > last / 1000) return time_point::max();
     return time_point(std::chrono::nanoseconds(tick * 1000));
 }
 

@@ -3,7 +3,7 @@
 #define TOADSTONE_RUNTIME_WITH_TIMEOUT_HPP
 
 #include <toadstone/runtime/detail/boundary.hpp>
-#include <toadstone/runtime/detail/time_limit.hpp>
+#include <toadstone/runtime/detail/limit_timer.hpp>
 #include <toadstone/runtime/executor.hpp>
 
 #include <chrono>
@@ -13,37 +13,42 @@
 namespace toadstone {
 namespace detail {
 
+/// Says what did not finish: the co_await at `pending`, under the limit set at `where`.
+[[noreturn]] void throw_timeout(const time_limit& limit, std::source_location where,
+                                std::source_location pending);
+
 template <class T, bool AsOutcome>
-class timeout_awaiter final : public single_boundary<T>, timer_node {
+class timeout_awaiter final : public single_boundary<T>, limit_timer {
 public:
     timeout_awaiter(context& ctx, std::source_location where, task<T>&& body,
                     time_limit limit) noexcept
-        : single_boundary<T>(ctx, where, std::move(body)), limit_(limit) {}
+        : single_boundary<T>(ctx, where, std::move(body)), limit_timer(limit) {}
 
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         auto& inside = this->prepare(frame);
         this->inherit_request(inside);
-        executor& home = this->ctx_->home();
-        home.arm(*this, limit_.from(home.now()));
+        this->arm(this->ctx_->home());
         this->begin();
     }
     auto await_resume() {
         if constexpr (AsOutcome) {
             return this->take_outcome();
         } else {
-            if (timed_out_ && this->inside().unwound()) throw timeout_error();
+            if (timed_out_ && this->inside().unwound()) {
+                throw_timeout(limit(), this->where_, this->inside().where());
+            }
             return this->take();
         }
     }
 
 private:
-    void expired() noexcept override {
+    void time_up() noexcept override {
         timed_out_ = !this->inside().requested();
         this->inside().request(cancel_reason::timeout);
     }
     void child_ended(context& child) noexcept override {
-        this->ctx_->home().disarm(*this);
+        this->disarm(this->ctx_->home());
         if (child.unwound() && !timed_out_ && !AsOutcome) {
             this->pass_on(child.reason());
         } else {
@@ -51,7 +56,6 @@ private:
         }
     }
 
-    time_limit limit_;
     bool timed_out_ = false;
 };
 
@@ -66,21 +70,25 @@ template <bool AsOutcome, class A>
 
 /// Runs `awaitable` for at most `limit`.
 ///
-/// Returns: its result. Errors: what it throws; timeout_error when the time was up first and
-///     the inside has been torn down.
+/// Returns: its result. Errors: what it throws; timeout_error, which says what did not finish
+///     and the limit, when the time was up first and the inside has been torn down;
+///     std::invalid_argument, at the call, for a limit that is NaN.
 /// Cancellation: a boundary. When the time is up the inside is cancelled with
 ///     cancel_reason::timeout and torn down; the caller goes on, and guards that it holds stay
 ///     clean. If the inside finishes although its cancellation was asked for, its result is
 ///     delivered. A request to the caller is handed to the inside with its own reason.
 template <class Rep, class Period, class A>
 [[nodiscard]] auto with_timeout(std::chrono::duration<Rep, Period> limit, A&& awaitable) {
-    return detail::limit_time<false>(std::forward<A>(awaitable),
-                                     detail::time_limit(detail::to_nanoseconds(limit)));
+    return detail::limit_time<false>(std::forward<A>(awaitable), detail::time_limit(limit));
 }
 
-/// with_timeout() up to a point in time.
-template <class A>
-[[nodiscard]] auto with_deadline(std::chrono::steady_clock::time_point deadline,
+/// with_timeout() up to a point in time, by std::chrono::steady_clock, or by system_clock where
+/// the calendar is meant: not earlier, also when the system's clock is set back meanwhile; when
+/// it is set forward, at most ten seconds late.
+///
+/// Cancellation: a boundary, as with_timeout.
+template <class Clock, class Duration, class A>
+[[nodiscard]] auto with_deadline(std::chrono::time_point<Clock, Duration> deadline,
                                  A&& awaitable) {
     return detail::limit_time<false>(std::forward<A>(awaitable), detail::time_limit(deadline));
 }
@@ -90,8 +98,16 @@ template <class A>
 /// Cancellation: a boundary, as with_timeout. Errors: none of its own.
 template <class Rep, class Period, class A>
 [[nodiscard]] auto try_with_timeout(std::chrono::duration<Rep, Period> limit, A&& awaitable) {
-    return detail::limit_time<true>(std::forward<A>(awaitable),
-                                    detail::time_limit(detail::to_nanoseconds(limit)));
+    return detail::limit_time<true>(std::forward<A>(awaitable), detail::time_limit(limit));
+}
+
+/// with_deadline() that gives an outcome: value, exception, or cancelled(timeout).
+///
+/// Cancellation: a boundary, as with_timeout. Errors: none of its own.
+template <class Clock, class Duration, class A>
+[[nodiscard]] auto try_with_deadline(std::chrono::time_point<Clock, Duration> deadline,
+                                     A&& awaitable) {
+    return detail::limit_time<true>(std::forward<A>(awaitable), detail::time_limit(deadline));
 }
 
 } // namespace toadstone

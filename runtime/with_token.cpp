@@ -17,7 +17,10 @@ void token_link::stop() noexcept {
 }
 
 void token_link::cancelled(cancel_reason reason) noexcept {
-    if (target_.flag_request(reason)) home_.post(*this);
+    if (!target_.flag_request(reason)) return;
+    const cancel_ref state = target_.state_to_tell();
+    home_.post(*this);
+    if (state) state->request(reason);
 }
 
 void token_link::run_posted() noexcept {

@@ -80,17 +80,12 @@ bool timed_lock_leaf::taken() noexcept {
     return lock_leaf::taken();
 }
 
-void timed_lock_leaf::start_timer() noexcept {
-    auto& home = ctx_->home();
-    home.arm(*this, limit_.from(home.now()));
-}
-
 void timed_lock_leaf::stop_timer() noexcept {
-    ctx_->home().disarm(*this);
+    disarm(ctx_->home());
 }
 
 // If the hand-over came first, the guard is delivered and the time limit forgotten.
-void timed_lock_leaf::expired() noexcept {
+void timed_lock_leaf::time_up() noexcept {
     if (mutex_->withdraw(*this, state::timed_out)) ctx_->home().push(*ctx_);
 }
 

@@ -101,18 +101,19 @@ public:
                                     value_);
     }
     /// Waits for at most `limit`. Returns: nothing when the time was up first; a hand-over at
-    /// the same moment wins. Errors and cancellation: as lock().
+    /// the same moment wins. Errors and cancellation: as lock(); std::invalid_argument, at the
+    /// call, when `limit` is NaN.
     template <class Rep, class Period>
     [[nodiscard]] detail::timed_lock_awaiter<T>
-    try_lock_for(std::chrono::duration<Rep, Period> limit,
-                 here where = here::current()) noexcept {
-        using toadstone::detail::time_limit;
-        return {core_, value_, policy, time_limit(toadstone::detail::to_nanoseconds(limit)),
-                where};
+    try_lock_for(std::chrono::duration<Rep, Period> limit, here where = here::current()) {
+        return {core_, value_, policy, toadstone::detail::time_limit(limit), where};
     }
+    /// try_lock_for() up to a point in time, by steady_clock or, for the calendar, system_clock
+    /// (see with_deadline()). Errors and cancellation: as try_lock_for().
+    template <class Clock, class Duration>
     [[nodiscard]] detail::timed_lock_awaiter<T>
-    try_lock_until(std::chrono::steady_clock::time_point limit,
-                   here where = here::current()) noexcept {
+    try_lock_until(std::chrono::time_point<Clock, Duration> limit,
+                   here where = here::current()) {
         return {core_, value_, policy, toadstone::detail::time_limit(limit), where};
     }
 

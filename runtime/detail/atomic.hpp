@@ -17,6 +17,15 @@ namespace toadstone::detail {
 template <class T>
 using atomic = std::atomic<T>;
 
+/// An atomic that no model looks at: what only reports read.
+template <class T>
+using unmodelled_atomic = std::atomic<T>;
+
+/// The compiler moves nothing across; the processor may.
+inline void compiler_barrier() noexcept {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
 using mutex = std::mutex;
 
 /// A field that is no atomic and that some ordering, lock or thread guards. A model finds two

@@ -1,4 +1,5 @@
-// The shared state behind cancellation sources and tokens: a sticky reason and its listeners.
+// The shared state behind cancellation sources and tokens: a sticky reason, its listeners, and
+// the states that follow it.
 #ifndef TOADSTONE_RUNTIME_DETAIL_CANCEL_STATE_HPP
 #define TOADSTONE_RUNTIME_DETAIL_CANCEL_STATE_HPP
 
@@ -38,14 +39,32 @@ private:
 
 /// Counted by hand, so that a token is one pointer. Posted by itself, so that the end of a
 /// deferral needs no memory.
+///
+/// A state may follow one other: a request to that one is a request to it, with the same
+/// reason. The follower holds a reference to its leader and stands in the leader's list without
+/// one, so that dropping a follower ends the link. Neither a request nor a destruction recurses
+/// along such a chain. Locks are taken from the follower to the leader.
 class cancel_state final : public pooled, private posted {
 public:
     cancel_state() = default;
     cancel_state(const cancel_state&) = delete;
     cancel_state& operator=(const cancel_state&) = delete;
 
-    /// True for the first request. The listeners have been told when it returns.
+    /// True for the first request. When it returns, this state and all that follow it have the
+    /// reason, and then their listeners have been told, on this thread.
     bool request(cancel_reason reason) noexcept;
+    /// request() for the callback of a std::stop_token, which may come while the last reference
+    /// goes on another thread. Inside another request() on this thread, that one tells.
+    void request_unless_dying(cancel_reason reason) noexcept;
+
+    /// Follows `leader` from now on; at once, if that has been requested. False: it follows one
+    /// already.
+    bool follow(cancel_state& leader) noexcept;
+    [[nodiscard]] bool follows() noexcept;
+    /// A later request to the leader is none of its business.
+    void stop_following() noexcept;
+    /// Owns what makes it follow a std::stop_token. Before the state is shared.
+    void own_link(std::shared_ptr<void> link) noexcept { stop_link_ = std::move(link); }
 
     [[nodiscard]] bool requested() const noexcept {
         return reason_.load(std::memory_order_acquire) != 0;
@@ -70,7 +89,7 @@ public:
     void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
     void drop_reference() noexcept {
         // (R) with (A) below: whoever frees the state sees what every other holder did to it.
-        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+        if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) free(this);
     }
 
     /// Guards with on_cancel::defer that the task holds. Whoever takes the last one away calls
@@ -84,7 +103,26 @@ public:
     void set_owner(context* owner) noexcept;
 
 private:
+    /// The states that one call of request() has marked and not told. The caller's thread.
+    struct marked {
+        cancel_state* first = nullptr;
+        cancel_state* last = nullptr;
+        void add(cancel_state& state) noexcept;
+    };
+    static per_thread<marked*>& telling_here() noexcept;
+
     ~cancel_state() = default;
+    static void free(cancel_state* state) noexcept;
+    /// False when the last reference has gone and the state is being freed.
+    [[nodiscard]] bool add_reference_unless_dying() noexcept;
+    [[nodiscard]] bool mark(cancel_reason reason) noexcept;
+    void mark_followers(marked& all) noexcept;
+    [[nodiscard]] cancel_state* take_followers() noexcept;
+    void tell() noexcept;
+    void tell_all() noexcept;
+    /// Leaves its leader's list. Returns the leader, with the reference to it, or null.
+    [[nodiscard]] cancel_state* take_leader() noexcept;
+
     /// Carries the end of a deferral to the home worker; holds a reference.
     void run_posted() noexcept override;
 
@@ -96,7 +134,15 @@ private:
     plain<cancel_listener*> first_ = nullptr;   // guarded by lock_
     atomic<cancel_listener*> telling_{nullptr}; // set under lock_
     plain<const void*> teller_ = nullptr;       // guarded by lock_
-    std::shared_ptr<void> kept_;                // guarded by lock_
+    plain<cancel_state*> leader_ = nullptr;     // guarded by lock_; holds a reference
+    plain<cancel_state*> followers_ = nullptr;  // guarded by lock_
+    // Guarded by the leader's lock. Taken off the list by a request, `next_follower_` is its.
+    plain<cancel_state*> next_follower_ = nullptr;
+    plain<cancel_state*> previous_follower_ = nullptr;
+    plain<bool> following_ = false;
+    plain<cancel_state*> next_marked_ = nullptr; // the thread whose request was the first
+    std::shared_ptr<void> kept_;                 // guarded by lock_
+    std::shared_ptr<void> stop_link_;            // set before the state is shared
 };
 
 /// A counted pointer to a cancel_state.

@@ -112,15 +112,22 @@ public:
     /// The states of guards that came out of a boundary need the total order (see
     /// cancel_state::deferrals). The task's own has a lock besides, which both sides take.
     [[nodiscard]] bool deferred() const noexcept {
-        return extras_ && (extras_->deferrals.load(std::memory_order_seq_cst) != 0 ||
-                           (adopted_ && adopted_deferred()));
+        const cancel_state* const own = state();
+        return own && (own->deferrals.load(std::memory_order_seq_cst) != 0 ||
+                       (adopted_ && adopted_deferred()));
     }
     [[nodiscard]] bool forced() const noexcept { return forced_; }
     /// Its flag may be set before its home worker carries the request inwards: said before
     /// there is anything inside. A root's may always.
     void make_flaggable() noexcept { flaggable_ = true; }
     /// Requests to the contexts around this one are none of its business (a shield).
-    void shut_off() noexcept { source_ = nullptr; }
+    void shut_off() noexcept {
+        source_ = nullptr;
+        shut_off_ = true;
+    }
+    /// This context, or one around it up to a shield, has been asked to stop, whether its home
+    /// worker knows yet or not. From inside: what is around is there then, on whatever worker.
+    [[nodiscard]] bool stop_requested() const noexcept;
     /// A context that has ended has handed its guards to this one: what they defer is this
     /// one's cancellation now.
     void adopt_deferral_of(context& ended);
@@ -133,7 +140,7 @@ public:
     void suspend_at(promise_base& frame, leaf* pending, std::source_location where) noexcept {
         frame_ = &frame;
         pending_ = pending;
-        where_ = where;
+        where_.store(where, std::memory_order_relaxed);
     }
     /// For a leaf, from await_suspend: the awaiting frame never resumes.
     void stop_here(promise_base& frame, std::source_location where) noexcept {
@@ -154,7 +161,10 @@ public:
     [[nodiscard]] std::string_view name() const noexcept {
         return name_ ? std::string_view(name_) : std::string_view();
     }
-    [[nodiscard]] std::source_location where() const noexcept { return where_; }
+    /// Of the last suspension. Any thread, for reports.
+    [[nodiscard]] std::source_location where() const noexcept {
+        return where_.load(std::memory_order_relaxed);
+    }
     [[nodiscard]] bool suspended() const noexcept { return pending_ != nullptr; }
     [[nodiscard]] bool unwound() const noexcept { return unwound_; }
     [[nodiscard]] context* parent() const noexcept { return parent_; }
@@ -165,8 +175,18 @@ public:
     [[nodiscard]] bool waited_for_by(std::uint64_t serial) const noexcept;
 
     /// The cancellation state that tokens and defer guards share; made on first use.
+    /// Home worker, or a task inside.
     cancel_state& extras();
     [[nodiscard]] cancel_ref shared_extras();
+    /// The same, told of requests to what is around it, too.
+    [[nodiscard]] cancel_ref token_state();
+    /// For whoever has flagged a request while the context cannot go: the state to be told, if
+    /// there is one. One that is made later finds the flag.
+    [[nodiscard]] cancel_ref state_to_tell() const noexcept {
+        cancel_state* const own = extras_.load(std::memory_order_seq_cst);
+        if (own) own->add_reference();
+        return cancel_ref(own);
+    }
 
     run_link queue_link;   ///< ready queue or inbox
     run_link request_link; ///< requests being carried out
@@ -189,6 +209,8 @@ protected:
     /// For the end of a root: tells its token of a request that no cancellation point has
     /// taken, and nobody's guard finds the context any more.
     void tell_token() noexcept;
+    /// The root is a child of a scope that this context awaits.
+    void stand_inside(context& scope) noexcept { around_ = &scope; }
 
 private:
     friend class executor;
@@ -202,6 +224,11 @@ private:
     }
     [[nodiscard]] bool carry_inwards(context& flagged) noexcept;
     void disown() noexcept;
+    [[nodiscard]] cancel_state* state() const noexcept {
+        return extras_.load(std::memory_order_acquire);
+    }
+    /// What encloses this one; null at the top. Constant while anything runs inside.
+    [[nodiscard]] context* around() const noexcept { return parent_ ? parent_ : around_; }
     void deliver_request() noexcept;
     void resume_chain() noexcept;
     void tear_down() noexcept;
@@ -214,9 +241,13 @@ private:
     leaf* pending_ = nullptr;
     context* parent_ = nullptr;
     context* source_ = nullptr; // the nearest one around that is flaggable
-    cancel_ref extras_;
+    context* around_ = nullptr; // a scope's child: the context that awaits the scope
+    // Holds a reference. Set once, by the home worker or a task inside. (S) with request_: one
+    // side sets the flag and then looks here, the other sets this and then looks at the flag,
+    // so that one of them tells the state.
+    atomic<cancel_state*> extras_{nullptr};
     std::unique_ptr<std::vector<cancel_ref>> adopted_; // rarely there
-    std::source_location where_;
+    unmodelled_atomic<std::source_location> where_{};
     std::uint64_t id_ = 0;
     std::uint64_t serial_ = next_serial();
     const char* name_ = nullptr;
@@ -227,6 +258,7 @@ private:
     bool forced_ = false;
     bool request_queued_ = false;
     bool flaggable_ = false;
+    bool shut_off_ = false;
 };
 
 /// Says on stderr that `what` of a task failed with an exception that nobody can be given.

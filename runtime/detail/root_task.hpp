@@ -34,14 +34,20 @@ class root_group {
 public:
     /// On the root's home worker, before its waiter is told.
     virtual void root_ended(root_task& child, std::exception_ptr failure) noexcept = 0;
-
-    /// Who waits for the whole group: a context, or a plain thread by its serial number.
-    /// Constant while the group has children; read on any thread.
-    [[nodiscard]] virtual const context* waiting_context() const noexcept = 0;
-    [[nodiscard]] virtual std::uint64_t waiting_thread() const noexcept { return 0; }
+    /// The context that awaits the end of the scope. Outlives all its roots.
+    [[nodiscard]] context* awaited_by() const noexcept { return awaited_by_; }
+    /// The serial number of the plain thread that waits instead, or 0.
+    [[nodiscard]] std::uint64_t waiting_thread() const noexcept { return waiting_thread_; }
 
 protected:
+    explicit root_group(context& awaited_by) noexcept : awaited_by_(&awaited_by) {}
+    /// This thread waits: for no scope, for a single task.
+    root_group() noexcept : waiting_thread_(current_serial()) {}
     ~root_group() = default;
+
+private:
+    context* const awaited_by_ = nullptr;
+    const std::uint64_t waiting_thread_ = 0;
 };
 
 /// Reference counts: one for the run (start to finish), one for the handle, one for every
@@ -52,8 +58,8 @@ public:
     void launch(promise_base& body, const cancellation_token& token,
                 root_group* group) noexcept;
 
-    /// Asks the task to stop, from any thread. True for the first request.
-    bool request_from_anywhere(cancel_reason reason) noexcept;
+    /// Asks the task to stop, from any thread.
+    void request_from_anywhere(cancel_reason reason) noexcept;
 
     /// Registers who is to be told. False if the task has ended already.
     [[nodiscard]] bool wait(root_waiter& waiter) noexcept;
@@ -77,6 +83,7 @@ public:
     root_task* group_next = nullptr; ///< guarded by the group's lock
     root_task* group_previous = nullptr;
     bool asked_by_group = false; ///< its first request; guarded by the group's lock
+    root_task* group_stopped = nullptr; ///< the thread that cancels the group: the next to ask
 
 protected:
     /// Errors: std::bad_alloc, before anything has happened.
@@ -125,6 +132,14 @@ private:
 template <class Fn>
 void executor::for_each_root(Fn&& fn) const {
     for (const root_task* each = roots_; each; each = each->next_) fn(*each);
+}
+
+template <class Fn>
+bool executor::look_at_roots(Fn&& fn) {
+    const list_gate::look looking(roots_gate_);
+    if (!looking) return false;
+    for_each_root(fn);
+    return true;
 }
 
 /// A spawned task with its result.

@@ -28,6 +28,9 @@ public:
     virtual int enroll(io_uring& ring, unsigned opcode, void* argument,
                        unsigned count) noexcept = 0;
     [[nodiscard]] virtual std::chrono::steady_clock::time_point now() noexcept = 0;
+    [[nodiscard]] virtual std::chrono::system_clock::time_point calendar_now() noexcept {
+        return std::chrono::system_clock::now();
+    }
     virtual std::uint64_t entropy() noexcept = 0;
 
 protected:

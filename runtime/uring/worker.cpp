@@ -138,6 +138,7 @@ void worker::root_gone() noexcept {
 }
 
 unsigned worker::step(bool may_wait, unsigned most) noexcept {
+    refuse_fork();
     executor* const outer = bind_thread(this); // a test thread steps several workers
     turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     unsigned done = 0;
@@ -205,6 +206,7 @@ void worker::arm_wake_up() noexcept {
 }
 
 io_uring_sqe* worker::entry() noexcept {
+    refuse_fork();
     io_uring_sqe* sqe = ring_.next_entry();
     if (!sqe) {
         ring_.submit();

@@ -3,6 +3,7 @@
 #define TOADSTONE_RUNTIME_URING_WORKER_HPP
 
 #include <toadstone/runtime/detail/atomic.hpp>
+#include <toadstone/runtime/detail/fork_mark.hpp>
 #include <toadstone/runtime/detail/io_op.hpp>
 #include <toadstone/runtime/executor.hpp>
 #include <toadstone/runtime/uring/ring.hpp>
@@ -86,6 +87,9 @@ public:
     [[nodiscard]] bool withdraw(io_op& operation) noexcept;
 
     [[nodiscard]] clock::time_point now() const noexcept override { return kernel_.now(); }
+    [[nodiscard]] std::chrono::system_clock::time_point calendar_now() const noexcept override {
+        return kernel_.calendar_now();
+    }
     [[nodiscard]] executor& place(placement where) noexcept override;
     [[nodiscard]] unsigned peer_count() const noexcept override;
     void root_gone() noexcept override;
@@ -98,7 +102,7 @@ public:
     }
     /// Completions that belonged to nobody any more. Home thread only.
     [[nodiscard]] std::uint64_t strays() const noexcept { return strays_; }
-    /// The task that is running, for a report on a worker that does not answer.
+    /// For a report on a worker that does not answer.
     [[nodiscard]] std::uint64_t turns() const noexcept {
         return turns_.load(std::memory_order_relaxed);
     }
@@ -112,6 +116,12 @@ private:
         std::uint32_t generation = 1;
     };
 
+    /// The ring's memory is shared with a forked process, which would write into it.
+    void refuse_fork() const noexcept {
+        TOADSTONE_ASSERT(!made_in_.forked(),
+                         "a runtime is used only by the process that made it: a fork of it may "
+                         "call exec, or make a runtime of its own");
+    }
     void arm_wake_up() noexcept;
     [[nodiscard]] io_uring_sqe* entry() noexcept;
     void prepare(io_op& operation) noexcept;
@@ -124,6 +134,7 @@ private:
     void unlink_waiting(io_op& operation) noexcept;
 
     kernel& kernel_;
+    const fork_mark made_in_;
     ring ring_;
     worker_group* group_;
     unsigned index_;

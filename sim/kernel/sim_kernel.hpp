@@ -30,6 +30,10 @@ public:
     int enroll(io_uring& ring, unsigned opcode, void* argument,
                unsigned count) noexcept override;
     std::chrono::steady_clock::time_point now() noexcept override { return world_.now(); }
+    /// The world begins on the second day of the epoch, and its clock is never set.
+    std::chrono::system_clock::time_point calendar_now() noexcept override {
+        return std::chrono::system_clock::time_point(world_.now().time_since_epoch());
+    }
     std::uint64_t entropy() noexcept override { return world_.choose(256, choice::timing); }
 
     /// Something submitted could complete now.

@@ -2,10 +2,12 @@
 #ifndef TOADSTONE_SIM_KERNEL_STATE_HPP
 #define TOADSTONE_SIM_KERNEL_STATE_HPP
 
+#include <toadstone/runtime/detail/time_limit.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
 #include <toadstone/sim/kernel/objects.hpp>
 #include <toadstone/sim/world.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -22,7 +24,11 @@ namespace toadstone::sim {
 /// Everything of a world that is not one worker's.
 class world::state final : public detail::socket_home {
 public:
-    state(world_options options, sim::choices& dice) : options_(options), dice_(dice) {}
+    state(world_options options, sim::choices& dice) : options_(options), dice_(dice) {
+        // Summed and multiplied below; a year is as good as never.
+        constexpr std::chrono::nanoseconds longest = std::chrono::hours(24 * 365);
+        options_.latency = std::clamp(options_.latency, std::chrono::nanoseconds(0), longest);
+    }
 
     [[nodiscard]] detail::time_point now() const noexcept { return now_; }
     void set_now(detail::time_point to) noexcept {
@@ -50,12 +56,13 @@ public:
     /// When it will be over; max() if it never ends, or is over.
     [[nodiscard]] detail::time_point next_calm() const noexcept {
         const bool comes = options_.calm_after.count() > 0 && !calm();
-        return comes ? begun_ + options_.calm_after : detail::time_point::max();
+        return comes ? toadstone::detail::deadline_after(begun_, options_.calm_after)
+                     : detail::time_point::max();
     }
     /// It has been over for longer than anybody may take to end.
     [[nodiscard]] bool late() const noexcept {
-        return options_.calm_after.count() > 0 &&
-               now_ - begun_ >= options_.calm_after + options_.settles_within;
+        return options_.calm_after.count() > 0 && calm() &&
+               now_ - begun_ - options_.calm_after >= options_.settles_within;
     }
 
     void mix(std::uint64_t value) noexcept;

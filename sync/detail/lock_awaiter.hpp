@@ -3,8 +3,7 @@
 #define TOADSTONE_SYNC_DETAIL_LOCK_AWAITER_HPP
 
 #include <toadstone/runtime/detail/leaf.hpp>
-#include <toadstone/runtime/detail/time_limit.hpp>
-#include <toadstone/runtime/detail/timer_wheel.hpp>
+#include <toadstone/runtime/detail/limit_timer.hpp>
 #include <toadstone/sync/detail/guard_core.hpp>
 #include <toadstone/sync/detail/mutex_core.hpp>
 
@@ -75,7 +74,7 @@ private:
 };
 
 /// lock_leaf with a time limit.
-class timed_lock_leaf : public lock_leaf, toadstone::detail::timer_node {
+class timed_lock_leaf : public lock_leaf, toadstone::detail::limit_timer {
 public:
     bool cancel(cancel_reason reason, bool force) noexcept override;
     bool taken() noexcept override;
@@ -83,26 +82,22 @@ public:
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         // Only this worker ends the suspension, later, so *this is still there.
-        if (suspend(frame) && queue_up()) start_timer();
+        if (suspend(frame) && queue_up()) arm(ctx_->home());
     }
 
 protected:
     timed_lock_leaf(mutex_core& mutex, policies policy, toadstone::detail::time_limit limit,
                     std::source_location locked_at) noexcept
-        : lock_leaf(mutex, wants::healthy, policy, locked_at), limit_(limit) {}
-    timed_lock_leaf(const timed_lock_leaf& other) noexcept
-        : lock_leaf(other), timer_node(), limit_(other.limit_) {}
+        : lock_leaf(mutex, wants::healthy, policy, locked_at), limit_timer(limit) {}
+    timed_lock_leaf(const timed_lock_leaf&) noexcept = default;
     ~timed_lock_leaf() = default;
 
     /// False: the time was up first.
     [[nodiscard]] bool won();
 
 private:
-    void start_timer() noexcept;
     void stop_timer() noexcept;
-    void expired() noexcept override;
-
-    toadstone::detail::time_limit limit_;
+    void time_up() noexcept override;
 };
 
 /// The state through which a guard of this policy defers the running task's cancellation; empty

@@ -220,6 +220,12 @@ private:
     T value_;
 };
 
+template <class T>
+using unmodelled_atomic = std::atomic<T>;
+inline void compiler_barrier() noexcept {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
 class mutex {
 public:
     constexpr mutex() noexcept {

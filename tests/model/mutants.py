@@ -115,6 +115,7 @@ MUTANTS = {
         ("nobody is told of the end", "waiter->root_ended();", NOTHING),
         ("the run keeps its reference", "drop_reference();", NOTHING, 2),
         ("a joiner that came too late waits", "return false;", "return true;"),
+        ("a state is told by the home worker only", "state->request(reason);", NOTHING),
         ("a request is flagged and not posted", "home().post(request_post_);", NOTHING),
     ),
     ("root", "runtime/context.cpp"): (
@@ -130,7 +131,12 @@ MUTANTS = {
             "true",
         ),
         ("an errand does nothing", "owner->act_on_request();", NOTHING),
-        ("an errand keeps its reference", "drop_reference();", NOTHING),
+        ("an errand keeps its reference", "drop_reference();", NOTHING, 3),
+        (
+            "a state that is made late sees no request",
+            "made->request(reason());",
+            NOTHING,
+        ),
     ),
     ("root", "runtime/cancel.cpp"): (
         (
@@ -145,7 +151,15 @@ MUTANTS = {
             "(listener.previous_ ? listener.previous_->next_ : first_) = listener.next_;",
             NOTHING,
         ),
-        ("the telling holds no reference", "add_reference();", NOTHING),
+        ("the telling holds no reference", "add_reference();", NOTHING, 1),
+        (
+            "a follower that is being freed is told",
+            "!each->add_reference_unless_dying()",
+            "(each->add_reference(), false)",
+        ),
+        ("followers are not told", "mark_followers(all);", NOTHING),
+        ("a follower that comes late is not told", "request(leader.reason());", NOTHING),
+        ("a follower holds no reference", "leader.add_reference();", NOTHING),
     ),
 }
 

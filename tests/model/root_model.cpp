@@ -260,6 +260,52 @@ struct deferred_by_adoption : home_scenario<deferred_by_adoption> {
     cancel_ref held;
 };
 
+/// A task that asks for its own state while it runs, so that nobody else carries requests in.
+class asking final : public root_task {
+public:
+    asking(worker& home, int& gone) : root_task(home, {}), gone_(gone) {}
+    void start() { launch(look(*this).promise(), {}, nullptr); }
+    toadstone::detail::atomic<bool> asked{false};
+
+private:
+    ~asking() override { ++gone_; }
+    static body look(asking& self) {
+        const cancel_ref state = self.shared_extras();
+        if (self.asked.load(std::memory_order_acquire)) {
+            check(state->requested(), "a state is told before the request returns");
+        }
+        co_return;
+    }
+    [[nodiscard]] std::exception_ptr failure() const noexcept override { return nullptr; }
+
+    int& gone_;
+};
+
+/// Its token is told by the thread that asks, whether it is made before or after.
+struct told_at_once : scenario<told_at_once, 3> {
+    told_at_once() {
+        task->start();
+        task->add_reference();
+    }
+    void thread(unsigned i) {
+        if (i == 0) {
+            home->run([this] { return home->gone == 1; });
+            home.reset();
+            return;
+        }
+        worker::plain_thread();
+        task->request_from_anywhere(cancel_reason::requested);
+        task->asked.store(true, std::memory_order_release);
+        task->drop_reference();
+    }
+    void after() { check(gone == 1, "the last reference frees the task, once"); }
+
+    int gone = 0;
+    sleep_waker alarm;
+    std::unique_ptr<worker> home = std::make_unique<worker>(alarm);
+    asking* task = new asking(*home, gone);
+};
+
 /// Whose listener it is may free it as soon as leave() returns.
 class listener final : public cancel_listener {
 public:
@@ -292,6 +338,38 @@ struct listeners : scenario<listeners, 3> {
 
     cancel_ref state{new cancel_state};
     std::unique_ptr<listener> first = std::make_unique<listener>();
+};
+
+/// A request to a state while one of its followers goes, and another comes.
+struct followers : scenario<followers, 3> {
+    followers() {
+        check(first->follow(*leader) && held->follow(*leader), "they follow nobody yet");
+        refs = {leader, leader, leader};
+        leader = {};
+    }
+    void thread(unsigned i) {
+        if (i == 0) {
+            refs[0]->request(cancel_reason::timeout);
+            check(held->requested(), "a follower is told before the request returns");
+            check(held->reason() == cancel_reason::timeout, "it is told the reason");
+            held = {};
+            asked.store(true, std::memory_order_release);
+        } else if (i == 1) {
+            first = {}; // the last reference
+        } else {
+            const cancel_ref late(new cancel_state);
+            const bool before = asked.load(std::memory_order_acquire);
+            check(late->follow(*refs[2]), "it follows nobody yet");
+            if (before) check(late->requested(), "who comes late is told at once");
+        }
+        refs[i] = {}; // the last of all frees the leader
+    }
+
+    cancel_ref leader{new cancel_state};
+    cancel_ref first{new cancel_state};
+    cancel_ref held{new cancel_state};
+    std::array<cancel_ref, 3> refs;
+    toadstone::detail::atomic<bool> asked{false};
 };
 
 /// Who sees the request sees what was done before it, as with a std::stop_token.
@@ -348,6 +426,10 @@ int main(int argc, char** argv) {
                   explore<deferred>},
                  {"root: a deferral that came out of a boundary ends, too",
                   explore<deferred_by_adoption>},
+                 {"root: a token is told before the request returns, whenever it is made",
+                  explore<told_at_once>},
+                 {"token: followers are told with their leader, or have gone",
+                  explore<followers>},
                  {"token: who sees the request sees what was before it", explore<asked>},
                  {"token: a listener that has left is not told any more", explore<listeners>},
              },

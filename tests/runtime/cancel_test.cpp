@@ -91,13 +91,114 @@ TEST_CASE("cancellation: a child of a cancelled parent is born cancelled") {
     CHECK(child.token().reason() == cancel_reason::sibling_failed);
 }
 
-TEST_CASE("cancellation: a child that is gone is not told") {
+TEST_CASE("cancellation: the link to a parent lasts as long as a token of the child does") {
     cancellation_source parent;
     std::optional<cancellation_source> child(std::in_place, parent.token());
+    std::optional<cancellation_source> grandchild(std::in_place, child->token());
     const cancellation_token token = child->token();
+    const cancellation_token below = grandchild->token();
+    std::optional<cancel_reason> told;
+    const cancellation_callback callback(below, [&](cancel_reason reason) { told = reason; });
     child.reset();
-    parent.cancel();
+    grandchild.reset();
     CHECK_FALSE(token.cancelled());
+    parent.cancel(cancel_reason::timeout);
+    CHECK(token.reason() == cancel_reason::timeout);
+    CHECK(below.reason() == cancel_reason::timeout);
+    CHECK(told == cancel_reason::timeout);
+}
+
+TEST_CASE("cancellation: children that are gone leave the others linked; front, middle, back") {
+    for (std::size_t gone = 0; gone < 3; ++gone) {
+        cancellation_source parent;
+        std::optional<cancellation_source> children[3];
+        for (auto& each : children) each.emplace(parent.token());
+        children[gone].reset();
+        parent.cancel();
+        for (std::size_t i = 0; i < 3; ++i) {
+            if (i != gone) CHECK(children[i]->cancelled());
+        }
+    }
+}
+
+TEST_CASE("cancellation: a callback finds every token below cancelled") {
+    cancellation_source parent;
+    const cancellation_source child(parent.token());
+    const cancellation_source grandchild(child.token());
+    int seen = 0;
+    const auto look = [&](cancel_reason) { seen += grandchild.cancelled() ? 1 : 0; };
+    const cancellation_callback above(parent.token(), look);
+    const cancellation_callback between(child.token(), look);
+    parent.cancel();
+    CHECK(seen == 2);
+}
+
+TEST_CASE("S90: a chain of 150,000 parents is asked and freed without recursion") {
+    constexpr int length = 150'000;
+    cancellation_source first;
+    cancellation_token last = first.token();
+    std::vector<cancellation_token> some;
+    for (int i = 0; i < length; ++i) {
+        last = cancellation_source(last).token();
+        if (i % 10'000 == 0) some.push_back(last);
+    }
+    int told = 0;
+    {
+        const cancellation_callback callback(last, [&](cancel_reason) { ++told; });
+        first.cancel(cancel_reason::shutdown);
+    }
+    CHECK(told == 1);
+    CHECK(last.reason() == cancel_reason::shutdown);
+    for (const auto& each : some) CHECK(each.cancelled());
+
+    // The same without a request: the last token holds all the others.
+    cancellation_token end = cancellation_source().token();
+    for (int i = 0; i < length; ++i) end = cancellation_source(end).token();
+    CHECK_FALSE(end.cancelled());
+    end = {};
+}
+
+TEST_CASE("S91: a chain of 150,000 parents by way of stop_tokens does not recurse either") {
+    std::vector<cancellation_source> chain;
+    chain.emplace_back();
+    for (int i = 0; i < 150'000; ++i) {
+        chain.emplace_back(cancellation_source(chain.back().token().to_stop_token()));
+    }
+    int told = 0;
+    const cancellation_callback callback(chain.back().token(), [&](cancel_reason) { ++told; });
+    chain.front().cancel(cancel_reason::timeout);
+    CHECK(told == 1);
+    CHECK(chain.back().token().reason() == cancel_reason::requested);
+}
+
+TEST_CASE("cancellation: linked children come and go while their parent is asked") {
+    for (int round = 0; round < 200; ++round) {
+        cancellation_source parent;
+        std::stop_source stop;
+        std::atomic<bool> go{false};
+        int missed = 0;
+        std::thread other([&] {
+            go.wait(false);
+            for (int i = 0; i < 20; ++i) {
+                const cancellation_source kept(parent.token());
+                const cancellation_source also(stop.get_token());
+                static_cast<void>(cancellation_source(kept.token()));
+                const bool asked = parent.cancelled();
+                if (asked && !kept.cancelled()) {
+                    // The request was made and is just being carried down.
+                    while (!kept.cancelled()) std::this_thread::yield();
+                }
+                const cancellation_source late(parent.token());
+                missed += asked && !late.cancelled() ? 1 : 0;
+            }
+        });
+        go = true;
+        go.notify_all();
+        stop.request_stop();
+        parent.cancel();
+        other.join();
+        REQUIRE(missed == 0);
+    }
 }
 
 TEST_CASE("cancellation: an empty parent is no parent") {
@@ -116,11 +217,29 @@ TEST_CASE("stop_token: stopping it cancels the source made from it") {
     CHECK(late.cancelled());
 }
 
-TEST_CASE("stop_token: a source that is gone leaves the stop_token alone") {
+TEST_CASE("stop_token: the link to it lasts as long as a token does") {
     std::stop_source stop;
     const cancellation_token token = cancellation_source(stop.get_token()).token();
-    stop.request_stop();
+    {
+        const cancellation_source gone(stop.get_token());
+    }
     CHECK_FALSE(token.cancelled());
+    stop.request_stop();
+    CHECK(token.reason() == cancel_reason::requested);
+}
+
+TEST_CASE("stop_token: the last token may go in a callback of the request") {
+    std::stop_source stop;
+    std::optional<cancellation_token> token = cancellation_source(stop.get_token()).token();
+    int called = 0;
+    const auto drop = [&](cancel_reason) {
+        ++called;
+        token.reset();
+    };
+    std::optional<cancellation_callback<decltype(drop)>> callback(std::in_place, *token, drop);
+    stop.request_stop();
+    CHECK(called == 1);
+    callback.reset();
 }
 
 TEST_CASE("stop_token: a token's request stops the stop_tokens made from it, early and late") {

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -19,6 +20,9 @@
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 using namespace toadstone;
 using namespace toadstone::tests;
@@ -80,6 +84,52 @@ task<> spins(std::atomic<int>& there, const std::atomic<bool>& stop) {
     there.notify_all();
     while (!stop) std::this_thread::yield();
     co_return;
+}
+task<> spins_late(std::atomic<int>& there, const std::atomic<bool>& stop) {
+    co_await yield_now();
+    co_await spins(there, stop);
+}
+task<> ends_at_once() {
+    co_return;
+}
+task<> spawns_and_spins(std::atomic<int>& there, const std::atomic<bool>& stop) {
+    ++there;
+    there.notify_all();
+    while (!stop) spawn(ends_at_once()).detach();
+    co_return;
+}
+task<> until(std::atomic<bool>& open, scope_end& end) {
+    scope_probe probe(end);
+    while (!open) co_await yield_now();
+}
+task<> shielded_until(std::atomic<int>& there, std::atomic<bool>& open, scope_end& end) {
+    ++there;
+    there.notify_all();
+    co_await shield(until(open, end));
+}
+task<> destroys(std::unique_ptr<runtime> own) {
+    co_await yield_now();
+    own.reset();
+}
+task<std::string> runs_inside() {
+    std::string text = "returned";
+    try {
+        static_cast<void>(run(gives(1)));
+    } catch (const std::logic_error& error) {
+        text = error.what();
+    }
+    co_return text;
+}
+task<int> forks_and_goes_on() {
+    int status = 0;
+    const pid_t child = ::fork();
+    if (child == 0) {
+        std::signal(SIGABRT, SIG_DFL);
+        co_await yield_now();
+        ::_exit(0);
+    }
+    ::waitpid(child, &status, 0);
+    co_return status;
 }
 task<> spawns_more(std::atomic<int>& there, int generations, scope_end (&ends)[8]) {
     if (generations > 0) spawn(spawns_more(there, generations - 1, ends)).detach();
@@ -309,18 +359,149 @@ TEST_CASE("shutdown: after the grace, the report names who is left, where it is 
     CHECK_THAT(err.text(), Catch::Contains("by force"));
 }
 
-TEST_CASE("shutdown: a worker whose task does not reach a co_await is reported as busy") {
-    runtime here(some(1));
+TEST_CASE("S96: a task that computes and does not reach a co_await is named, and so are its "
+          "neighbours, with their places, and those that have not begun") {
+    runtime here(some(1, 1ms));
     std::atomic<int> there{0};
     std::atomic<bool> stop{false};
-    auto handle = here.spawn(spins(there, stop), {.name = "spinner"});
+    scope_end end;
+    unsigned line = 0;
+    auto neighbour = here.spawn(shielded_sleeper(there, end, line), {.name = "neighbour"});
     wait_for(there, 1);
+    auto handle = here.spawn(spins_late(there, stop), {.name = "spinner"});
+    wait_for(there, 2);
+    auto late = here.spawn(gives(1), {.name = "late"});
     const auto report = here.shutdown(1ms);
-    REQUIRE(report.leftover.size() == 1);
-    CHECK_THAT(report.leftover[0].where, Catch::Contains("does not reach a co_await"));
+    REQUIRE(report.leftover.size() == 3);
+    for (const leftover_task& each : report.leftover) {
+        if (each.name == "spinner") {
+            CHECK(each.id == handle.id());
+            CHECK_FALSE(each.suspended);
+            CHECK_THAT(each.where,
+                       Catch::StartsWith("running, and does not reach a co_await (the last was "
+                                         "at loop_test.cpp:"));
+        } else if (each.name == "neighbour") {
+            CHECK(each.id == neighbour.id());
+            CHECK(each.suspended);
+            CHECK(each.where == "loop_test.cpp:" + std::to_string(line));
+        } else {
+            CHECK(each.where == "1 more, which have not begun");
+        }
+    }
+    CHECK(count_of(report.to_string(), "'spinner' on worker 0: running") == 1);
+    CHECK(count_of(report.to_string(), "'neighbour' on worker 0 at loop_test") == 1);
     stop = true;
+    CHECK_FALSE(here.shutdown(0ms).leftover.size() > 2);
+    while (!handle.done()) std::this_thread::yield();
+}
+
+TEST_CASE("S96: tasks come and go while a report looks at them from outside") {
+    runtime here(some(1));
+    std::atomic<bool> stop{false};
+    std::atomic<int> there{0};
+    auto handle = here.spawn(spawns_and_spins(there, stop), {.name = "busy"});
+    wait_for(there, 1);
+    const auto report = here.shutdown(0ms);
+    stop = true;
+    CHECK(count_of(report.to_string(), "'busy' on worker 0: running") == 1);
     CHECK(here.shutdown(10s).clean());
     CHECK(handle.done());
+}
+
+TEST_CASE(
+    "S97: a grace that is longer than any clock counts is waited for, not passed at once") {
+    scope_end end;
+    unsigned line = 0;
+    std::atomic<int> there{0};
+    std::optional<runtime> here(std::in_place, some(1, std::chrono::milliseconds::max()));
+    std::atomic<bool> open{false};
+    auto handle = here->spawn(shielded_until(there, open, end));
+    wait_for(there, 1);
+    std::atomic<bool> down{false};
+    std::thread closing([&] {
+        const bool clean = here->shutdown(std::chrono::milliseconds::max()).clean();
+        here.reset();
+        down = clean;
+    });
+    while (!handle.done()) {
+        if (line++ == 1000) open = true;
+        std::this_thread::yield();
+    }
+    closing.join();
+    CHECK(down);
+    CHECK_FALSE(end.torn_down); // nobody took it by force
+}
+
+TEST_CASE(
+    "S98: a runtime that its own task destroys ends the process with a sentence, at once") {
+    const child_end end = in_child([] {
+        auto here = std::make_unique<runtime>(some(1));
+        runtime& own = *here;
+        own.block_on(destroys(std::move(here)));
+        return 0;
+    });
+    CHECK(end.signal == SIGABRT);
+    CHECK_THAT(end.err, Catch::Contains("not destroyed by a task of its own, which would wait "
+                                        "for itself"));
+}
+
+TEST_CASE("S98: run() inside a task is refused, also of another runtime") {
+    runtime here(some(1));
+    CHECK_THAT(here.block_on(runs_inside()), Catch::Contains("run() was called inside a task"));
+}
+
+TEST_CASE("S99: a forked process is refused the runtime of its parent, and may have its own") {
+    std::optional<runtime> here(std::in_place, some(1));
+    CHECK(here->block_on(gives(1)) == 1);
+    const child_end end = in_child([&] {
+        std::string text;
+        const auto refused = [&](auto use) {
+            try {
+                use();
+            } catch (const std::logic_error& error) {
+                text = error.what();
+                return text.find("in a fork of the process") != std::string::npos;
+            }
+            return false;
+        };
+        if (!refused([&] { here->block_on(gives(2)); })) return 1;
+        if (!refused([&] { here->spawn(gives(2)).detach(); })) return 2;
+        if (!refused([&] { static_cast<void>(here->shutdown(1ms)); })) return 3;
+        here.reset(); // its threads are not here, and nobody waits for them
+        runtime own(some(1));
+        return own.block_on(gives(4)) == 4 ? 0 : 4;
+    });
+    CHECK(end.err.empty());
+    CHECK(end.exited);
+    CHECK(end.code == 0);
+    CHECK(here->block_on(gives(3)) == 3);
+}
+
+TEST_CASE("S99: a task that forks and goes on in the child ends the child with a sentence") {
+    runtime here(some(1));
+    const stderr_capture err;
+    const int status = here.block_on(forks_and_goes_on());
+    CHECK(WIFSIGNALED(status));
+    CHECK(WTERMSIG(status) == SIGABRT);
+    CHECK_THAT(err.text(), Catch::Contains("only by the process that made it"));
+    CHECK(here.block_on(gives(3)) == 3);
+}
+
+TEST_CASE(
+    "runtime: what cannot be ended is named, and aborts the process where that is asked") {
+    const child_end end = in_child([] {
+        static std::atomic<int> there{0};
+        static const std::atomic<bool> never{false};
+        runtime_options options = some(1, 1ms);
+        options.on_stuck = on_stuck::abort;
+        runtime here(options);
+        here.spawn(spins(there, never), {.name = "stuck"}).detach();
+        wait_for(there, 1);
+        return 0;
+    });
+    CHECK(end.signal == SIGABRT);
+    CHECK(count_of(end.err, "'stuck' on worker 0: running") == 2); // by force; and at last
+    CHECK_THAT(end.err, Catch::Contains("on_stuck is abort"));
 }
 
 TEST_CASE("S39: detached tasks are cancelled and unwound before the destructor returns, and "

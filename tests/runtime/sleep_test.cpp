@@ -7,7 +7,11 @@
 #include <catch2/catch.hpp>
 
 #include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <limits>
 #include <ratio>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -25,6 +29,10 @@ task<> sleeps(Duration length, event_log& log, std::string name) {
     log.push_back(name);
 }
 task<> sleeps_until(clock_point when, event_log& log) {
+    co_await sleep_until(when);
+    log.push_back("woke");
+}
+task<> sleeps_until_calendar(std::chrono::system_clock::time_point when, event_log& log) {
     co_await sleep_until(when);
     log.push_back("woke");
 }
@@ -111,6 +119,62 @@ TEST_CASE("sleep: lengths beyond any clock do not overflow and do not end") {
     handle.cancel();
     w.settle();
     CHECK(handle.done());
+}
+
+TEST_CASE("S95: a time that is not a number is an error, before anything has happened") {
+    constexpr double none = std::numeric_limits<double>::quiet_NaN();
+    using seconds = std::chrono::duration<double>;
+    using point = std::chrono::time_point<std::chrono::steady_clock, seconds>;
+    using date = std::chrono::time_point<std::chrono::system_clock, seconds>;
+    CHECK_THROWS_WITH(sleep_for(seconds(none)), Catch::Contains("not a number"));
+    CHECK_THROWS_AS(sleep_for(std::chrono::duration<float>(std::nanf(""))),
+                    std::invalid_argument);
+    CHECK_THROWS_AS(sleep_until(point(seconds(none))), std::invalid_argument);
+    CHECK_THROWS_AS(sleep_until(date(seconds(none))), std::invalid_argument);
+}
+
+TEST_CASE("time_limit: whatever the type, too long is the longest and negative is no time") {
+    using detail::to_nanoseconds;
+    constexpr double infinite = std::numeric_limits<double>::infinity();
+    CHECK(to_nanoseconds(std::chrono::duration<double>(infinite)) == detail::longest_wait);
+    CHECK(to_nanoseconds(std::chrono::duration<double>(-infinite)) == 0ns);
+    CHECK(to_nanoseconds(std::chrono::years::max()) == detail::longest_wait);
+    CHECK(to_nanoseconds(std::chrono::years::min()) == 0ns);
+    CHECK(to_nanoseconds(std::chrono::nanoseconds::min()) == 0ns);
+    CHECK(to_nanoseconds(std::chrono::duration<std::uint64_t>::max()) == detail::longest_wait);
+    CHECK(to_nanoseconds(std::chrono::duration<std::int8_t>(127)) == 127s);
+    CHECK(to_nanoseconds(std::chrono::duration<std::int64_t, std::pico>(1001)) == 2ns);
+    CHECK(to_nanoseconds(std::chrono::duration<long double>(1e-12L)) == 1ns);
+}
+
+TEST_CASE("sleep: until a date it follows the calendar, set back and set forward") {
+    event_log log;
+    stepped w;
+    w.kernel().calendar = std::chrono::system_clock::time_point(1000h);
+    auto handle = w.spawn(sleeps_until_calendar(w.kernel().calendar + 1min, log));
+    w.settle();
+    w.kernel().calendar += 50s;
+    w.advance(50s);
+    w.kernel().calendar -= 30s; // set back
+    w.advance(10s);
+    w.advance(20s);
+    CHECK(log.empty());
+    w.kernel().calendar += 40s - 1ns; // set forward
+    w.advance(10s);
+    CHECK(log.empty());
+    w.kernel().calendar += 1ns;
+    w.advance(10s);
+    CHECK(log == event_log{"woke"});
+    CHECK(handle.done());
+    auto late = w.spawn(sleeps_until_calendar(w.kernel().calendar - 1h, log));
+    w.settle();
+    w.advance(1us);
+    CHECK(late.done());
+    auto never =
+        w.spawn(sleeps_until_calendar(std::chrono::system_clock::time_point::max(), log));
+    w.settle();
+    w.advance(1000h);
+    CHECK_FALSE(never.done());
 }
 
 TEST_CASE("sleep: cancelled, it ends at once and its timer is gone") {

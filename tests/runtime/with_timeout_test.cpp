@@ -1,5 +1,6 @@
 // with_timeout, with_deadline and try_with_timeout: the boundary, the ties, the extremes.
 #include <toadstone/runtime.hpp>
+#include <toadstone/sync/mutex.hpp>
 
 #include "support/pipe.hpp"
 #include "support/probe.hpp"
@@ -8,6 +9,7 @@
 #include <catch2/catch.hpp>
 
 #include <chrono>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -53,6 +55,49 @@ task<std::string> described(Limit limit, task<int> body, scope_end& outside) {
         text = error.what();
     }
     co_return text;
+}
+template <class Point>
+task<std::string> tried_until(Point limit, task<int> body) {
+    std::string text = "exception";
+    const auto end = co_await try_with_deadline(limit, std::move(body));
+    if (end.has_value()) text = std::to_string(end.value());
+    if (end.is_cancelled()) text = to_string(end.reason());
+    co_return text;
+}
+task<> sleeps_below(unsigned& line) {
+    line = __LINE__ + 1;
+    co_await sleep_for(1h);
+}
+task<std::pair<unsigned, std::string>> told_of_a_length(unsigned& limit_line) {
+    std::pair<unsigned, std::string> told;
+    try {
+        limit_line = __LINE__ + 1;
+        co_await with_timeout(1500ms, sleeps_below(told.first));
+    } catch (const timeout_error& error) {
+        told.second = error.what();
+    }
+    co_return told;
+}
+task<std::pair<unsigned, std::string>> told_of_a_leaf() {
+    std::pair<unsigned, std::string> told;
+    try {
+        told.first = __LINE__ + 1;
+        co_await with_deadline(this_task::now() + 1s, sleep_for(1h));
+    } catch (const timeout_error& error) {
+        told.second = error.what();
+    }
+    co_return told;
+}
+task<std::pair<unsigned, std::string>>
+told_of_a_date(std::chrono::system_clock::time_point when) {
+    std::pair<unsigned, std::string> told;
+    try {
+        told.first = __LINE__ + 1;
+        co_await with_deadline(when, sleep_for(1h));
+    } catch (const timeout_error& error) {
+        told.second = error.what();
+    }
+    co_return told;
 }
 template <class Limit>
 task<std::string> tried(Limit limit, task<int> body) {
@@ -157,6 +202,66 @@ TEST_CASE("with_timeout: out of time, the inside is torn down first, then timeou
     CHECK(inside.reason == cancel_reason::timeout);
     CHECK(w.end_of(handle).value() == "timeout");
     CHECK_FALSE(outside.torn_down);
+}
+
+TEST_CASE("with_timeout: the error says what did not finish and the limit") {
+    stepped w;
+    const std::string here = "with_timeout_test.cpp:";
+    const auto told = [&](task<std::pair<unsigned, std::string>> body) {
+        auto handle = w.spawn(std::move(body));
+        w.settle();
+        w.advance(1h);
+        return w.end_of(handle).value();
+    };
+    unsigned limit_line = 0;
+    const auto [inner, length] = told(told_of_a_length(limit_line));
+    CHECK(length == "not finished within 1.5 s: the co_await at " + here +
+                        std::to_string(inner) + ", under the limit set at " + here +
+                        std::to_string(limit_line));
+    const auto [line, leaf] = told(told_of_a_leaf());
+    CHECK(leaf ==
+          "not finished by its deadline: the co_await at " + here + std::to_string(line));
+    w.kernel().calendar += 2h;
+    const auto [date_line, date] = told(told_of_a_date(w.kernel().calendar - 1h));
+    CHECK(date == "not finished by its deadline by the calendar: the co_await at " + here +
+                      std::to_string(date_line));
+}
+
+TEST_CASE("with_timeout: lengths are told in the largest unit that fits") {
+    const auto told = [](auto length) { return detail::time_limit(length).to_string(); };
+    CHECK(told(2h) == "7200 s");
+    CHECK(told(1250us) == "1.25 ms");
+    CHECK(told(10ms) == "10 ms");
+    CHECK(told(1005ns) == "1.005 us");
+    CHECK(told(0ns) == "0 ns");
+    CHECK(told(std::chrono::hours::max()) == "the longest time");
+}
+
+TEST_CASE("try_with_deadline: value, exception, or cancelled(timeout), by either clock") {
+    scope_end inside;
+    stepped w;
+    const auto soon = w.kernel().time + 10ms;
+    CHECK(w.run(tried_until(soon, never_suspends())) == "6");
+    CHECK(w.run(tried_until(soon, fails())) == "exception");
+    CHECK(w.run(tried_until(soon, sleeps(1h, inside))) == "timeout");
+    CHECK(inside.reason == cancel_reason::timeout);
+    const auto date = w.kernel().calendar + 5s;
+    CHECK(w.run(tried_until(date, sleeps(1s, inside))) == "5");
+    auto handle = w.spawn(tried_until(date, sleeps(1h, inside)));
+    w.settle();
+    w.advance(30s);
+    CHECK_FALSE(handle.done()); // the calendar stands still
+    w.kernel().calendar = date;
+    w.advance(10s);
+    CHECK(w.end_of(handle).value() == "timeout");
+}
+
+TEST_CASE("S95: a limit that is not a number is an error at the call") {
+    constexpr std::chrono::duration<double> none(std::numeric_limits<double>::quiet_NaN());
+    sync::mutex<int> m(0);
+    CHECK_THROWS_AS(with_timeout(none, never_suspends()), std::invalid_argument);
+    CHECK_THROWS_AS(try_with_timeout(none, never_suspends()), std::invalid_argument);
+    CHECK_THROWS_AS(m.try_lock_for(none), std::invalid_argument);
 }
 
 TEST_CASE("S29: data held outside a timeout stays clean, data held inside is poisoned") {

@@ -45,9 +45,12 @@ public:
         return detail::real_kernel().enroll(ring, opcode, argument, count);
     }
     std::chrono::steady_clock::time_point now() noexcept override { return time; }
+    std::chrono::system_clock::time_point calendar_now() noexcept override { return calendar; }
     std::uint64_t entropy() noexcept override { return 4; }
 
     std::chrono::steady_clock::time_point time{std::chrono::hours(1)};
+    /// Moved by the test alone: a calendar may be set to any time.
+    std::chrono::system_clock::time_point calendar;
     unsigned enters = 0;
     /// The kernel takes nothing and completes nothing, as one that is short of memory.
     bool stalled = false;

@@ -1,0 +1,45 @@
+// The timer behind every time limit: fires when it has passed by the clock it was given in.
+#ifndef TOADSTONE_RUNTIME_DETAIL_LIMIT_TIMER_HPP
+#define TOADSTONE_RUNTIME_DETAIL_LIMIT_TIMER_HPP
+
+#include <toadstone/runtime/detail/time_limit.hpp>
+#include <toadstone/runtime/detail/timer_wheel.hpp>
+
+namespace toadstone::detail {
+
+class executor;
+
+/// Armed for a time limit. A length and a point of the steady clock are one timer. The calendar
+/// may be set while the timer waits: it looks again when the time seems to be up, so that it
+/// never fires early, and every `look_again`, so that it is not later than that.
+///
+/// Threads: home worker only. Lifetime: disarmed before it is destroyed.
+class limit_timer : timer_node {
+public:
+    static constexpr std::chrono::seconds look_again{10};
+
+    explicit limit_timer(time_limit limit) noexcept : limit_(limit) {}
+    /// A timer that is not armed, with the same limit.
+    limit_timer(const limit_timer& other) noexcept : timer_node(), limit_(other.limit_) {}
+    limit_timer& operator=(const limit_timer&) = delete;
+
+    void arm(executor& home) noexcept;
+    void disarm(executor& home) noexcept;
+    using timer_node::armed;
+    [[nodiscard]] const time_limit& limit() const noexcept { return limit_; }
+
+protected:
+    ~limit_timer() = default;
+    /// Once, by the worker, when the limit has passed; disarmed by then.
+    virtual void time_up() noexcept = 0;
+
+private:
+    void expired() noexcept final;
+
+    time_limit limit_;
+    executor* home_ = nullptr;
+};
+
+} // namespace toadstone::detail
+
+#endif

@@ -1,0 +1,82 @@
+// Time limits: arming their timers by either clock, and saying what ran out of time.
+#include <toadstone/runtime/detail/limit_timer.hpp>
+
+#include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/executor.hpp>
+#include <toadstone/runtime/with_timeout.hpp>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace toadstone::detail {
+
+void limit_timer::arm(executor& home) noexcept {
+    using point = executor::clock::time_point;
+    home_ = &home;
+    switch (limit_.what()) {
+    case time_limit::kind::length:
+        home.arm(*this, deadline_after(home.now(), limit_.time()));
+        return;
+    case time_limit::kind::steady:
+        home.arm(*this, point(limit_.time() == longest_wait ? point::duration::max()
+                                                            : point::duration(limit_.time())));
+        return;
+    case time_limit::kind::calendar:
+        // Both are bounded by longest_wait, so the difference is a number.
+        const std::chrono::nanoseconds left =
+            limit_.time() - to_signed_nanoseconds(home.calendar_now().time_since_epoch());
+        home.arm(*this, deadline_after(home.now(),
+                                       std::min<std::chrono::nanoseconds>(left, look_again)));
+        return;
+    }
+}
+
+void limit_timer::disarm(executor& home) noexcept {
+    home.disarm(*this);
+}
+
+void limit_timer::expired() noexcept {
+    if (limit_.what() == time_limit::kind::calendar &&
+        to_signed_nanoseconds(home_->calendar_now().time_since_epoch()) < limit_.time()) {
+        arm(*home_);
+    } else {
+        time_up();
+    }
+}
+
+namespace {
+
+// At most three decimals, and no zeros at the end.
+std::string decimal(std::int64_t thousandths) {
+    std::string text = std::to_string(thousandths / 1000);
+    std::string rest = std::to_string(1000 + thousandths % 1000).substr(1);
+    while (!rest.empty() && rest.back() == '0') rest.pop_back();
+    return rest.empty() ? text : text + "." + rest;
+}
+
+} // namespace
+
+std::string time_limit::to_string() const {
+    if (kind_ == kind::steady) return "its deadline";
+    if (kind_ == kind::calendar) return "its deadline by the calendar";
+    if (time_ == longest_wait) return "the longest time";
+    const std::int64_t count = time_.count();
+    if (count >= 1'000'000'000) return decimal(count / 1'000'000) + " s";
+    if (count >= 1'000'000) return decimal(count / 1'000) + " ms";
+    if (count >= 1'000) return decimal(count) + " us";
+    return std::to_string(count) + " ns";
+}
+
+void throw_timeout(const time_limit& limit, std::source_location where,
+                   std::source_location pending) {
+    const bool point = limit.what() != time_limit::kind::length;
+    std::string text = point ? "not finished by " : "not finished within ";
+    text += limit.to_string();
+    const std::string set_at = describe_place(where);
+    const std::string stopped_at = pending.line() ? describe_place(pending) : set_at;
+    text += ": the co_await at " + stopped_at;
+    if (stopped_at != set_at) text += ", under the limit set at " + set_at;
+    throw timeout_error(text);
+}
+
+} // namespace toadstone::detail
