@@ -10,8 +10,6 @@
 
 #include <coroutine>
 #include <source_location>
-#include <string_view>
-#include <system_error>
 
 namespace toadstone::sync::detail {
 
@@ -116,15 +114,5 @@ inline void start_deferring(toadstone::detail::cancel_state& task) noexcept {
 [[nodiscard]] bool lock_here(mutex_core& mutex, bool block);
 
 } // namespace toadstone::sync::detail
-
-namespace toadstone::sync {
-
-/// Thrown when a task asks for a lock that it holds.
-class would_deadlock : public std::system_error {
-public:
-    explicit would_deadlock(std::string_view mutex_name);
-};
-
-} // namespace toadstone::sync
 
 #endif
