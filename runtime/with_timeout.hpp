@@ -28,7 +28,7 @@ public:
         home.arm(*this, limit_.from(home.now()));
         this->begin();
     }
-    auto await_resume() {
+    decltype(auto) await_resume() {
         if constexpr (AsOutcome) {
             return this->take_outcome();
         } else {

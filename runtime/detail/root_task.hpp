@@ -112,7 +112,7 @@ void executor::for_each_root(Fn&& fn) const {
 
 /// A spawned task with its result.
 template <class T>
-class typed_root final : public root_task {
+class typed_root : public root_task {
 public:
     explicit typed_root(executor& home, std::string_view name = {}) : root_task(home, name) {}
     result<T> outcome;
