@@ -6,6 +6,10 @@
 #include <toadstone/runtime/detail/config.hpp>
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -13,7 +17,7 @@
 namespace toadstone::detail {
 namespace {
 
-constexpr std::size_t granule = 64;
+constexpr std::size_t granule = frame_alignment;
 constexpr std::size_t largest = 2048;
 constexpr std::size_t classes = largest / granule;
 constexpr unsigned keep_per_class = 4096; // blocks; the rest goes back to the system
@@ -21,6 +25,42 @@ constexpr unsigned keep_per_class = 4096; // blocks; the rest goes back to the s
 struct free_block {
     free_block* next;
 };
+
+// Blocks of the system are aligned to 16. One that is larger by `slack` has an aligned block
+// inside, and behind that eight bytes at least, where the way back to its beginning is kept.
+// With the eight bytes that glibc puts before each block, the whole is a multiple of 64.
+// std::aligned_alloc() would leave pieces of the heap behind that it does not find again before
+// glibc 2.38. AddressSanitizer is to see the true end of the block, and does not mind.
+constexpr std::size_t slack = frame_alignment - 8;
+static_assert(__STDCPP_DEFAULT_NEW_ALIGNMENT__ >= 16);
+
+constexpr std::size_t rounded(std::size_t size) noexcept {
+    return (size + granule - 1) / granule * granule;
+}
+
+void* system_block(std::size_t size) {
+    if (TOADSTONE_ASAN) return ::operator new(size, std::align_val_t(frame_alignment));
+    constexpr auto most = std::numeric_limits<std::size_t>::max();
+    if (size > most - slack - granule) throw std::bad_alloc();
+    size = rounded(size);
+    auto* const begin = static_cast<std::byte*>(::operator new(size + slack));
+    const std::uintptr_t past = reinterpret_cast<std::uintptr_t>(begin) % frame_alignment;
+    const std::size_t skipped = past ? frame_alignment - past : 0;
+    std::byte* const block = begin + skipped;
+    std::memcpy(block + size, &skipped, sizeof skipped);
+    return block;
+}
+
+void give_back(void* block, std::size_t size) noexcept {
+    if (TOADSTONE_ASAN) {
+        ::operator delete(block, std::align_val_t(frame_alignment));
+        return;
+    }
+    std::size_t skipped = 0;
+    auto* const bytes = static_cast<std::byte*>(block);
+    std::memcpy(&skipped, bytes + rounded(size), sizeof skipped);
+    ::operator delete(bytes - skipped);
+}
 
 struct pool;
 
@@ -65,11 +105,10 @@ struct pool {
     }
 
     void drain() noexcept {
-        for (auto*& head : free) {
-            while (head) {
-                auto* block = head;
-                head = block->next;
-                ::operator delete(block);
+        for (std::size_t index = 0; index < classes; ++index) {
+            while (free_block* const block = free[index]) {
+                free[index] = block->next;
+                give_back(block, (index + 1) * granule);
             }
         }
         kept.fill(0);
@@ -99,8 +138,9 @@ pool* this_thread_pool() {
 void* allocate_frame(std::size_t size) {
     pool* own = this_thread_pool();
     if (!own) {
+        void* block = system_block(size);
         pools().of_ended_threads.fetch_add(1, std::memory_order_relaxed);
-        return ::operator new(size);
+        return block;
     }
     if (!TOADSTONE_ASAN && size <= largest) {
         const std::size_t index = (size - 1) / granule;
@@ -110,10 +150,9 @@ void* allocate_frame(std::size_t size) {
             own->count(1);
             return block;
         }
-        size = (index + 1) * granule;
     }
     if (own->watcher && own->watcher->refuses()) throw std::bad_alloc();
-    void* block = ::operator new(size);
+    void* block = system_block(size);
     own->count(1);
     return block;
 }
@@ -122,7 +161,7 @@ void free_frame(void* frame, std::size_t size) noexcept {
     pool* own = this_thread_pool();
     if (!own) {
         pools().of_ended_threads.fetch_sub(1, std::memory_order_relaxed);
-        ::operator delete(frame);
+        give_back(frame, size);
         return;
     }
     own->count(-1);
@@ -134,7 +173,33 @@ void free_frame(void* frame, std::size_t size) noexcept {
             return;
         }
     }
-    ::operator delete(frame);
+    give_back(frame, size);
+}
+
+void* allocate_frame(std::size_t size, std::align_val_t alignment) {
+    if (static_cast<std::size_t>(alignment) <= frame_alignment) return allocate_frame(size);
+    pool* own = this_thread_pool();
+    if (own && own->watcher && own->watcher->refuses()) throw std::bad_alloc();
+    void* block = ::operator new(size, alignment);
+    if (own) {
+        own->count(1);
+    } else {
+        pools().of_ended_threads.fetch_add(1, std::memory_order_relaxed);
+    }
+    return block;
+}
+
+void free_frame(void* frame, std::size_t size, std::align_val_t alignment) noexcept {
+    if (static_cast<std::size_t>(alignment) <= frame_alignment) {
+        free_frame(frame, size);
+        return;
+    }
+    if (pool* own = this_thread_pool()) {
+        own->count(-1);
+    } else {
+        pools().of_ended_threads.fetch_sub(1, std::memory_order_relaxed);
+    }
+    ::operator delete(frame, alignment);
 }
 
 // With nothing kept, every request takes the slow path, where the watcher is asked.

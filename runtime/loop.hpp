@@ -124,26 +124,35 @@ public:
     ///
     /// Returns: its value. Errors: its exception; task_cancelled; std::logic_error on a worker
     ///     of this runtime, which would wait for itself, and after shutdown().
-    template <class A>
-    detail::await_result_t<A> block_on(A&& body) {
-        using T = detail::await_result_t<A>;
-        check_block_on();
-        task<T> root_body = detail::as_task(std::forward<A>(body));
-        detail::thread_joiner joiner; // before the launch: nothing may fail after it
-        auto* root = new detail::typed_root<T>(choose({}), "block_on");
-        const join_handle<T> keep(*root);
-        root->launch(root_body.release(root->outcome), {}, &joiner);
-        joiner.wait(*root);
-        root->mark_observed();
-        if (root->unwound()) throw task_cancelled(root->reason());
-        return root->outcome.take();
+    template <detail::library_awaitable A>
+    detail::spawned_t<A> block_on(A&& body) {
+        return wait_for<A>(std::forward<A>(body));
+    }
+    /// Runs `fn(args...)`, a function that returns a task; see toadstone::spawn().
+    template <detail::callable_for_spawn Fn, class... Args>
+    detail::spawned_t<Fn, Args...> block_on(Fn&& fn, Args&&... args) {
+        return wait_for<Fn, Args...>(std::forward<Fn>(fn), std::forward<Args>(args)...);
     }
 
     /// Starts a task. Errors: std::logic_error after shutdown().
-    template <class A>
-    join_handle<detail::await_result_t<A>> spawn(A&& body, spawn_options options = {}) {
-        return detail::spawn_on(choose(options.where), detail::as_task(std::forward<A>(body)),
-                                options);
+    template <detail::library_awaitable A>
+    [[nodiscard("dropping the handle detaches the task; say so with detach()")]]
+    join_handle<detail::spawned_t<A>> spawn(A&& body, spawn_options options = {}) {
+        return detail::spawn_on(choose(options.where), options, std::forward<A>(body));
+    }
+    /// Starts a task that calls `fn(args...)`; see toadstone::spawn().
+    template <detail::callable_for_spawn Fn, class... Args>
+    [[nodiscard("dropping the handle detaches the task; say so with detach()")]]
+    join_handle<detail::spawned_t<Fn, Args...>> spawn(Fn&& fn, Args&&... args) {
+        return detail::spawn_on(choose({}), {}, std::forward<Fn>(fn),
+                                std::forward<Args>(args)...);
+    }
+    template <class Fn, class... Args>
+    [[nodiscard("dropping the handle detaches the task; say so with detach()")]]
+    join_handle<detail::spawned_t<Fn, Args...>> spawn(spawn_options options, Fn&& fn,
+                                                      Args&&... args) {
+        return detail::spawn_on(choose(options.where), options, std::forward<Fn>(fn),
+                                std::forward<Args>(args)...);
     }
 
     /// Cancels every task with cancel_reason::shutdown and waits for their end, at most
@@ -169,6 +178,20 @@ public:
     [[nodiscard]] std::size_t operations_in_flight() const noexcept;
 
 private:
+    template <class... A>
+    detail::spawned_t<A...> wait_for(A&&... body) {
+        check_block_on();
+        detail::thread_joiner joiner; // before the launch: nothing may fail after it
+        const auto made =
+            detail::prepare_root(choose({}), "block_on", std::forward<A>(body)...);
+        auto& root = made.root;
+        const join_handle<detail::spawned_t<A...>> keep(root);
+        root.launch(made.body, {}, &joiner);
+        joiner.wait(root);
+        root.mark_observed();
+        if (root.unwound()) throw task_cancelled(root.reason());
+        return root.outcome.take();
+    }
     [[nodiscard]] detail::executor& choose(placement where);
     void check_block_on() const;
 

@@ -6,6 +6,7 @@
 #include <toadstone/runtime/detail/result.hpp>
 
 #include <exception>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -35,11 +36,13 @@ public:
     explicit timeout_error(const std::string& what) : std::runtime_error(what) {}
 };
 
-/// How a task ended. Exactly one of has_value(), has_exception(), is_cancelled() is true.
+/// How a task ended. Exactly one of has_value(), has_exception(), is_cancelled() is true. That
+/// of a task<T&> refers to what the task returned, and does not keep it alive.
 template <class T = void>
 class [[nodiscard]] outcome {
-    using held = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
-    static_assert(!std::is_reference_v<T>, "outcome holds values; return a pointer instead");
+    static constexpr bool refers = std::is_reference_v<T>;
+    using held = std::conditional_t<std::is_void_v<T>, std::monostate,
+                                    std::conditional_t<refers, std::add_pointer_t<T>, T>>;
 
 public:
     [[nodiscard]] bool has_value() const noexcept { return how_.index() == 0; }
@@ -52,7 +55,11 @@ public:
     decltype(auto) value() const& { return access(*this); }
     T value() && {
         check();
-        if constexpr (!std::is_void_v<T>) return std::get<0>(std::move(how_));
+        if constexpr (refers) {
+            return static_cast<T>(*std::get<0>(how_));
+        } else if constexpr (!std::is_void_v<T>) {
+            return std::get<0>(std::move(how_));
+        }
     }
     /// Null unless has_exception().
     [[nodiscard]] std::exception_ptr exception() const noexcept {
@@ -65,7 +72,12 @@ public:
 
     template <class... A>
     static outcome of_value(A&&... value) {
-        return outcome(std::in_place_index<0>, std::forward<A>(value)...);
+        if constexpr (refers) {
+            static_assert((std::is_lvalue_reference_v<A> && ...), "it would dangle");
+            return outcome(std::in_place_index<0>, std::addressof(value)...);
+        } else {
+            return outcome(std::in_place_index<0>, std::forward<A>(value)...);
+        }
     }
     static outcome of_exception(std::exception_ptr error) {
         return outcome(std::in_place_index<1>, std::move(error));
@@ -93,7 +105,11 @@ private:
     template <class Self>
     static decltype(auto) access(Self& self) {
         self.check();
-        if constexpr (!std::is_void_v<T>) return (std::get<0>(self.how_));
+        if constexpr (refers) {
+            return static_cast<std::remove_reference_t<T>&>(*std::get<0>(self.how_));
+        } else if constexpr (!std::is_void_v<T>) {
+            return (std::get<0>(self.how_));
+        }
     }
     void check() const {
         if (has_exception()) std::rethrow_exception(std::get<1>(how_));

@@ -4,6 +4,7 @@
 
 #include <toadstone/runtime/cancel.hpp>
 #include <toadstone/runtime/detail/boundary.hpp>
+#include <toadstone/runtime/detail/called_root.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/root_task.hpp>
 #include <toadstone/runtime/executor.hpp>
@@ -14,6 +15,7 @@
 #include <cstdint>
 #include <source_location>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace toadstone {
@@ -89,7 +91,7 @@ public:
     join_awaiter(typed_root<T>& root, context& ctx, std::source_location where) noexcept
         : join_leaf(root, ctx, where) {}
 
-    auto await_resume() {
+    decltype(auto) await_resume() {
         auto& root = static_cast<typed_root<T>&>(*root_);
         root.mark_observed();
         ctx_->adopt_deferral_of(root);
@@ -132,7 +134,7 @@ private:
 /// Threads: cancel() from any thread; the handle may be moved to another task or worker. At
 ///     most one task awaits it at a time.
 template <class T = void>
-class [[nodiscard("dropping the handle detaches the task; say so with detach()")]] join_handle {
+class join_handle {
 public:
     join_handle() = default;
     join_handle(join_handle&& other) noexcept : root_(std::exchange(other.root_, nullptr)) {}
@@ -183,12 +185,17 @@ private:
 
 namespace detail {
 
-template <class T>
-join_handle<T> spawn_on(executor& home, task<T>&& body, const spawn_options& options,
-                        root_group* group = nullptr) {
-    auto* root = new typed_root<T>(home, options.name);
-    join_handle<T> handle(*root);
-    root->launch(body.release(root->outcome), options.token.token(), group);
+/// What spawn() calls with its arguments, and not an awaitable that it takes as it is.
+template <class Fn>
+concept callable_for_spawn =
+    !library_awaitable<Fn> && !std::is_same_v<std::remove_cvref_t<Fn>, spawn_options>;
+
+template <class... A>
+join_handle<spawned_t<A...>> spawn_on(executor& home, const spawn_options& options,
+                                      A&&... body) {
+    const auto made = prepare_root(home, options.name, std::forward<A>(body)...);
+    join_handle<spawned_t<A...>> handle(made.root);
+    made.root.launch(made.body, options.token.token(), nullptr);
     return handle;
 }
 
@@ -200,10 +207,39 @@ join_handle<T> spawn_on(executor& home, task<T>&& body, const spawn_options& opt
 /// Errors: std::logic_error outside a task (use runtime::spawn there); std::bad_alloc.
 /// Cancellation: not a cancellation point. The new task does not inherit the caller's requests;
 ///     a task_scope's children do.
-template <class A>
-join_handle<detail::await_result_t<A>> spawn(A&& body, spawn_options options = {}) {
-    return detail::spawn_on(detail::executor_for(options.where),
-                            detail::as_task(std::forward<A>(body)), options);
+template <detail::library_awaitable A>
+[[nodiscard("dropping the handle detaches the task; say so with detach()")]]
+join_handle<detail::spawned_t<A>> spawn(A&& body, spawn_options options = {}) {
+    return detail::spawn_on(detail::executor_for(options.where), options,
+                            std::forward<A>(body));
+}
+
+/// Starts a task that calls `fn(args...)`, a function that returns a task: a lambda coroutine
+/// may capture, and take references to what it is given.
+///
+/// Both are copied or moved into the task's record, as by std::thread (std::ref() passes a
+/// reference), and are handed to `fn` as rvalues. `fn` is called on the task's worker.
+/// Errors: what copying throws. What `fn` throws before it returns its task is how the task
+///     ended.
+/// Cancellation: not a cancellation point. A request that comes first does not keep `fn` from
+///     being called.
+/// Poisoning: callable and arguments die with the task's frames, behind the outermost, the last
+///     argument first: a guard among them poisons if the task fails or is torn down, and is
+///     released clean if it returns. The joiner learns of the end afterwards.
+/// Shape: no more allocations than spawn(task).
+template <detail::callable_for_spawn Fn, class... Args>
+[[nodiscard("dropping the handle detaches the task; say so with detach()")]]
+join_handle<detail::spawned_t<Fn, Args...>> spawn(Fn&& fn, Args&&... args) {
+    return detail::spawn_on(detail::executor_for({}), {}, std::forward<Fn>(fn),
+                            std::forward<Args>(args)...);
+}
+/// As above, with options: `spawn({.name = "reader"}, fn, args...)`.
+template <class Fn, class... Args>
+[[nodiscard("dropping the handle detaches the task; say so with detach()")]]
+join_handle<detail::spawned_t<Fn, Args...>> spawn(spawn_options options, Fn&& fn,
+                                                  Args&&... args) {
+    return detail::spawn_on(detail::executor_for(options.where), options, std::forward<Fn>(fn),
+                            std::forward<Args>(args)...);
 }
 
 } // namespace toadstone

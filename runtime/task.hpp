@@ -2,6 +2,7 @@
 #ifndef TOADSTONE_RUNTIME_TASK_HPP
 #define TOADSTONE_RUNTIME_TASK_HPP
 
+#include <toadstone/runtime/detail/awaitable.hpp>
 #include <toadstone/runtime/detail/context.hpp>
 #include <toadstone/runtime/detail/frame_pool.hpp>
 #include <toadstone/runtime/detail/leaf.hpp>
@@ -9,6 +10,7 @@
 
 #include <concepts>
 #include <coroutine>
+#include <exception>
 #include <source_location>
 #include <type_traits>
 #include <utility>
@@ -16,7 +18,7 @@
 namespace toadstone {
 
 template <class T = void>
-class task;
+class TOADSTONE_CORO_TASK task;
 
 namespace detail {
 
@@ -24,27 +26,6 @@ template <class T>
 class promise;
 template <class T>
 class task_awaiter;
-
-template <class A>
-struct is_task : std::false_type {};
-template <class T>
-struct is_task<task<T>> : std::true_type {};
-template <class A>
-concept any_task = is_task<std::remove_cvref_t<A>>::value;
-
-/// An awaitable of the library that is its own awaiter: it is told who awaits it, and where.
-template <class A>
-concept bindable = requires(A& awaiter, context& ctx, std::source_location where) {
-    awaiter.bind(ctx, where);
-    awaiter.await_ready();
-};
-
-/// An awaitable of the library that makes its awaiter.
-template <class A>
-concept convertible_to_awaiter =
-    requires(A&& awaitable, context& ctx, std::source_location where) {
-        static_cast<A&&>(awaitable).make_awaiter(ctx, where);
-    };
 
 /// Runs when a coroutine has ended: the trampoline destroys the frame and goes on.
 struct final_awaiter {
@@ -61,12 +42,10 @@ struct final_awaiter {
 /// Tells the causes of poison that are still without their exception which one it was.
 void explain_causes(const std::exception_ptr& error) noexcept;
 
-struct task_promise : promise_base {
-    static void* operator new(std::size_t size) { return allocate_frame(size); }
-    static void operator delete(void* frame, std::size_t size) noexcept {
-        free_frame(frame, size);
-    }
+/// For a coroutine that promises a value and ended without one.
+[[nodiscard]] std::exception_ptr ended_without_value(const context& task) noexcept;
 
+struct task_promise : promise_base, pooled {
     std::suspend_always initial_suspend() const noexcept { return {}; }
     final_awaiter final_suspend() const noexcept { return {}; }
 
@@ -74,18 +53,25 @@ struct task_promise : promise_base {
     decltype(auto)
     await_transform(A&& awaitable,
                     std::source_location where = std::source_location::current()) {
-        if constexpr (any_task<A>) {
-            static_assert(!std::is_lvalue_reference_v<A>,
-                          "a task is awaited once: write co_await std::move(task)");
-            using awaiter = typename std::remove_cvref_t<A>::awaiter;
-            return awaiter(static_cast<A&&>(awaitable));
+        using plain = std::remove_cvref_t<A>;
+        if constexpr (any_task<A> && !std::is_lvalue_reference_v<A>) {
+            return typename plain::awaiter(static_cast<A&&>(awaitable));
+        } else if constexpr (any_task<A>) {
+            static_assert(never<A>, "a task is awaited once: write co_await std::move(task)");
+            return misused_awaitable();
         } else if constexpr (convertible_to_awaiter<A>) {
             return static_cast<A&&>(awaitable).make_awaiter(*ctx, where);
-        } else {
-            static_assert(bindable<std::remove_cvref_t<A>>,
+        } else if constexpr (convertible_to_awaiter<plain>) {
+            static_assert(never<A>, "with_timeout(), when_all() and their like are awaited "
+                                    "once: write co_await std::move(x)");
+            return misused_awaitable();
+        } else if constexpr (!bindable<plain>) {
+            static_assert(never<A>,
                           "a toadstone task awaits tasks and the awaitables of this library; "
                           "anything else could not be cancelled");
-            static_assert(!std::is_aggregate_v<std::remove_cvref_t<A>>,
+            return misused_awaitable();
+        } else {
+            static_assert(!std::is_aggregate_v<plain>,
                           "g++ 12 destroys aggregate awaiters twice: give it a constructor");
             awaitable.bind(*ctx, where);
             return static_cast<A&&>(awaitable);
@@ -98,19 +84,26 @@ class promise final : public task_promise {
 public:
     task<T> get_return_object() noexcept;
 
-    template <class U>
+    /// The default argument is for `co_return {a, b};` and `co_return {};`.
+    template <class U = T>
         requires std::convertible_to<U, T>
     void return_value(U&& value) {
         out->set_value(std::forward<U>(value));
     }
     void unhandled_exception() noexcept { fail(std::current_exception()); }
+    final_awaiter final_suspend() noexcept {
+        if (!out->has_value() && !out->error()) [[unlikely]]
+            fail(ended_without_value(*ctx));
+        return {};
+    }
 
     result<T>* out = nullptr;
 
 private:
     void fail(std::exception_ptr error) noexcept {
         explain_causes(error);
-        threw = out->set_error(std::move(error));
+        out->set_error(std::move(error));
+        threw = out->error_place();
     }
 };
 
@@ -122,7 +115,8 @@ public:
     void unhandled_exception() noexcept {
         std::exception_ptr error = std::current_exception();
         explain_causes(error);
-        threw = out->set_error(std::move(error));
+        out->set_error(std::move(error));
+        threw = out->error_place();
     }
 
     result<void>* out = nullptr;
@@ -137,9 +131,14 @@ public:
 /// Cancellation: awaiting a task is no cancellation point by itself; the leaves inside are.
 ///     When the logical task is cancelled, this frame is destroyed after the frames that it
 ///     awaits.
-/// Shape: one pointer. The frame comes from a pool per thread.
+/// Errors: a coroutine that promises a value and ends without co_return fails with a
+///     std::logic_error that names the task.
+/// Shape: one pointer. The frame comes from a pool per thread and is aligned to 64 bytes;
+///     parameters and results that need more do not compile. A local variable that does is
+///     misplaced, unless clang is given -fcoro-aligned-allocation.
 template <class T>
-class [[nodiscard("a task does nothing until it is awaited or spawned")]] task {
+class [[nodiscard("a task does nothing until it is awaited or spawned")]]
+TOADSTONE_CORO_TASK task {
 public:
     using promise_type = detail::promise<T>;
     using value_type = T;
@@ -208,5 +207,18 @@ private:
 
 } // namespace detail
 } // namespace toadstone
+
+/// The compiler asks here for the promise of a coroutine, and tells its parameters.
+template <class T, class... Parameters>
+struct std::coroutine_traits<toadstone::task<T>, Parameters...> {
+    static_assert((toadstone::detail::fits_frame<Parameters> && ...),
+                  "coroutine frames are aligned to 64 bytes: pass what needs more by reference "
+                  "or by std::unique_ptr");
+    static_assert(
+        toadstone::detail::fits_frame<T>,
+        "results are kept in frames, aligned to 64 bytes: return a std::unique_ptr to "
+        "what needs more");
+    using promise_type = typename toadstone::task<T>::promise_type;
+};
 
 #endif

@@ -28,17 +28,19 @@ public:
     /// Starts a child. It runs later, never inside this call; on this worker unless the options
     /// say otherwise. If the scope is being cancelled, the child is too. The handle may be
     /// dropped: the scope waits for the child all the same.
-    template <class A>
-    join_handle<detail::await_result_t<A>> spawn(A&& body, spawn_options options = {}) {
-        using T = detail::await_result_t<A>;
-        task<T> child = detail::as_task(std::forward<A>(body));
-        auto* root =
-            new detail::typed_root<T>(detail::executor_for(options.where), options.name);
-        join_handle<T> handle(*root);
-        add(*root);
-        root->launch(child.release(root->outcome), options.token.token(), this);
-        after_launch(*root);
-        return handle;
+    template <detail::library_awaitable A>
+    join_handle<detail::spawned_t<A>> spawn(A&& body, spawn_options options = {}) {
+        return start(options, std::forward<A>(body));
+    }
+    /// Starts a child that calls `fn(args...)`; see toadstone::spawn().
+    template <detail::callable_for_spawn Fn, class... Args>
+    join_handle<detail::spawned_t<Fn, Args...>> spawn(Fn&& fn, Args&&... args) {
+        return start({}, std::forward<Fn>(fn), std::forward<Args>(args)...);
+    }
+    template <class Fn, class... Args>
+    join_handle<detail::spawned_t<Fn, Args...>> spawn(spawn_options options, Fn&& fn,
+                                                      Args&&... args) {
+        return start(options, std::forward<Fn>(fn), std::forward<Args>(args)...);
     }
 
     /// Asks the body and all children to stop, from any thread. The caller of with_scope() goes
@@ -70,6 +72,16 @@ protected:
     detail::executor& home_;
 
 private:
+    template <class... A>
+    join_handle<detail::spawned_t<A...>> start(const spawn_options& options, A&&... body) {
+        const auto made = detail::prepare_root(detail::executor_for(options.where),
+                                               options.name, std::forward<A>(body)...);
+        join_handle<detail::spawned_t<A...>> handle(made.root);
+        add(made.root);
+        made.root.launch(made.body, options.token.token(), this);
+        after_launch(made.root);
+        return handle;
+    }
     void add(detail::root_task& child) noexcept;
     void after_launch(detail::root_task& child) noexcept;
     void root_ended(detail::root_task& child, std::exception_ptr failure) noexcept override;

@@ -69,9 +69,9 @@ public:
     auto await_resume() {
         check();
         if constexpr (!std::is_void_v<T>) {
-            std::vector<T> values;
+            std::vector<storable<T>> values;
             values.reserve(children_.size());
-            for (auto& each : children_) values.push_back(each.take());
+            for (auto& each : children_) values.push_back(to_store<T>(each.take()));
             return values;
         }
     }
@@ -93,17 +93,20 @@ private:
 ///     torn down, poisons: its section may be half done. One that came straight from lock() is
 ///     handed back clean.
 template <class... A>
-    requires(sizeof...(A) > 0)
 [[nodiscard]] auto when_all(A&&... awaitables) {
-    return detail::awaitable<detail::all_awaiter<detail::await_result_t<A>...>,
-                             task<detail::await_result_t<A>>...>(
-        detail::as_task(std::forward<A>(awaitables))...);
+    if constexpr (detail::fit_to_group<A...>()) {
+        return detail::awaitable<detail::all_awaiter<detail::await_result_t<A>...>,
+                                 task<detail::await_result_t<A>>...>(
+            detail::as_task(std::forward<A>(awaitables))...);
+    } else {
+        return detail::misused_awaitable();
+    }
 }
 
-/// when_all() of a number known at run time. Returns: a vector in the order given, or nothing
-/// for task<void>.
+/// when_all() of a number known at run time. Returns: a vector in the order given, of
+/// pointers for task<T&>, or nothing for task<void>.
 template <class T>
-[[nodiscard]] auto when_all(std::vector<task<T>> tasks) {
+[[nodiscard]] auto when_all(std::vector<task<T>>&& tasks) {
     return detail::awaitable<detail::all_vector_awaiter<T>, std::vector<task<T>>>(
         std::move(tasks));
 }

@@ -14,10 +14,10 @@
 namespace toadstone {
 
 /// Which branch won, and its result. `value` is a T if all branches give T, std::monostate for
-/// void; a std::variant with one alternative per branch otherwise.
+/// void; a std::variant with one alternative per branch otherwise, in which a T& is a T*.
 template <class T>
 struct any_result {
-    any_result(std::size_t which, T&& result) : index(which), value(std::move(result)) {}
+    any_result(std::size_t which, T&& result) : index(which), value(std::forward<T>(result)) {}
     std::size_t index;
     T value;
 };
@@ -48,7 +48,7 @@ inline constexpr bool all_same = (std::is_same_v<T, Rest> && ...);
 template <class... T>
 using any_value =
     std::conditional_t<all_same<T...>, no_void<std::tuple_element_t<0, std::tuple<T...>>>,
-                       std::variant<no_void<T>...>>;
+                       std::variant<storable<T>...>>;
 
 template <class... T>
 class any_awaiter final : public any_of {
@@ -76,8 +76,10 @@ private:
         if constexpr (all_same<T...>) {
             return any_result<value>(I, std::get<I>(children_).take());
         } else {
+            using branch = std::tuple_element_t<I, std::tuple<std::type_identity<T>...>>;
             return any_result<value>(
-                I, value(std::in_place_index<I>, std::get<I>(children_).take()));
+                I, value(std::in_place_index<I>,
+                         to_store<typename branch::type>(std::get<I>(children_).take())));
         }
     }
 
@@ -122,16 +124,19 @@ private:
 ///     torn down, poisons: its section may be half done. One that came straight from lock() is
 ///     handed back clean, and so is any where another branch has won with a value.
 template <class... A>
-    requires(sizeof...(A) > 0)
 [[nodiscard]] auto when_any(A&&... awaitables) {
-    return detail::awaitable<detail::any_awaiter<detail::await_result_t<A>...>,
-                             task<detail::await_result_t<A>>...>(
-        detail::as_task(std::forward<A>(awaitables))...);
+    if constexpr (detail::fit_to_group<A...>()) {
+        return detail::awaitable<detail::any_awaiter<detail::await_result_t<A>...>,
+                                 task<detail::await_result_t<A>>...>(
+            detail::as_task(std::forward<A>(awaitables))...);
+    } else {
+        return detail::misused_awaitable();
+    }
 }
 
 /// when_any() of a number known at run time. Errors: std::invalid_argument for none.
 template <class T>
-[[nodiscard]] auto when_any(std::vector<task<T>> tasks) {
+[[nodiscard]] auto when_any(std::vector<task<T>>&& tasks) {
     if (tasks.empty()) detail::throw_empty_race();
     return detail::awaitable<detail::any_vector_awaiter<T>, std::vector<task<T>>>(
         std::move(tasks));

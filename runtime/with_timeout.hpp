@@ -31,7 +31,7 @@ public:
         this->arm(this->ctx_->home());
         this->begin();
     }
-    auto await_resume() {
+    decltype(auto) await_resume() {
         if constexpr (AsOutcome) {
             return this->take_outcome();
         } else {

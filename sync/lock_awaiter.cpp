@@ -2,6 +2,7 @@
 #include <toadstone/sync/detail/lock_awaiter.hpp>
 
 #include <toadstone/runtime/executor.hpp>
+#include <toadstone/sync/would_deadlock.hpp>
 
 #include <condition_variable>
 #include <mutex>

@@ -8,6 +8,7 @@
 #include <toadstone/sync/detail/lock_awaiter.hpp>
 #include <toadstone/sync/guard.hpp>
 #include <toadstone/sync/policy.hpp>
+#include <toadstone/sync/would_deadlock.hpp>
 
 #include <chrono>
 #include <optional>

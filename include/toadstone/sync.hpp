@@ -5,5 +5,6 @@
 #include <toadstone/sync/guard.hpp>
 #include <toadstone/sync/mutex.hpp>
 #include <toadstone/sync/policy.hpp>
+#include <toadstone/sync/would_deadlock.hpp>
 
 #endif

@@ -2,12 +2,14 @@
 #ifndef TOADSTONE_RUNTIME_DETAIL_BOUNDARY_HPP
 #define TOADSTONE_RUNTIME_DETAIL_BOUNDARY_HPP
 
+#include <toadstone/runtime/detail/awaitable.hpp>
 #include <toadstone/runtime/detail/leaf.hpp>
 #include <toadstone/runtime/detail/result.hpp>
 #include <toadstone/runtime/outcome.hpp>
 #include <toadstone/runtime/task.hpp>
 
 #include <coroutine>
+#include <exception>
 #include <memory>
 #include <source_location>
 #include <tuple>
@@ -65,7 +67,8 @@ private:
     frame_owner frame_;
 };
 
-/// What co_await gives for an awaitable of the library.
+/// What co_await gives for an awaitable of the library; void for anything else, so that the
+/// sentence about it is the only error.
 template <class A>
 struct await_result {
     static auto probe(A& awaitable) {
@@ -73,8 +76,10 @@ struct await_result {
             using awaiter = decltype(static_cast<A&&>(awaitable).make_awaiter(
                 std::declval<context&>(), std::source_location()));
             return std::type_identity<decltype(std::declval<awaiter&>().await_resume())>();
-        } else {
+        } else if constexpr (bindable<A>) {
             return std::type_identity<decltype(awaitable.await_resume())>();
+        } else {
+            return std::type_identity<void>();
         }
     }
     using type = typename decltype(probe(std::declval<A&>()))::type;
@@ -138,14 +143,27 @@ concept acquisition = A::acquires;
 
 /// Makes a task of any awaitable of the library, so that combinators take them all.
 template <class A>
-task<await_result_t<A>> as_task(A&& awaitable) {
-    static_assert(!std::is_lvalue_reference_v<A>, "hand the awaitable over: std::move(x)");
-    if constexpr (any_task<A>) {
+TOADSTONE_CORO_WRAPPER task<await_result_t<A>> as_task(A&& awaitable) {
+    using plain = std::remove_cvref_t<A>;
+    constexpr bool handle = is_join_handle<plain>::value;
+    constexpr bool kept = !handle && std::is_lvalue_reference_v<A> && library_awaitable<A>;
+    constexpr bool function = std::is_invocable_v<plain&>;
+    static_assert(!handle, "a combinator would detach the task of a join_handle that it drops: "
+                           "give it h.outcome()");
+    static_assert(!kept, "hand the awaitable over: std::move(x)");
+    static_assert(!function || library_awaitable<A>,
+                  "this takes a task, not the function that makes one: call it");
+    static_assert(function || library_awaitable<A>,
+                  "a toadstone task awaits tasks and the awaitables of this library; "
+                  "anything else could not be cancelled");
+    if constexpr (handle || kept || !library_awaitable<A>) {
+        std::terminate(); // it does not compile
+    } else if constexpr (any_task<A>) {
         return static_cast<A&&>(awaitable);
     } else if constexpr (acquisition<std::remove_cvref_t<A>>) {
         return run_acquisition<std::remove_cvref_t<A>>(static_cast<A&&>(awaitable));
     } else {
-        return run_awaitable<std::remove_cvref_t<A>>(static_cast<A&&>(awaitable));
+        return run_awaitable<plain>(static_cast<A&&>(awaitable));
     }
 }
 

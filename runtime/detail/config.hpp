@@ -33,6 +33,18 @@
 #define TOADSTONE_OLD_GCC 0
 #endif
 
+// With -DTOADSTONE_FIND_DANGLING clang's -Wdangling sees coroutines that keep a reference to a
+// temporary: a parameter, or the captures of a lambda. Not always on, because then every
+// function that returns a task and is no coroutine is an error unless it says
+// TOADSTONE_CORO_WRAPPER, those inside std::function and std::invoke too.
+#if defined(TOADSTONE_FIND_DANGLING) && defined(__clang__)
+#define TOADSTONE_CORO_TASK [[clang::coro_return_type, clang::coro_lifetimebound]]
+#define TOADSTONE_CORO_WRAPPER [[clang::coro_wrapper]]
+#else
+#define TOADSTONE_CORO_TASK
+#define TOADSTONE_CORO_WRAPPER
+#endif
+
 namespace toadstone::detail {
 
 /// Prints the sentence that is false, with its place, and aborts.

@@ -13,11 +13,38 @@
 #include <type_traits>
 #include <utility>
 #include <variant>
+#include <vector>
 
 namespace toadstone::detail {
 
 template <class T>
 using no_void = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+/// What a vector or a variant holds in the place of a T.
+template <class T>
+using storable = std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>, no_void<T>>;
+template <class T>
+storable<T> to_store(no_void<T>&& value) {
+    if constexpr (std::is_reference_v<T>) {
+        return std::addressof(value);
+    } else {
+        return std::move(value);
+    }
+}
+
+template <class A>
+struct is_task_vector : std::false_type {};
+template <class T, class Allocator>
+struct is_task_vector<std::vector<task<T>, Allocator>> : std::true_type {};
+
+/// What is said of branches before each of them becomes a task.
+template <class... A>
+constexpr bool fit_to_group() noexcept {
+    constexpr bool vectors = (is_task_vector<std::remove_cvref_t<A>>::value || ...);
+    static_assert(sizeof...(A) > 0, "when_all() and when_any() of nothing would end at once, "
+                                    "or never: give them something to wait for");
+    static_assert(!vectors, "a vector of tasks is handed over, and alone: std::move(tasks)");
+    return sizeof...(A) > 0 && !vectors;
+}
 
 /// A child of a group, without its type.
 class group_member : public context {

@@ -34,11 +34,7 @@ public:
         }
         has_value_ = true;
     }
-    /// Returns where it is kept.
-    std::exception_ptr* set_error(std::exception_ptr error) noexcept {
-        error_ = std::move(error);
-        return &error_;
-    }
+    void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
 
     /// Destroys a value that nobody takes. A guard in it is judged by the slice that is active.
     void drop() noexcept {
@@ -63,6 +59,7 @@ public:
 
     [[nodiscard]] bool has_value() const noexcept { return has_value_; }
     [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
+    [[nodiscard]] std::exception_ptr* error_place() noexcept { return &error_; }
 
     /// The value, moved out, or the exception, rethrown. One of them must be there.
     T take() {
@@ -94,15 +91,12 @@ public:
     result& operator=(const result&) = delete;
 
     void set_value() noexcept { has_value_ = true; }
-    /// Returns where it is kept.
-    std::exception_ptr* set_error(std::exception_ptr error) noexcept {
-        error_ = std::move(error);
-        return &error_;
-    }
+    void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
     void drop() noexcept { has_value_ = false; }
     void drop(const teardown_record&) noexcept { has_value_ = false; }
     [[nodiscard]] bool has_value() const noexcept { return has_value_; }
     [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
+    [[nodiscard]] std::exception_ptr* error_place() noexcept { return &error_; }
     void take() {
         if (error_) std::rethrow_exception(std::move(error_));
         TOADSTONE_ASSERT(has_value_, "a task's result is fetched once");

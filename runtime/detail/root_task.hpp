@@ -144,7 +144,7 @@ bool executor::look_at_roots(Fn&& fn) {
 
 /// A spawned task with its result.
 template <class T>
-class typed_root final : public root_task {
+class typed_root : public root_task {
 public:
     explicit typed_root(executor& home, std::string_view name = {}) : root_task(home, name) {}
     result<T> outcome;

@@ -9,8 +9,6 @@
 
 #include <coroutine>
 #include <source_location>
-#include <string_view>
-#include <system_error>
 
 namespace toadstone::sync::detail {
 
@@ -113,17 +111,5 @@ inline void start_deferring(toadstone::detail::cancel_state& task) noexcept {
 [[nodiscard]] bool lock_here(mutex_core& mutex, bool block);
 
 } // namespace toadstone::sync::detail
-
-namespace toadstone::sync {
-
-/// Thrown when a task asks for a lock that it holds, or that is held by who waits for it: at a
-/// boundary (with_timeout, when_any, shield, a scope, ...), in block_on(). Sibling branches
-/// queue; so does a task that is only joined, whose joiner may give up.
-class would_deadlock : public std::system_error {
-public:
-    explicit would_deadlock(std::string_view mutex_name);
-};
-
-} // namespace toadstone::sync
 
 #endif

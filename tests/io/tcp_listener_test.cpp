@@ -193,7 +193,7 @@ public:
     scarce_world() {
         worker_.attach();
         kernel_.scarce = true;
-        accepting = detail::spawn_on(worker_, listener.accept(), {});
+        accepting = detail::spawn_on(worker_, {}, listener.accept());
         settle();
     }
     ~scarce_world() {

@@ -43,7 +43,7 @@ TEST_CASE("frame pool: blocks are as large as asked for, aligned, and apart from
         bool aligned = true;
         bool untouched = true;
         for (const auto& [memory, size] : blocks) {
-            aligned = aligned && reinterpret_cast<std::uintptr_t>(memory) % 16 == 0;
+            aligned = aligned && reinterpret_cast<std::uintptr_t>(memory) % 64 == 0;
             const auto* const bytes = static_cast<const unsigned char*>(memory);
             for (std::size_t i = 0; i < size; ++i) {
                 untouched = untouched && bytes[i] == (size & 0xff);

@@ -65,8 +65,12 @@ task<> joins(join_handle<int> other, tally& counts) {
     count_end(counts, co_await other.outcome());
 }
 task<> joins_with_timeout(join_handle<int> other, tally& counts) {
-    const auto end = co_await try_with_timeout(20us, std::move(other));
-    count_end(counts, end);
+    auto end = co_await try_with_timeout(20us, other.outcome());
+    if (end.has_value()) {
+        count_end(counts, end.value());
+    } else {
+        count_end(counts, end);
+    }
 }
 task<> under_token(cancellation_token token, tally& counts) {
     const auto end = co_await as_outcome(with_token(std::move(token), works(counts, 9)));
@@ -110,7 +114,7 @@ task<> races(tally& counts, tally& ends, int rounds) {
     for (int round = 0; round < rounds; ++round) {
         auto a = spawn(works(counts, round % 4), {.where = placement::any()});
         auto b = spawn(works(counts, round % 3), {.where = placement::any()});
-        const auto first = co_await when_any(std::move(a), std::move(b), sleep_for(30us));
+        const auto first = co_await when_any(a.outcome(), b.outcome(), sleep_for(30us));
         ends.values += first.index < 3 ? 1 : 0;
     }
 }

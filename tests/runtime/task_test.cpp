@@ -7,8 +7,12 @@
 
 #include <catch2/catch.hpp>
 
+#include <array>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -41,6 +45,88 @@ task<int> sum_of_results(int& target) {
     int& reference = co_await same(target);
     reference = 7;
     co_return two + *box;
+}
+
+struct two_parts {
+    int first;
+    std::string second;
+};
+task<two_parts> braced(bool empty) {
+    if (empty) co_return {};
+    co_return {3, "three"};
+}
+task<std::string> uses_braced() {
+    auto full = co_await braced(false);
+    auto empty = co_await braced(true);
+    co_return full.second + std::to_string(full.first + empty.first) + empty.second;
+}
+
+// A path without co_return, of which only a compiler's warning tells
+
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wreturn-type"
+#endif
+task<int> forgets(bool to_return) {
+    co_await yield_now();
+    if (!to_return) co_return 1;
+}
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
+task<> awaits_forgetful(std::string& told) {
+    try {
+        const int value = co_await forgets(true);
+        told = std::to_string(value);
+    } catch (const std::logic_error& error) {
+        told = error.what();
+    }
+}
+
+// Alignment
+
+template <std::size_t Alignment>
+struct alignas(Alignment) wide {
+    unsigned char bytes[Alignment] = {};
+    [[nodiscard]] bool placed() const noexcept {
+        return reinterpret_cast<std::uintptr_t>(this) % Alignment == 0;
+    }
+};
+template <std::size_t Alignment, std::size_t Size>
+task<wide<Alignment>> hands_back(wide<Alignment> parameter, int& wrong) {
+    std::array<char, Size> moves_the_rest{};
+    wide<Alignment> local;
+    co_await yield_now();
+    wrong += local.placed() && parameter.placed() ? 0 : 1;
+    parameter.bytes[0] = static_cast<unsigned char>(moves_the_rest.size());
+    co_return parameter;
+}
+template <std::size_t Alignment, std::size_t Size>
+task<> passes_on(int& wrong) {
+    const auto got = co_await hands_back<Alignment, Size>({}, wrong);
+    wrong += got.placed() && got.bytes[0] == Size % 256 ? 0 : 1;
+    auto handle = spawn(hands_back<Alignment, Size>, wide<Alignment>(), std::ref(wrong));
+    const auto spawned = co_await handle;
+    wrong += spawned.placed() ? 0 : 1;
+    auto kept = spawn(
+        [inside = wide<Alignment>()](const wide<Alignment>& argument, int& to) -> task<> {
+            to += inside.placed() && argument.placed() ? 0 : 1;
+            co_return;
+        },
+        wide<Alignment>(), std::ref(wrong));
+    co_await kept;
+    const auto limited = co_await with_timeout(1s, hands_back<Alignment, Size>({}, wrong));
+    wrong += limited.placed() ? 0 : 1;
+    const auto both = co_await when_all(hands_back<Alignment, Size>({}, wrong), yield_now());
+    wrong += std::get<0>(both).placed() ? 0 : 1;
+}
+template <std::size_t Alignment>
+task<> all_sizes(int& wrong) {
+    co_await passes_on<Alignment, 1>(wrong);
+    co_await passes_on<Alignment, 40>(wrong);
+    co_await passes_on<Alignment, 130>(wrong);
+    co_await passes_on<Alignment, 700>(wrong);
+    co_await passes_on<Alignment, 5000>(wrong);
 }
 
 // Exceptions
@@ -392,4 +478,33 @@ TEST_CASE("task: awaited or spawned a second time, the program says so") {
     });
     CHECK(end.signal == SIGABRT);
     CHECK_THAT(end.err, Catch::Contains("a task is awaited or spawned once"));
+}
+
+TEST_CASE("task: braces after co_return make the value") {
+    stepped w;
+    CHECK(w.run(uses_braced()) == "three3");
+}
+
+TEST_CASE("task: a coroutine that ends without co_return fails, and the task is named") {
+    std::string told;
+    stepped w;
+    auto awaiting = w.spawn({.name = "forgetful"}, awaits_forgetful, std::ref(told));
+    w.settle();
+    CHECK(awaiting.done());
+    CHECK_THAT(told, Catch::Contains("'forgetful'") &&
+                         Catch::Contains("promises a value has ended without co_return"));
+    auto joined = w.spawn({.name = "spawned"}, forgets, true);
+    const auto end = w.end_of(joined);
+    CHECK(end.has_exception());
+    CHECK(w.run(forgets(false)) == 1);
+}
+
+TEST_CASE(
+    "task: parameters, locals, results and records are aligned to what they ask for, up to "
+    "64 bytes") {
+    int wrong = 0;
+    stepped w;
+    w.run(all_sizes<32>(wrong));
+    w.run(all_sizes<64>(wrong));
+    CHECK(wrong == 0);
 }

@@ -171,8 +171,8 @@ task<int> plain_awaitables(join_handle<int>& other) {
     co_await with_timeout(1s, sleep_for(1ms));
     const auto ended = co_await try_with_timeout(1ms, sleep_for(1s));
     sum += ended.is_cancelled() ? 100 : 0;
-    const int value = co_await with_timeout(1s, std::move(other));
-    sum += value;
+    auto joined = co_await with_timeout(1s, other.outcome());
+    sum += joined.value();
     co_return sum;
 }
 

@@ -90,10 +90,21 @@ public:
     }
 
     /// On worker 0 unless the options say otherwise.
-    template <class A>
-    join_handle<detail::await_result_t<A>> spawn(A&& body, spawn_options options = {}) {
-        return detail::spawn_on(workers_.front()->place(options.where),
-                                detail::as_task(std::forward<A>(body)), options);
+    template <detail::library_awaitable A>
+    join_handle<detail::spawned_t<A>> spawn(A&& body, spawn_options options = {}) {
+        return detail::spawn_on(workers_.front()->place(options.where), options,
+                                std::forward<A>(body));
+    }
+    template <detail::callable_for_spawn Fn, class... Args>
+    join_handle<detail::spawned_t<Fn, Args...>> spawn(Fn&& fn, Args&&... args) {
+        return detail::spawn_on(workers_.front()->place({}), {}, std::forward<Fn>(fn),
+                                std::forward<Args>(args)...);
+    }
+    template <class Fn, class... Args>
+    join_handle<detail::spawned_t<Fn, Args...>> spawn(spawn_options options, Fn&& fn,
+                                                      Args&&... args) {
+        return detail::spawn_on(workers_.front()->place(options.where), options,
+                                std::forward<Fn>(fn), std::forward<Args>(args)...);
     }
 
     /// One turn of each worker. Returns how much happened.

@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <string>
+#include <system_error>
 #include <utility>
 
 using namespace toadstone;
@@ -124,7 +125,28 @@ task<> blocks_on_who_asks(lock& m, attempt& what) {
     co_await asks(m, what);
 }
 
+task<std::string> asks_twice(lock& m) {
+    auto held = co_await m.lock();
+    try {
+        auto again = co_await m.lock();
+        *again = 1;
+    } catch (const sync::would_deadlock& error) {
+        if (error.code() != std::errc::resource_deadlock_would_occur) co_return "another code";
+        co_return error.what();
+    }
+    co_return "locked twice";
+}
+
 } // namespace
+
+TEST_CASE(
+    "would_deadlock: a system_error that names the mutex; caught inside, it is harmless") {
+    lock accounts(0, "accounts");
+    stepped w;
+    const std::string told = w.run(asks_twice(accounts));
+    CHECK(told.find("mutex 'accounts' is held by the task that asks for it") == 0);
+    CHECK_FALSE(accounts.is_poisoned());
+}
 
 TEST_CASE("S85: a lock that the caller holds is would_deadlock behind every boundary") {
     const unsigned which = GENERATE(range(0U, boundaries));
