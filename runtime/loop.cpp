@@ -2,6 +2,7 @@
 #include <toadstone/runtime/loop.hpp>
 
 #include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/program_end.hpp>
 #include <toadstone/runtime/uring/ring_memory.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
 
@@ -115,6 +116,7 @@ runtime_core::runtime_core(runtime_options options) : options_(checked(options))
     // The kernel wants no smaller completion queue than submission queue, which it rounds up.
     rings.completions =
         std::max(operations + operations / 2, std::bit_ceil(std::max(rings.entries, 64U)));
+    notice_exit();
     make_workers(count, rings, operations);
     start_threads();
 }
