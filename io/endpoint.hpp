@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_IO_ENDPOINT_HPP
 #define TOADSTONE_IO_ENDPOINT_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <array>
 #include <compare>
 #include <cstddef>

@@ -167,16 +167,17 @@ toadstone::task<> file::append(std::span<const std::byte> data, std::source_loca
 }
 
 std::uint64_t file::size() const {
+    const detail::borrowed_fd fd(handle_);
     struct stat about = {};
-    if (toadstone::detail::system().fstat(handle_.fd.get(), &about) != 0) {
+    if (toadstone::detail::system().fstat(fd.get(), &about) != 0) {
         detail::throw_io_error("find the size of", path_, errno);
     }
     return static_cast<std::uint64_t>(about.st_size);
 }
 
 void file::truncate(std::uint64_t size) {
-    if (toadstone::detail::system().ftruncate(handle_.fd.get(), static_cast<off_t>(size)) !=
-        0) {
+    const detail::borrowed_fd fd(handle_);
+    if (toadstone::detail::system().ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
         detail::throw_io_error("truncate", path_, errno);
     }
     poison_.clear();

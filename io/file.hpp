@@ -161,8 +161,12 @@ public:
     [[nodiscard]] toadstone::task<>
     close(std::source_location where = std::source_location::current());
 
-    [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(handle_.fd); }
-    [[nodiscard]] int native_handle() const noexcept { return handle_.fd.get(); }
+    /// False once close() has begun. From any thread.
+    [[nodiscard]] bool is_open() const noexcept { return native_handle() >= 0; }
+    /// -1 once close() has begun. What is done with it is not waited for by close().
+    [[nodiscard]] int native_handle() const noexcept {
+        return detail::borrowed_fd(handle_).get();
+    }
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
 
 private:

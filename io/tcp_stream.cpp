@@ -132,7 +132,8 @@ toadstone::task<> tcp_stream::write_all(std::span<const std::byte> data,
 }
 
 void tcp_stream::shutdown_write() {
-    if (toadstone::detail::system().shutdown(handle_.fd.get(), SHUT_WR) != 0) {
+    const detail::borrowed_fd fd(handle_);
+    if (toadstone::detail::system().shutdown(fd.get(), SHUT_WR) != 0) {
         detail::throw_io_error("shut down writing to", peer_.to_string(), errno);
     }
 }
@@ -145,12 +146,14 @@ toadstone::task<> tcp_stream::close(std::source_location where) {
 }
 
 endpoint tcp_stream::local() const {
-    return detail::local_endpoint_of(handle_.fd.get(), "find the local address of", peer_);
+    const detail::borrowed_fd fd(handle_);
+    return detail::local_endpoint_of(fd.get(), "find the local address of", peer_);
 }
 
 void tcp_stream::set_no_delay(bool on) {
-    detail::set_option(handle_.fd.get(), IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0,
-                       "set TCP_NODELAY on", peer_);
+    const detail::borrowed_fd fd(handle_);
+    detail::set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0, "set TCP_NODELAY on",
+                       peer_);
 }
 
 } // namespace toadstone::io

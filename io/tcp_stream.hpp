@@ -148,8 +148,12 @@ public:
     [[nodiscard]] bool poisoned() const noexcept { return poison_.set(); }
     /// Empty unless poisoned.
     [[nodiscard]] toadstone::poison_cause cause() const noexcept { return poison_.cause(); }
-    [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(handle_.fd); }
-    [[nodiscard]] int native_handle() const noexcept { return handle_.fd.get(); }
+    /// False once close() has begun. From any thread.
+    [[nodiscard]] bool is_open() const noexcept { return native_handle() >= 0; }
+    /// -1 once close() has begun. What is done with it is not waited for by close().
+    [[nodiscard]] int native_handle() const noexcept {
+        return detail::borrowed_fd(handle_).get();
+    }
 
     /// For the library: a connected socket in blocking mode, which is what the ring wants.
     tcp_stream(detail::descriptor&& fd, const endpoint& peer) noexcept

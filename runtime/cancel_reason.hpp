@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_RUNTIME_CANCEL_REASON_HPP
 #define TOADSTONE_RUNTIME_CANCEL_REASON_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <string_view>
 
 namespace toadstone {

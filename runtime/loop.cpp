@@ -4,18 +4,25 @@
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/fork_mark.hpp>
 #include <toadstone/runtime/detail/time_limit.hpp>
+#include <toadstone/runtime/detail/program_end.hpp>
+#include <toadstone/runtime/uring/ring_memory.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
 
 #include <algorithm>
+#include <bit>
+#include <cerrno>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
+#include <new>
 #include <stdexcept>
 #include <thread>
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
 
 namespace toadstone {
 namespace detail {
@@ -28,6 +35,33 @@ unsigned processors() {
     CPU_ZERO(&set);
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
     return static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
+}
+
+/// Errors: std::invalid_argument that names the option.
+const runtime_options& checked(const runtime_options& options) {
+    struct bound {
+        const char* name;
+        unsigned value;
+        unsigned most;
+        const char* why;
+    };
+    // The kernel's own bounds. It would lower a number beyond them without a word.
+    constexpr unsigned most_entries = 32768;
+    constexpr unsigned most_completions = 65536;
+    for (const bound& each : {
+             bound{"workers", options.workers, 4096, "each is a thread with a ring"},
+             bound{"ring_entries", options.ring_entries, most_entries,
+                   "the kernel makes no larger ring"},
+             bound{"max_operations", options.max_operations,
+                   most_completions - most_completions / 4,
+                   "the kernel makes no larger completion queue"},
+         }) {
+        if (each.value <= each.most) continue;
+        throw std::invalid_argument(std::string("runtime_options::") + each.name + " is " +
+                                    std::to_string(each.value) + ", and at most " +
+                                    std::to_string(each.most) + " are possible: " + each.why);
+    }
+    return options;
 }
 
 // How long a worker that is asked for its tasks may take before it is reported as busy.
@@ -67,6 +101,11 @@ private:
     }
     void root_gone() noexcept override;
 
+    class beginning;
+    void make_workers(unsigned count, ring_options rings, unsigned operations);
+    void start_threads();
+    void start_thread(worker& which, const std::shared_ptr<beginning>& all);
+
     void stop_all(bool force);
     void take_by_force();
     [[nodiscard]] bool wait_until_empty(std::chrono::milliseconds grace);
@@ -83,32 +122,108 @@ private:
     std::condition_variable changed_;
 };
 
-runtime_core::runtime_core(runtime_options options) : options_(options) {
+runtime_core::runtime_core(runtime_options options) : options_(checked(options)) {
     const unsigned count = options.workers ? options.workers : processors();
     ring_options rings;
     rings.entries = options.ring_entries ? options.ring_entries : 256;
     const unsigned operations = options.max_operations ? options.max_operations : 16384;
-    rings.completions = operations + operations / 2;
+    // The kernel wants no smaller completion queue than submission queue, which it rounds up.
+    rings.completions =
+        std::max(operations + operations / 2, std::bit_ceil(std::max(rings.entries, 64U)));
+    notice_exit();
+    make_workers(count, rings, operations);
+    start_threads();
+}
+
+void runtime_core::make_workers(unsigned count, ring_options rings, unsigned operations) {
     worker_group* const group = this;
-    for (unsigned i = 0; i < count; ++i) {
-        workers_.push_back(
-            std::make_unique<worker>(real_kernel(), rings, operations, group, i));
-    }
     try {
-        for (auto& each : workers_) {
-            threads_.emplace_back([&worker = *each] {
-                char name[16];
-                std::snprintf(name, sizeof name, "toadstone/%u", worker.index() % 10000);
-                pthread_setname_np(pthread_self(), name);
-                worker.attach();
-                worker.run();
-                worker.detach();
-            });
+        for (unsigned i = 0; i < count; ++i) {
+            workers_.push_back(
+                std::make_unique<worker>(real_kernel(), rings, operations, group, i));
         }
+    } catch (const std::bad_alloc&) {
+        throw ring_unavailable(ring_unavailable::cause::memory, ENOMEM,
+                               "a worker could not be made: there is no memory for its "
+                               "operations. RLIMIT_AS is " +
+                                   limit_text(RLIMIT_AS, " bytes") + ", RLIMIT_DATA is " +
+                                   limit_text(RLIMIT_DATA, " bytes") +
+                                   ". Raise them (ulimit -v, ulimit -d), or use fewer workers "
+                                   "or a smaller max_operations");
+    }
+}
+
+/// What the constructor and the workers' threads tell each other before the first step.
+class runtime_core::beginning {
+public:
+    /// On a worker's thread. False: end, without a step.
+    [[nodiscard]] bool begin(worker& which) noexcept {
+        std::exception_ptr failure;
+        try {
+            which.attach();
+        } catch (...) {
+            failure = std::current_exception();
+        }
+        std::unique_lock hold(lock_);
+        ++attached_;
+        if (failure && !failure_) failure_ = std::move(failure);
+        changed_.notify_all();
+        changed_.wait(hold, [this] { return decided_; });
+        return go_;
+    }
+    /// Waits for so many threads to have told. Rethrows the first failure.
+    void wait_for(std::size_t threads) {
+        std::unique_lock hold(lock_);
+        changed_.wait(hold, [&] { return attached_ == threads; });
+        if (failure_) std::rethrow_exception(failure_);
+    }
+    void decide(bool go) noexcept {
+        const std::lock_guard hold(lock_);
+        go_ = go;
+        decided_ = true;
+        changed_.notify_all();
+    }
+
+private:
+    std::mutex lock_;
+    std::condition_variable changed_;
+    std::size_t attached_ = 0;
+    std::exception_ptr failure_;
+    bool decided_ = false;
+    bool go_ = false;
+};
+
+// No worker steps before all of them can: those that could have nothing to undo then, which
+// would need the calls that may just have become forbidden.
+void runtime_core::start_threads() {
+    const auto all = std::make_shared<beginning>();
+    try {
+        for (auto& each : workers_) start_thread(*each, all);
+        all->wait_for(threads_.size());
     } catch (...) {
-        for (auto& each : workers_) each->stop();
+        all->decide(false);
         for (auto& each : threads_) each.join();
         throw;
+    }
+    all->decide(true);
+}
+
+void runtime_core::start_thread(worker& which, const std::shared_ptr<beginning>& all) {
+    const auto body = [&which, all] {
+        char name[16];
+        std::snprintf(name, sizeof name, "toadstone/%u", which.index() % 10000);
+        pthread_setname_np(pthread_self(), name);
+        if (!all->begin(which)) return;
+        which.run();
+        which.detach();
+    };
+    try {
+        threads_.emplace_back(body);
+    } catch (const std::system_error& error) {
+        throw std::system_error(error.code(), "the thread of worker " +
+                                                  std::to_string(which.index() + 1) + " of " +
+                                                  std::to_string(workers_.size()) +
+                                                  " could not be started. " + no_thread_text());
     }
 }
 

@@ -25,12 +25,14 @@ enum class on_stuck : unsigned char {
 };
 
 struct runtime_options {
-    /// Threads, each with its own ring. 0: one per processor that the process may use.
+    /// Threads, each with its own ring; 4096 at most. 0: one for each processor that the
+    /// process may use.
     unsigned workers = 0;
-    /// Submission entries per ring, rounded up to a power of two. 0: 256.
+    /// Submission entries per ring, rounded up to a power of two; 32768 at most. 0: 256.
     unsigned ring_entries = 0;
     /// Operations that one worker may have in flight; more wait for their turn. The completion
-    /// queue is sized after it. 0: 16384, or fewer where RLIMIT_MEMLOCK does not allow that.
+    /// queue is sized after it. 49152 at most. 0: 16384. Fewer where RLIMIT_MEMLOCK does not
+    /// allow so many.
     unsigned max_operations = 0;
     /// How long the destructor waits for cancelled tasks before it takes them by force.
     std::chrono::milliseconds grace{5000};
@@ -44,7 +46,7 @@ public:
     enum class cause : unsigned char {
         not_supported,  ///< ENOSYS: an old kernel, or a filter that hides the call
         forbidden,      ///< EPERM or EACCES: a sysctl or a seccomp filter
-        memory,         ///< ENOMEM: RLIMIT_MEMLOCK, or memory itself
+        memory,         ///< ENOMEM: RLIMIT_MEMLOCK, RLIMIT_AS, or memory itself
         descriptors,    ///< EMFILE or ENFILE
         missing_opcode, ///< the kernel lacks an operation that toadstone needs
         other,
@@ -101,8 +103,13 @@ private:
 /// Owns the workers. Tasks run on the workers' own threads; the thread that made the runtime is
 /// free, or waits in block_on().
 ///
-/// Errors: the constructor throws ring_unavailable when io_uring cannot be used, and
-///     std::system_error when a thread cannot be started.
+/// Errors: the constructor throws ring_unavailable when io_uring cannot be used, also when a
+///     filter of system calls comes in the middle of it; std::system_error when a thread cannot
+///     be started; std::invalid_argument for options that cannot be. A ring for which
+///     RLIMIT_MEMLOCK has no room is tried again for a fifth of a second: the kernel gives back
+///     the memory of rings that are gone some milliseconds late. Once it has returned, every
+///     worker has entered its ring and needs io_uring_enter only: a filter that forbids that
+///     later ends the process with a sentence.
 /// Threads: spawn(), block_on() and shutdown() from any thread that is not one of its workers;
 ///     spawn() from workers too.
 /// Lifetime: the destructor cancels what is left with cancel_reason::shutdown, waits for the

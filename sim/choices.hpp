@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_SIM_CHOICES_HPP
 #define TOADSTONE_SIM_CHOICES_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>

@@ -7,6 +7,8 @@
 #ifndef TOADSTONE_SIM_FAILING_NEW_HPP
 #define TOADSTONE_SIM_FAILING_NEW_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <cstddef>
 #include <cstdlib>
 #include <new>

@@ -43,7 +43,8 @@ class timed_lock_awaiter;
 ///     lock to the first waiter, which is resumed by its own worker, never inline.
 /// Threads: tasks of any worker and plain threads (blocking_lock) may share it.
 /// Shape: constant-initialised when T is; no allocation per wait (the node is in the frame).
-/// Lifetime: destroying it while it is held or waited for is a contract violation.
+/// Lifetime: destroying it while it is held or waited for is a contract violation, but for
+///     what exit() destroys: a global one, from the first runtime on any one.
 /// Source: the queue and hand-over after parking_lot and nsync; poisoning after
 ///     std::sync::Mutex and cancel-safe-futures' RobustMutex (Rust).
 template <class T, on_cancel OnCancel = on_cancel::poison,

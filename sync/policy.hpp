@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_SYNC_POLICY_HPP
 #define TOADSTONE_SYNC_POLICY_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 namespace toadstone::sync {
 
 /// What happens when the holder is cancelled at a co_await inside the section.

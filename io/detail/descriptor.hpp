@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_IO_DETAIL_DESCRIPTOR_HPP
 #define TOADSTONE_IO_DETAIL_DESCRIPTOR_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <utility>
 
 namespace toadstone::io::detail {

@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_IO_DETAIL_ERROR_HPP
 #define TOADSTONE_IO_DETAIL_ERROR_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <string_view>
 
 namespace toadstone::io::detail {

@@ -4,6 +4,9 @@
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
 
+#include <optional>
+#include <utility>
+
 #include <liburing.h>
 #include <sys/socket.h>
 
@@ -31,11 +34,12 @@ using close_op = toadstone::detail::called_from<close_leaf>;
 
 toadstone::task<int> close_handle(handle& what, before_close first,
                                   std::source_location where) {
+    std::optional<closing_mark> mark(std::in_place, what.use);
     if (!what.fd) {
+        mark.reset();
         co_await toadstone::detail::checkpoint_for(where);
         co_return 0;
     }
-    const closing_mark mark(what.use);
     if (first == before_close::shut_down && !what.use.idle()) {
         toadstone::detail::system().shutdown(what.fd.get(), SHUT_RDWR);
     }

@@ -15,12 +15,31 @@
 namespace toadstone::io::detail {
 
 /// Moves only while nothing is in flight on it, and is destroyed only then.
+///
+/// Threads: `fd` is read under a claim and after use.being_closed(), see borrowed_fd and
+///     handle_op; it is written by close_handle() and where the handle has one user.
 struct handle {
     handle() noexcept = default;
     explicit handle(descriptor&& owned) noexcept : fd(std::move(owned)) {}
 
     descriptor fd;
-    in_use use; // destroyed first, so that it speaks up before the descriptor is closed
+    /// Destroyed first, so that it speaks up before the descriptor is closed. Mutable: who
+    /// looks at a constant handle uses it as well.
+    mutable in_use use;
+};
+
+/// The descriptor for a system call beside the ring: while this lives, it is not closed.
+class borrowed_fd {
+public:
+    explicit borrowed_fd(const handle& of) noexcept
+        : claim_(of.use, in_use::one_more), fd_(of.use.being_closed() ? -1 : of.fd.get()) {}
+
+    /// -1 once close() has begun: the call then fails with EBADF.
+    [[nodiscard]] int get() const noexcept { return fd_; }
+
+private:
+    claim claim_;
+    int fd_;
 };
 
 /// An operation on a handle: in use while it is in flight. Derived classes fill the entry, with

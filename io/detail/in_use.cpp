@@ -27,16 +27,20 @@ void in_use::leave(std::uint32_t what) noexcept {
                                           std::memory_order_relaxed));
     // Whoever takes `waiting` out wakes the closer. Neither the closer nor *this can be gone:
     // close() waits for exactly this call.
-    if ((before & waiting) && !(after & waiting)) closer_->home().schedule(*closer_);
+    if ((before & waiting) && !(after & waiting)) {
+        toadstone::detail::context* const closer = closer_;
+        closer->home().schedule(*closer);
+    }
 }
 
 closing_mark::closing_mark(in_use& of) noexcept : of_(of) {
-    const std::uint32_t before = of.word_.fetch_or(in_use::closing, std::memory_order_relaxed);
+    const std::uint32_t before =
+        of.word_.fetch_or(in_use::closing, std::memory_order_acquire); // (A) the last close
     TOADSTONE_ASSERT(!(before & in_use::closing), "one task at a time closes");
 }
 
 closing_mark::~closing_mark() {
-    of_.word_.fetch_and(~in_use::closing, std::memory_order_relaxed);
+    of_.word_.fetch_and(~in_use::closing, std::memory_order_release); // (R) what it closed
 }
 
 void idle_awaiter::wait() noexcept {

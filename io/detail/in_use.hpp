@@ -6,6 +6,7 @@
 #include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/leaf.hpp>
+#include <toadstone/runtime/detail/program_end.hpp>
 
 #include <coroutine>
 #include <cstdint>
@@ -25,8 +26,14 @@ namespace toadstone::io::detail {
 /// EBADF at once: close() waits for that, too.
 ///
 /// Tasks on several workers may use one stream (one reads, another writes), therefore the word
-/// is atomic: a claim's leaving releases (R) what it did to whoever waits in close(), which
-/// acquires (A) by seeing the others gone.
+/// is atomic, and everything that reads the descriptor does so under a claim and after
+/// being_closed() or, in close(), under the closing_mark:
+///
+/// * A claim's leaving releases (R) what it did to whoever waits in close(), which acquires (A)
+///   by seeing the others gone: the descriptor is not taken away under its readers.
+/// * The end of a closing_mark releases (R) that the descriptor is gone to the operations and
+///   closings that begin later. They acquire (A) it with the look that tells them that nobody
+///   closes any more: a claim with being_closed(), a later closing_mark with its beginning.
 class in_use {
 public:
     static constexpr std::uint32_t reading = 1;
@@ -42,14 +49,17 @@ public:
         other.check_idle();
         return *this;
     }
-    ~in_use() { check_idle(); }
+    ~in_use() {
+        TOADSTONE_ASSERT(is_idle() || toadstone::detail::ends_with_program(this), in_use_still);
+    }
 
     [[nodiscard]] bool idle() const noexcept {
         return (word_.load(std::memory_order_relaxed) & ~closing) == 0;
     }
     /// close() has begun: operations that start now must not use the descriptor any more.
+    /// Ask under a claim, then read the descriptor.
     [[nodiscard]] bool being_closed() const noexcept {
-        return (word_.load(std::memory_order_relaxed) & closing) != 0;
+        return (word_.load(std::memory_order_acquire) & closing) != 0; // (A) a close is over
     }
 
 private:
@@ -57,15 +67,19 @@ private:
     friend class idle_awaiter;
     friend class closing_mark;
 
-    void check_idle() const noexcept {
-        TOADSTONE_ASSERT(word_.load(std::memory_order_acquire) == 0, // (A) others are done
-                         "a stream or file stays where it is while an operation uses it");
+    static constexpr const char* in_use_still =
+        "a stream or file stays where it is while an operation uses it";
+    [[nodiscard]] bool is_idle() const noexcept {
+        // Relaxed: that the others are done, whoever moves or destroys it knows already.
+        return word_.load(std::memory_order_relaxed) == 0;
     }
+    void check_idle() const noexcept { TOADSTONE_ASSERT(is_idle(), in_use_still); }
     void enter(std::uint32_t what) noexcept;
     void leave(std::uint32_t what) noexcept;
 
     toadstone::detail::atomic<std::uint32_t> word_{0};
-    toadstone::detail::context* closer_ = nullptr; ///< set before `closing` waits; see leave()
+    /// Set before `closing` waits; see leave().
+    toadstone::detail::plain<toadstone::detail::context*> closer_ = nullptr;
 };
 
 /// One operation's entry in an in_use. Part of an awaiter, so copyable while it is empty.

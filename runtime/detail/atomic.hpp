@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_RUNTIME_DETAIL_ATOMIC_HPP
 #define TOADSTONE_RUNTIME_DETAIL_ATOMIC_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #ifdef TOADSTONE_MODEL_CHECK
 
 // The header that defines these names for a model; docs/model_checking.md says how.

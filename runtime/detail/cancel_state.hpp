@@ -26,7 +26,7 @@ public:
     cancel_listener& operator=(const cancel_listener&) = delete;
 
 protected:
-    ~cancel_listener() = default;
+    virtual ~cancel_listener() = default;
     virtual void cancelled(cancel_reason reason) noexcept = 0;
 
 private:

@@ -3,6 +3,25 @@
 #ifndef TOADSTONE_RUNTIME_DETAIL_CONFIG_HPP
 #define TOADSTONE_RUNTIME_DETAIL_CONFIG_HPP
 
+// Every public header includes this one before anything of the standard library. An older
+// compiler would go on after an #error and print pages about coroutines; a file that is not
+// there stops it, so that this is the one thing it says. clang 17 and 18 may try.
+#if defined(__clang__)
+#if __clang_major__ < 17
+#define TOADSTONE_TOO_OLD 1
+#endif
+#elif defined(__GNUC__)
+#if __GNUC__ < 12 || (__GNUC__ == 12 && __GNUC_MINOR__ < 2)
+#define TOADSTONE_TOO_OLD 1
+#endif
+#endif
+#ifdef TOADSTONE_TOO_OLD
+#include <toadstone needs g++ 12.2 or newer, or clang 19 or newer>
+#endif
+#if __cplusplus < 202002L
+#include <toadstone needs C++20: -std=c++20, or cpp_std=c++20 in a Meson project>
+#endif
+
 #if defined(__SANITIZE_ADDRESS__)
 #define TOADSTONE_ASAN 1
 #elif defined(__has_feature)

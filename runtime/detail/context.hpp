@@ -195,7 +195,7 @@ protected:
     explicit context(executor& home) noexcept : home_(&home), flaggable_(true) {}
     /// A boundary inside `parent`: same worker, id and name.
     explicit context(context& parent) noexcept;
-    ~context();
+    virtual ~context();
 
     /// All frames are gone; unwound() tells how. May destroy *this.
     virtual void finish() noexcept = 0;

@@ -3,6 +3,8 @@
 #ifndef TOADSTONE_RUNTIME_DETAIL_FRAME_POOL_HPP
 #define TOADSTONE_RUNTIME_DETAIL_FRAME_POOL_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <new>

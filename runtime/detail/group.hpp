@@ -55,7 +55,7 @@ public:
 
 protected:
     explicit group_member(context& parent) noexcept : context(parent) {}
-    ~group_member() = default;
+    ~group_member() override = default;
 
 private:
     friend class group_boundary;

@@ -23,7 +23,7 @@ public:
     }
 
 protected:
-    ~posted() {
+    virtual ~posted() {
         TOADSTONE_ASSERT(!waiting_.load(std::memory_order_relaxed),
                          "what is posted stays until it has run");
     }

@@ -21,7 +21,7 @@ public:
     root_waiter& operator=(const root_waiter&) = default;
 
 protected:
-    ~root_waiter() = default;
+    virtual ~root_waiter() = default;
     /// On the root's home worker. Nothing of the root may be touched after the call.
     virtual void root_ended() noexcept = 0;
 

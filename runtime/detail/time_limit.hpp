@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_RUNTIME_DETAIL_TIME_LIMIT_HPP
 #define TOADSTONE_RUNTIME_DETAIL_TIME_LIMIT_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <chrono>
 #include <stdexcept>
 #include <string>

@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_RUNTIME_DETAIL_TIMER_WHEEL_HPP
 #define TOADSTONE_RUNTIME_DETAIL_TIMER_WHEEL_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <chrono>
 #include <cstdint>
 
@@ -17,7 +19,7 @@ public:
     [[nodiscard]] bool armed() const noexcept { return level_ >= 0; }
 
 protected:
-    ~timer_node() = default;
+    virtual ~timer_node() = default;
     /// Called once by the worker after the deadline; the timer is disarmed by then.
     virtual void expired() noexcept = 0;
 

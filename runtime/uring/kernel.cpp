@@ -1,7 +1,10 @@
 // The real kernel behind the seam.
 #include <toadstone/runtime/uring/kernel.hpp>
 
+#include <toadstone/runtime/uring/ring_memory.hpp>
+
 #include <cerrno>
+#include <ctime>
 #include <random>
 
 #include <sys/syscall.h>
@@ -13,7 +16,17 @@ namespace {
 class system_kernel final : public kernel {
 public:
     int setup(unsigned entries, io_uring& ring, io_uring_params& params) noexcept override {
-        return io_uring_queue_init_params(entries, &ring, &params);
+        const io_uring_params asked = params;
+        for (bool waited = false;; waited = true) {
+            const int result = io_uring_queue_init_params(entries, &ring, &params);
+            if (waited && result == 0) late_memory::came();
+            if (result != -ENOMEM) return result;
+            if (!late_memory::may_come(ring_bytes(entries, asked.cq_entries), now())) {
+                return result;
+            }
+            pause(std::chrono::milliseconds(1));
+            params = asked;
+        }
     }
 
     void teardown(io_uring& ring) noexcept override { io_uring_queue_exit(&ring); }
@@ -44,6 +57,12 @@ public:
     std::uint64_t entropy() noexcept override {
         static thread_local std::random_device source;
         return (std::uint64_t{source()} << 32) | source();
+    }
+
+    void pause(std::chrono::nanoseconds how_long) noexcept override {
+        const auto count = how_long.count();
+        const timespec time{.tv_sec = count / 1'000'000'000, .tv_nsec = count % 1'000'000'000};
+        ::nanosleep(&time, nullptr); // a signal ends it early: one more try
     }
 };
 

@@ -18,7 +18,8 @@ namespace toadstone::detail {
 /// Results are those of the system calls: -errno on failure.
 class kernel {
 public:
-    /// Makes a ring and fills `ring` as liburing's set-up does.
+    /// Makes a ring and fills `ring` as liburing's set-up does. The real one waits a little
+    /// for memory that comes back late.
     virtual int setup(unsigned entries, io_uring& ring, io_uring_params& params) noexcept = 0;
     virtual void teardown(io_uring& ring) noexcept = 0;
     /// io_uring_enter(2), always with IORING_ENTER_EXT_ARG's argument when `wait` is not null.
@@ -32,6 +33,9 @@ public:
         return std::chrono::system_clock::now();
     }
     virtual std::uint64_t entropy() noexcept = 0;
+    /// Sleeps, for a caller that the kernel does not serve just now. A simulated kernel need
+    /// not: its time is its own.
+    virtual void pause(std::chrono::nanoseconds) noexcept {}
 
 protected:
     ~kernel() = default;

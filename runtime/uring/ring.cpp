@@ -3,6 +3,7 @@
 
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/loop.hpp>
+#include <toadstone/runtime/uring/ring_memory.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -42,22 +43,18 @@ bool seccomp_is_on() {
     return on;
 }
 
-std::string limit_text(int resource, const char* unit) {
-    rlimit limit{};
-    if (getrlimit(static_cast<__rlimit_resource_t>(resource), &limit) != 0) return "unknown";
-    if (limit.rlim_cur == RLIM_INFINITY) return "unlimited";
-    return std::to_string(limit.rlim_cur) + unit;
-}
+constexpr std::size_t one_page = 4096;
 
-[[noreturn]] void fail(int error, const char* doing) {
+[[noreturn]] void fail(int error, const char* doing, std::size_t bytes = 0) {
     const std::string start = std::string("io_uring is not available: ") + doing + " failed";
     switch (error) {
     case ENOSYS:
         throw ring_unavailable(
             cause::not_supported, error,
             start + ". The kernel does not have io_uring (Linux 6.1 or later is needed), or a "
-                    "sandbox (gVisor, rr, a seccomp filter) hides it. Run on such a kernel, "
-                    "outside of the sandbox");
+                    "sandbox (gVisor, rr, a container's seccomp profile) hides it. Run on such "
+                    "a kernel, outside of the sandbox, or with the seccomp profile of "
+                    "docs/containers.md");
     case EPERM:
     case EACCES: {
         const std::string sysctl = first_line("/proc/sys/kernel/io_uring_disabled");
@@ -71,18 +68,16 @@ std::string limit_text(int resource, const char* unit) {
         throw ring_unavailable(
             cause::forbidden, error,
             start + (seccomp_is_on()
-                         ? ". A seccomp filter forbids it, as the default profiles of "
-                           "container engines do. Allow io_uring_setup, io_uring_enter and "
-                           "io_uring_register in the profile"
+                         ? ". A seccomp filter forbids it, as the default seccomp profiles "
+                           "of Docker and Kubernetes do. Allow io_uring_setup, "
+                           "io_uring_enter and io_uring_register in the profile: "
+                           "docs/containers.md has one that does"
                          : ". A security module forbids it. Look for the denial in the audit "
                            "log"));
     }
     case ENOMEM:
-        throw ring_unavailable(
-            cause::memory, error,
-            start + ". RLIMIT_MEMLOCK is " + limit_text(RLIMIT_MEMLOCK, " bytes") +
-                " (per user, all rings together). Raise it (ulimit -l, LimitMEMLOCK=), or use "
-                "fewer workers or a smaller max_operations");
+        throw ring_unavailable(cause::memory, error,
+                               start + ". " + no_ring_memory_text(std::max(bytes, one_page)));
     case EMFILE:
     case ENFILE:
         throw ring_unavailable(
@@ -94,6 +89,20 @@ std::string limit_text(int resource, const char* unit) {
         throw ring_unavailable(cause::other, error, start);
     }
 }
+
+// What the kernel has of a ring can be neither finished nor taken back without this call.
+[[noreturn]] void end_of_ring(int error) noexcept {
+    std::fprintf(stderr, "toadstone: io_uring_enter failed: %s\n", std::strerror(error));
+    TOADSTONE_ASSERT(error != EBADR, "the kernel loses no completion");
+    TOADSTONE_ASSERT(error != EPERM && error != EACCES && error != ENOSYS,
+                     "a filter of system calls that is installed while a runtime is there "
+                     "allows io_uring_enter");
+    TOADSTONE_ASSERT(false, "io_uring_enter fails only in ways that can be survived");
+    std::abort();
+}
+
+// Two signals with more between them than this are no storm.
+constexpr std::chrono::microseconds long_between_signals{100};
 
 struct optional_flag {
     unsigned flag;
@@ -151,10 +160,11 @@ void ring::set_up(ring_options options) {
             ++dropped;
         } else if (error == ENOMEM && options.completions > 1024) {
             options.completions /= 2; // fewer operations in flight; RLIMIT_MEMLOCK is small
+            options.entries = std::min(options.entries, options.completions);
         } else if (error == ENOMEM && options.entries > 64) {
             options.entries /= 2;
         } else {
-            fail(error, "io_uring_setup");
+            fail(error, "io_uring_setup", ring_bytes(options.entries, options.completions));
         }
     }
     for (std::size_t i = 0; i < std::size(optional_flags); ++i) {
@@ -200,6 +210,11 @@ void ring::enable() {
     const int error = -kernel_.enroll(ring_, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
     if (error > 0) fail(error, "io_uring_register(ENABLE_RINGS)");
     disabled_ = false;
+    // Here, where an exception can still say so; later nothing can.
+    const int entered = -kernel_.enter(ring_, 0, 0, IORING_ENTER_GETEVENTS, nullptr);
+    if (entered == EPERM || entered == EACCES || entered == ENOSYS) {
+        fail(entered, "io_uring_enter");
+    }
 }
 
 io_uring_sqe* ring::next_entry() noexcept {
@@ -218,20 +233,32 @@ int ring::enter(unsigned min_complete, unsigned flags, const __kernel_timespec* 
     // The head tells what was taken also when the call reports how its wait ended.
     submitted_ = io_uring_smp_load_acquire(ring_.sq.khead);
     switch (-done) {
-    case ETIME:  // the wait is over
-    case EINTR:  // a signal; whoever waits comes back
+    case ETIME: // the wait is over
+        refusals_ = 0;
+        return 0;
+    case EINTR: // a signal; whoever waits comes back
+        // A signal now and then is no reason to slow down.
+        if (kernel_.now() - refused_at_ > long_between_signals) refusals_ = 0;
+        refused_at_ = kernel_.now();
+        ++refusals_;
+        return 0;
     case EAGAIN: // the kernel is short of memory: what is left is offered again
     case EBUSY:  // completions have to be reaped first
+        ++refusals_;
         return 0;
     default:
         break;
     }
-    if (done < 0) {
-        std::fprintf(stderr, "toadstone: io_uring_enter failed: %s\n", std::strerror(-done));
-        TOADSTONE_ASSERT(-done != EBADR, "the kernel loses no completion");
-        TOADSTONE_ASSERT(false, "io_uring_enter fails only in ways that can be survived");
-    }
+    if (done < 0) end_of_ring(-done);
+    refusals_ = 0;
     return done;
+}
+
+void ring::back_off() noexcept {
+    using namespace std::chrono_literals;
+    const unsigned beyond = std::min(refusals_ - free_refusals, 8U);
+    kernel_.pause(std::min<std::chrono::nanoseconds>(20us * (1U << beyond), 5ms));
+    refused_at_ = kernel_.now();
 }
 
 void ring::submit() noexcept {

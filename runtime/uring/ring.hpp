@@ -4,6 +4,7 @@
 
 #include <toadstone/runtime/uring/kernel.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ public:
     ring(const ring&) = delete;
     ring& operator=(const ring&) = delete;
 
+    /// Errors: ring_unavailable.
     void enable();
 
     /// A cleared submission entry, or null when the queue is full: submit() first.
@@ -49,6 +51,12 @@ public:
     void submit_and_wait(std::chrono::steady_clock::time_point until) noexcept;
     /// Hands over without waiting; runs the completion work that the kernel has deferred.
     void submit() noexcept;
+
+    /// The kernel has refused, or signals have cut short, so many calls in a row that the
+    /// caller, if it has nothing else to do, would spin.
+    [[nodiscard]] bool is_refused() const noexcept { return refusals_ > free_refusals; }
+    /// Sleeps, the longer the longer that lasts: 40 microseconds to 5 milliseconds.
+    void back_off() noexcept;
 
     /// io_uring_register(2) for this ring: what only some of the floors above need.
     [[nodiscard]] int enroll(unsigned opcode, void* argument, unsigned count) noexcept {
@@ -96,6 +104,9 @@ private:
     unsigned sq_mask_ = 0;
     unsigned cq_mask_ = 0;
     unsigned capacity_ = 0;
+    static constexpr unsigned free_refusals = 16;
+    unsigned refusals_ = 0; // calls in a row that came back without having done anything
+    std::chrono::steady_clock::time_point refused_at_; // the last EINTR or pause
     unsigned submitted_ = 0; // entries before this position belong to the kernel
     bool skip_ = false;
     bool disabled_ = false;

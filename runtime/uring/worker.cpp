@@ -168,6 +168,7 @@ unsigned worker::step(bool may_wait, unsigned most) noexcept {
     }
     woke_up();
     done += ring_.reap([this](const io_uring_cqe& completion) { complete(completion); });
+    if (ring_.is_refused() && done == 0 && !has_ready()) ring_.back_off();
     bind_thread(outer);
     return done;
 }
@@ -193,6 +194,7 @@ void worker::detach() noexcept {
         if (!told) told = send_cancel(tag(wake_up_slot, 0));
         ring_.submit_and_wait(clock::time_point::max());
         ring_.reap([this](const io_uring_cqe& completion) { complete(completion); });
+        if (ring_.is_refused()) ring_.back_off();
     }
     bind_thread(outer == this ? nullptr : outer);
 }

@@ -60,7 +60,8 @@ public:
            unsigned index);
     ~worker() override;
 
-    /// Makes this thread the ring's owner. Once, before the first step.
+    /// Makes this thread the ring's owner. Once, before the first step. Errors:
+    /// ring_unavailable; the thread then neither steps nor detaches.
     void attach();
 
     /// One turn: inbox, timers, ready contexts, submission, completions. With `may_wait` it

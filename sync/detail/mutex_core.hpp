@@ -5,6 +5,7 @@
 #include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/detail/program_end.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
 
 #include <cstdint>
@@ -44,7 +45,7 @@ public:
 
 protected:
     explicit lock_waiter(wants what) noexcept : wants_(what) {}
-    ~lock_waiter() = default;
+    virtual ~lock_waiter() = default;
     /// The wait is over. Called once, with no lock held, by whoever ended it. Resumes nothing.
     virtual void wake() noexcept = 0;
 
@@ -96,7 +97,9 @@ public:
     mutex_core& operator=(const mutex_core&) = delete;
     ~mutex_core() {
         // Relaxed: that the others are done with the lock, whoever destroys it knows already.
-        TOADSTONE_ASSERT((word_.load(std::memory_order_relaxed) & ~poisoned) == 0,
+        // What exit() destroys may be in use.
+        TOADSTONE_ASSERT((word_.load(std::memory_order_relaxed) & ~poisoned) == 0 ||
+                             toadstone::detail::ends_with_program(this),
                          "a mutex is destroyed only when nobody holds it or waits for it");
     }
 

@@ -46,6 +46,12 @@ subproject)
     meson introspect --targets build | grep -q '_tests\?"' &&
         fail "a superproject gets toadstone's tests without asking"
     meson test -C build --print-errorlogs
+
+    # A superproject without type information; the library, which has it, stays as it is.
+    meson configure build -Dcpp_rtti=false
+    ninja -C build
+    grep -q -- -fno-rtti build/compile_commands.json || fail "cpp_rtti=false says nothing"
+    meson test -C build --print-errorlogs
     ;;
 pkgconfig)
     prefix=$work_dir/prefix

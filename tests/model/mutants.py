@@ -99,6 +99,31 @@ MUTANTS = {
         ),
         ("only the newest post is kept", "newest = next;", "newest = nullptr;", 2),
     ),
+    ("in_use", "io/detail/in_use.cpp"): (
+        (
+            "the last to leave wakes nobody",
+            "closer->home().schedule(*closer);",
+            NOTHING,
+        ),
+        ("the last to leave is not told apart", "after == (waiting | closing)", "false"),
+        (
+            "a close does not wait",
+            "before != in_use::closing",
+            "false",
+        ),
+        ("a close does not say that it waits", "before | waiting", "before"),
+        (
+            "who enters is not counted",
+            "word_.fetch_add(what, std::memory_order_relaxed)",
+            "word_.load(std::memory_order_relaxed)",
+        ),
+        (
+            "a close is not announced",
+            "of.word_.fetch_or(in_use::closing, std::memory_order_acquire)",
+            "of.word_.load(std::memory_order_acquire)",
+        ),
+        ("the closer is not known", "of_->closer_ = ctx_;", NOTHING),
+    ),
     ("root", "runtime/root_task.cpp"): (
         (
             "the end does not wait for requests on their way",
