@@ -2,6 +2,8 @@
 #include <toadstone/runtime/loop.hpp>
 
 #include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/log.hpp>
+#include <toadstone/runtime/log.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
 
 #include <algorithm>
@@ -101,17 +103,15 @@ runtime_core::runtime_core(runtime_options options) : options_(options) {
 runtime_core::~runtime_core() {
     const shutdown_report report = shutdown(options_.grace);
     if (!report.clean()) {
-        std::fprintf(stderr,
-                     "toadstone: these tasks did not end within %lld ms after their "
-                     "cancellation and are taken by force:\n%s",
-                     static_cast<long long>(options_.grace.count()),
-                     report.to_string().c_str());
+        log_lines("toadstone: these tasks did not end within " +
+                  std::to_string(options_.grace.count()) +
+                  " ms after their cancellation and are taken by force:\n" +
+                  report.to_string());
         stop_all(true);
         while (!wait_until_empty(5s)) {
-            std::fprintf(stderr,
-                         "toadstone: still waiting for tasks that do not reach a "
-                         "cancellation point:\n%s",
-                         ask_for_leftovers().to_string().c_str());
+            log_lines("toadstone: still waiting for tasks that do not reach a cancellation "
+                      "point:\n" +
+                      ask_for_leftovers().to_string());
         }
     }
     for (auto& each : workers_) each->stop();
@@ -329,8 +329,18 @@ void runtime::check_block_on() const {
 
 namespace {
 
+// Whole, as this is the last that the program says; in one line.
+void say_why(const char* what) noexcept {
+    try {
+        log_line("toadstone: " + std::string(what));
+    } catch (...) {
+        log_line(what);
+    }
+}
+
 template <class T>
 int run_main(task<T> body, runtime_options options) {
+    open_standard_descriptors();
     try {
         runtime here(options);
         if constexpr (std::is_void_v<T>) {
@@ -340,9 +350,9 @@ int run_main(task<T> body, runtime_options options) {
             return here.block_on(std::move(body));
         }
     } catch (const std::exception& error) {
-        std::fprintf(stderr, "toadstone: %s\n", error.what());
+        say_why(error.what());
     } catch (...) {
-        std::fprintf(stderr, "toadstone: the main task failed with an unknown exception\n");
+        log_line("toadstone: the main task failed with an unknown exception");
     }
     return 1;
 }

@@ -1,6 +1,8 @@
 // The real kernel behind the seam.
 #include <toadstone/runtime/uring/kernel.hpp>
 
+#include <toadstone/runtime/detail/above_standard.hpp>
+
 #include <cerrno>
 #include <random>
 
@@ -13,7 +15,9 @@ namespace {
 class system_kernel final : public kernel {
 public:
     int setup(unsigned entries, io_uring& ring, io_uring_params& params) noexcept override {
-        return io_uring_queue_init_params(entries, &ring, &params);
+        const int error = io_uring_queue_init_params(entries, &ring, &params);
+        if (error == 0) ring.ring_fd = ring.enter_ring_fd = above_standard(ring.ring_fd);
+        return error;
     }
 
     void teardown(io_uring& ring) noexcept override { io_uring_queue_exit(&ring); }

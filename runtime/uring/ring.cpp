@@ -2,6 +2,7 @@
 #include <toadstone/runtime/uring/ring.hpp>
 
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/log.hpp>
 #include <toadstone/runtime/loop.hpp>
 
 #include <algorithm>
@@ -227,7 +228,10 @@ int ring::enter(unsigned min_complete, unsigned flags, const __kernel_timespec* 
         break;
     }
     if (done < 0) {
-        std::fprintf(stderr, "toadstone: io_uring_enter failed: %s\n", std::strerror(-done));
+        char line[128];
+        std::snprintf(line, sizeof line, "toadstone: io_uring_enter failed: %s",
+                      std::strerror(-done));
+        log_line(line);
         TOADSTONE_ASSERT(-done != EBADR, "the kernel loses no completion");
         TOADSTONE_ASSERT(false, "io_uring_enter fails only in ways that can be survived");
     }
