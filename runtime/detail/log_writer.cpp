@@ -199,6 +199,7 @@ void log_writer::start() noexcept {
         started_ = joinable_ =
             pthread_create(&thread_, usual ? nullptr : &attributes, thread_main, this) == 0;
         // If not, the next line tries again, and flush() writes what is there.
+        if (!started_) less_->notify_all();
     }
     if (!usual) pthread_attr_destroy(&attributes);
 }

@@ -45,7 +45,7 @@ class Stderr:
         return {"stderr": self.writer}
 
     def drained(self):
-        """What came after the filling."""
+        """What is there, without the filling."""
         os.set_blocking(self.reader, False)
         text = b""
         while True:
@@ -76,6 +76,17 @@ class NobodyReads(unittest.TestCase):
         self.assertEqual(server.exit_code(), 0)
 
     @staticmethod
+    def comes(stderr, text):
+        """Once somebody reads, the lines that have waited are there."""
+        said = []
+
+        def told():
+            said.append(stderr.drained())
+            return text in "".join(said)
+
+        wait_until(f"{text!r} in the log", told)
+
+    @staticmethod
     def does_not_read(server):
         """Fails by its time limit, which is no reset: the server says so in its log."""
         client = server.connect()
@@ -101,6 +112,8 @@ class NobodyReads(unittest.TestCase):
                         client.sendall(b"hello")
                         client.shutdown(1)
                         self.assertEqual(read_all(client), b"hello")
+                if stderr.kind == "full":
+                    self.comes(stderr, "failed with")
                 self.ends(server, stderr)
 
     def test_the_tracker_goes_on_answering_and_ends_on_sigterm(self):
@@ -125,18 +138,12 @@ class NobodyReads(unittest.TestCase):
                 self.assertEqual(client.recv(1), b"x")
                 self.assertEqual(os.readlink(f"/proc/{server.process.pid}/fd/2"), "/dev/null")
 
-    def test_what_was_dropped_is_told_when_the_reader_is_back(self):
+    def test_what_was_queued_is_written_when_the_reader_is_back(self):
         stderr = Stderr("full")
         try:
             with Tracker(TRACKER, "--workers", 1, stderr=stderr.writer) as tracker:
                 tracker.create()
-                said = []
-
-                def told():
-                    said.append(stderr.drained())
-                    return "operations" in "".join(said)
-
-                wait_until("the line about the journal", told)
+                self.comes(stderr, "operations: 0")
                 self.ends(tracker, stderr)
         finally:
             stderr.close()
