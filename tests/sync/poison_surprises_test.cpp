@@ -102,13 +102,13 @@ task<> locks_twice(lock& m, bool caught) {
     if (why.find("deadlock") == why.npos) throw std::runtime_error(why);
 }
 
-task<int> waits(cancellation_token token) {
-    co_await with_token(std::move(token), sleep_for(1h));
-    co_return 1;
-}
-task<int> answers() {
-    co_await sleep_for(10ms);
+task<int> answers(std::chrono::milliseconds after = 10ms) {
+    co_await sleep_for(after);
     co_return 2;
+}
+task<int> waits(cancellation_token token) {
+    const int value = co_await with_token(std::move(token), answers(1h));
+    co_return value;
 }
 task<> races(lock& outside, task<int> first, task<int> second) {
     auto held = co_await outside.lock();
