@@ -56,6 +56,9 @@ task<> serve_until_signal(const options& chosen) {
 } // namespace
 
 int main(int argc, char** argv) {
+    open_standard_descriptors();
+    // A reader of stdout that has left is no reason to die.
+    std::signal(SIGPIPE, SIG_IGN);
     options chosen;
     CLI::App app("Sends back what it receives.");
     app.option_defaults()->always_capture_default();

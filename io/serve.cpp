@@ -4,28 +4,47 @@
 #include <toadstone/io/detail/places.hpp>
 #include <toadstone/io/tcp_listener.hpp>
 #include <toadstone/runtime/detail/atomic.hpp>
-#include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/executor.hpp>
+#include <toadstone/runtime/log.hpp>
 #include <toadstone/runtime/task_scope.hpp>
 #include <toadstone/runtime/with_timeout.hpp>
 
 #include <algorithm>
-#include <cstdio>
+#include <cerrno>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace toadstone::io {
+namespace {
+
+// A peer that resets its connection is no news, and could fill the log with it.
+bool peer_has_left(const std::exception_ptr& error) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::system_error& why) {
+        const std::error_code code = why.code();
+        return code.category() == std::generic_category() &&
+               (code.value() == ECONNRESET || code.value() == EPIPE ||
+                code.value() == ECONNABORTED);
+    } catch (...) {
+        return false;
+    }
+}
+
+} // namespace
 
 void log_to_stderr::operator()(const endpoint& peer,
                                const std::exception_ptr& error) const noexcept {
+    if (peer_has_left(error)) return;
     try {
-        const std::string what = toadstone::detail::describe_exception(error);
-        std::fprintf(stderr, "toadstone: the connection from %s failed with %s\n",
-                     peer.to_string().c_str(), what.c_str());
+        toadstone::log_line("toadstone: the connection from " + peer.to_string() +
+                            " failed with " + toadstone::detail::describe_for_log(error));
     } catch (...) {
-        std::fputs("toadstone: a connection failed, and there is no memory to say why\n",
-                   stderr);
+        toadstone::log_line(
+            "toadstone: a connection failed, and there is no memory to say why");
     }
 }
 

@@ -41,7 +41,9 @@ struct serve_report {
 struct tell_nobody {
     void operator()(const endpoint&) const noexcept {}
 };
-/// The default for serve()'s `on_failure`: one line on stderr with the peer and the exception.
+/// The default for serve()'s `on_failure`: one line in the log, standard error unless
+/// set_log_sink() says otherwise, with the peer and the exception. None for a peer that has
+/// reset its connection; serve_report::failed counts it like the others.
 struct log_to_stderr {
     void operator()(const endpoint& peer, const std::exception_ptr& error) const noexcept;
 };

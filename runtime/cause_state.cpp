@@ -2,6 +2,7 @@
 #include <toadstone/runtime/poison_cause.hpp>
 
 #include <toadstone/runtime/detail/context.hpp>
+#include <toadstone/runtime/detail/log.hpp>
 
 #include <algorithm>
 #include <array>
@@ -232,7 +233,9 @@ const char* cause_state::text() const noexcept {
     }
 }
 
-cause_ref make_cause(const poisoning& what) noexcept {
+namespace {
+
+cause_ref new_cause(const poisoning& what) noexcept {
     const slice_state slice = current_slice();
     const kind_of_end end = kind_of(what, slice);
     try {
@@ -272,6 +275,14 @@ cause_ref make_cause(const poisoning& what) noexcept {
     } catch (...) {
         return cause_without_memory(end);
     }
+}
+
+} // namespace
+
+cause_ref make_cause(const poisoning& what) noexcept {
+    cause_ref cause = new_cause(what);
+    tell_of_poison(cause);
+    return cause;
 }
 
 void explain_causes(const std::exception_ptr& error) noexcept {

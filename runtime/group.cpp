@@ -1,14 +1,14 @@
 // Groups of child contexts: counting the ends, telling the others, when_all and when_any.
 #include <toadstone/runtime/detail/group.hpp>
 
-#include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/finally.hpp>
 #include <toadstone/runtime/when_all.hpp>
 #include <toadstone/runtime/when_any.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <stdexcept>
-#include <string>
 
 namespace toadstone::detail {
 
@@ -131,13 +131,11 @@ void throw_empty_race() {
 
 void report_lost_failure(const context& task, const char* what,
                          const std::exception_ptr& error) noexcept {
-    try {
-        const std::string line = "toadstone: " + describe_task(task.id(), task.name()) + ": " +
-                                 what + " failed: " + describe_exception(error);
-        std::fprintf(stderr, "%s\n", line.c_str());
-    } catch (...) {
-        std::fprintf(stderr, "toadstone: a failure was lost for want of memory\n");
-    }
+    char text[80]; // `what` is a literal of a few words
+    const int length = std::snprintf(text, sizeof text, ": %s failed", what);
+    report_unobserved(task.id(), task.name(),
+                      {text, std::min(static_cast<std::size_t>(length), sizeof text - 1)},
+                      error);
 }
 
 } // namespace toadstone::detail

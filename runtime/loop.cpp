@@ -6,6 +6,8 @@
 #include <toadstone/runtime/detail/time_limit.hpp>
 #include <toadstone/runtime/detail/program_end.hpp>
 #include <toadstone/runtime/uring/ring_memory.hpp>
+#include <toadstone/runtime/detail/log.hpp>
+#include <toadstone/runtime/log.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
 
 #include <algorithm>
@@ -230,11 +232,10 @@ void runtime_core::start_thread(worker& which, const std::shared_ptr<beginning>&
 runtime_core::~runtime_core() {
     const shutdown_report report = shutdown(options_.grace);
     if (!report.clean()) {
-        std::fprintf(stderr,
-                     "toadstone: these tasks did not end within %lld ms after their "
-                     "cancellation and are taken by force:\n%s",
-                     static_cast<long long>(options_.grace.count()),
-                     report.to_string().c_str());
+        log_lines("toadstone: these tasks did not end within " +
+                  std::to_string(options_.grace.count()) +
+                  " ms after their cancellation and are taken by force:\n" +
+                  report.to_string());
         take_by_force();
     }
     for (auto& each : workers_) each->stop();
@@ -245,12 +246,15 @@ void runtime_core::take_by_force() {
     stop_all(true);
     const bool gives_up = options_.on_stuck == on_stuck::abort;
     while (!wait_until_empty(gives_up ? options_.grace : naming_time)) {
-        std::fprintf(stderr, "toadstone: %s:\n%s",
-                     gives_up ? "these tasks cannot be ended, and on_stuck is abort"
-                              : "still waiting for tasks that do not reach a "
-                                "cancellation point",
-                     ask_for_leftovers().to_string().c_str());
-        if (gives_up) std::abort();
+        log_lines(std::string("toadstone: ") +
+                  (gives_up ? "these tasks cannot be ended, and on_stuck is abort:\n"
+                            : "still waiting for tasks that do not reach a cancellation "
+                              "point:\n") +
+                  ask_for_leftovers().to_string());
+        if (gives_up) {
+            flush_log(std::chrono::seconds(1));
+            std::abort();
+        }
     }
 }
 
@@ -527,12 +531,22 @@ void runtime::check_block_on() const {
 
 namespace {
 
+// Whole, as this is the last that the program says; in one line.
+void say_why(const char* what) noexcept {
+    try {
+        log_line("toadstone: " + std::string(what));
+    } catch (...) {
+        log_line(what);
+    }
+}
+
 template <class T>
 int run_main(task<T> body, runtime_options options) {
     if (detail::executor::current()) {
         throw std::logic_error("run() was called inside a task, whose worker it would block, "
                                "with every task on it; co_await the task, or spawn() it");
     }
+    open_standard_descriptors();
     try {
         runtime here(options);
         if constexpr (std::is_void_v<T>) {
@@ -542,9 +556,9 @@ int run_main(task<T> body, runtime_options options) {
             return here.block_on(std::move(body));
         }
     } catch (const std::exception& error) {
-        std::fprintf(stderr, "toadstone: %s\n", error.what());
+        say_why(error.what());
     } catch (...) {
-        std::fprintf(stderr, "toadstone: the main task failed with an unknown exception\n");
+        log_line("toadstone: the main task failed with an unknown exception");
     }
     return 1;
 }

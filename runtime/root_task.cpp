@@ -1,12 +1,10 @@
 // The life of a spawned task: launch, requests from anywhere, the end and who is told of it.
 #include <toadstone/runtime/detail/root_task.hpp>
 
-#include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/detail/log.hpp>
 
-#include <cstdio>
 #include <cstring>
-#include <string>
 #include <utility>
 
 namespace toadstone::detail {
@@ -131,14 +129,7 @@ void root_task::drop_reference() noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     if (!observed_ && !unwound()) {
         if (const std::exception_ptr error = failure()) {
-            try {
-                const std::string line =
-                    "toadstone: " + describe_task(id(), name()) +
-                    " failed and nobody joined it: " + describe_exception(error);
-                std::fprintf(stderr, "%s\n", line.c_str());
-            } catch (...) {
-                std::fputs("toadstone: a task failed and nobody joined it\n", stderr);
-            }
+            report_unobserved(id(), name(), " failed and nobody joined it", error);
         }
     }
     if (joiner_lost_ && level() == 0) {

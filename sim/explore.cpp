@@ -296,6 +296,7 @@ private:
                 once.points().size() > recorded_.size() ? once.points() : recorded_;
             into_.failure = describe(plan, names) + ": " + found.failure;
             into_.reproduce = name_of_plan(plan);
+            into_.log = found.log;
         }
         return once.points();
     }
@@ -371,6 +372,21 @@ cancel_report cancel_everywhere(const cancel_options& options, scenario& what) {
 
 namespace toadstone::sim {
 
+namespace {
+
+/// The log of a run that failed, as part of a report.
+std::string indented(const std::string& log) {
+    std::string text;
+    for (std::size_t at = 0; at < log.size();) {
+        const std::size_t end = std::min(log.find('\n', at), log.size());
+        text.append("\n  log: ").append(log, at, end - at);
+        at = end + 1;
+    }
+    return text;
+}
+
+} // namespace
+
 std::string exploration::to_string() const {
     if (ok) {
         return std::to_string(runs) + " runs, " + std::to_string(steps) + " steps" +
@@ -381,11 +397,14 @@ std::string exploration::to_string() const {
                                 : std::string());
     }
     return first_failure.failure +
-           "\n  reproduce with TOADSTONE_SIM_REPLAY=" + first_failure.reproduce;
+           "\n  reproduce with TOADSTONE_SIM_REPLAY=" + first_failure.reproduce +
+           indented(first_failure.log);
 }
 
 std::string cancel_report::to_string() const {
-    if (!ok) return failure + "\n  reproduce with TOADSTONE_SIM_REPLAY=" + reproduce;
+    if (!ok) {
+        return failure + "\n  reproduce with TOADSTONE_SIM_REPLAY=" + reproduce + indented(log);
+    }
     std::string text = std::to_string(points.size()) + " awaits, ";
     if (allocations) text += std::to_string(allocations) + " allocations, ";
     return text + std::to_string(runs) + " runs, " + std::to_string(steps) + " steps";

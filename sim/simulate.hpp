@@ -30,6 +30,9 @@ struct report {
     std::uint64_t hash = 0; ///< of everything that happened; equal for equal decisions
     std::uint64_t steps = 0;
     std::chrono::nanoseconds elapsed{}; ///< virtual
+    /// What the run has given to the log, which does not get it: a line each, with the virtual
+    /// time in front. The first 64 KiB.
+    std::string log;
     explicit operator bool() const noexcept { return ok; }
 };
 
@@ -165,6 +168,7 @@ struct cancel_report {
     std::uint64_t runs = 0;
     std::uint64_t steps = 0;
     std::uint64_t allocations = 0; ///< that were made to fail
+    std::string log;               ///< of the run that failed, as report::log
     explicit operator bool() const noexcept { return ok; }
     [[nodiscard]] std::string to_string() const;
 };

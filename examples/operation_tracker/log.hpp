@@ -1,4 +1,5 @@
-// Log lines: one event each, on stderr, with the time and the task.
+// Log lines: one event each, with the time and the task, through the library's log, which never
+// keeps a worker waiting for the reader of stderr.
 #ifndef TOADSTONE_EXAMPLES_OPERATION_TRACKER_LOG_HPP
 #define TOADSTONE_EXAMPLES_OPERATION_TRACKER_LOG_HPP
 
@@ -6,8 +7,9 @@
 
 namespace tracker {
 
-/// Writes `2026-05-04T11:22:33.123Z task 17 'conn 127.0.0.1:50412': event`. Line breaks and
-/// other control characters in the event, which may quote a client, become spaces.
+/// Writes `2026-05-04T11:22:33.123Z task 17 'conn 127.0.0.1:50412': event` to stderr. Control
+/// characters in the event, which may quote a client, are replaced; toadstone::printable() cuts
+/// what is quoted.
 void log(std::string_view event) noexcept;
 
 } // namespace tracker

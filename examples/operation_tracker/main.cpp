@@ -82,11 +82,14 @@ task<> run_until_signal(toadstone::runtime& here, const options& chosen) {
 } // namespace tracker
 
 int main(int argc, char** argv) {
+    toadstone::open_standard_descriptors();
     tracker::options chosen;
     int exit_code = 0;
     if (!tracker::parse_options(argc, argv, chosen, exit_code)) return exit_code;
-    // A limit on file sizes is an error like a full disk, and no reason to die.
+    // A limit on file sizes is an error like a full disk, and no reason to die; nor is a reader
+    // of stdout that has left.
     std::signal(SIGXFSZ, SIG_IGN);
+    std::signal(SIGPIPE, SIG_IGN);
     try {
         toadstone::runtime_options workers;
         workers.workers = chosen.workers;
@@ -94,7 +97,7 @@ int main(int argc, char** argv) {
         here.block_on(tracker::run_until_signal(here, chosen));
         return 0;
     } catch (const std::exception& error) {
-        std::fprintf(stderr, "operation_tracker: %s\n", error.what());
+        toadstone::log_line(std::string("operation_tracker: ") + error.what());
         return 1;
     }
 }

@@ -6,6 +6,7 @@
 #include <toadstone/runtime/cancel.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/finally.hpp>
+#include <toadstone/runtime/log.hpp>
 #include <toadstone/runtime/loop.hpp>
 #include <toadstone/runtime/outcome.hpp>
 #include <toadstone/runtime/poison.hpp>

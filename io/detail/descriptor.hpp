@@ -2,6 +2,7 @@
 #ifndef TOADSTONE_IO_DETAIL_DESCRIPTOR_HPP
 #define TOADSTONE_IO_DETAIL_DESCRIPTOR_HPP
 
+#include <toadstone/runtime/detail/above_standard.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 
 #include <utility>
@@ -14,7 +15,11 @@ namespace toadstone::io::detail {
 class descriptor {
 public:
     descriptor() noexcept = default;
-    explicit descriptor(int fd) noexcept : fd_(fd) {}
+    /// Of one that was just made: 0, 1 and 2 are moved up. A process that was started with
+    /// these closed would else write its log lines to a client.
+    explicit descriptor(int fd) noexcept : fd_(fd) {
+        if (fd >= 0 && fd <= 2) fd_ = toadstone::detail::above_standard(fd);
+    }
     descriptor(descriptor&& other) noexcept : fd_(other.release()) {}
     descriptor& operator=(descriptor&& other) noexcept {
         descriptor(std::move(other)).swap(*this);

@@ -1,6 +1,7 @@
 // The real kernel behind the seam.
 #include <toadstone/runtime/uring/kernel.hpp>
 
+#include <toadstone/runtime/detail/above_standard.hpp>
 #include <toadstone/runtime/uring/ring_memory.hpp>
 
 #include <cerrno>
@@ -20,6 +21,7 @@ public:
         for (bool waited = false;; waited = true) {
             const int result = io_uring_queue_init_params(entries, &ring, &params);
             if (waited && result == 0) late_memory::came();
+            if (result == 0) ring.ring_fd = ring.enter_ring_fd = above_standard(ring.ring_fd);
             if (result != -ENOMEM) return result;
             if (!late_memory::may_come(ring_bytes(entries, asked.cq_entries), now())) {
                 return result;

@@ -2,6 +2,7 @@
 #include <toadstone/runtime/uring/ring.hpp>
 
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/log.hpp>
 #include <toadstone/runtime/loop.hpp>
 #include <toadstone/runtime/uring/ring_memory.hpp>
 
@@ -92,7 +93,10 @@ constexpr std::size_t one_page = 4096;
 
 // What the kernel has of a ring can be neither finished nor taken back without this call.
 [[noreturn]] void end_of_ring(int error) noexcept {
-    std::fprintf(stderr, "toadstone: io_uring_enter failed: %s\n", std::strerror(error));
+    char line[128];
+    std::snprintf(line, sizeof line, "toadstone: io_uring_enter failed: %s",
+                  std::strerror(error));
+    log_line(line);
     TOADSTONE_ASSERT(error != EBADR, "the kernel loses no completion");
     TOADSTONE_ASSERT(error != EPERM && error != EACCES && error != ENOSYS,
                      "a filter of system calls that is installed while a runtime is there "

@@ -1,6 +1,7 @@
 // The worker's turn, and the life of an operation in its ring.
 #include <toadstone/runtime/uring/worker.hpp>
 
+#include <toadstone/runtime/detail/above_standard.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/loop.hpp>
 
@@ -105,7 +106,7 @@ worker::worker(kernel& kernel, ring_options options, unsigned max_operations,
     for (std::size_t i = 0; i < limit_; ++i) {
         free_slots_[i] = static_cast<std::uint32_t>(limit_ - 1 - i);
     }
-    event_fd_ = ::eventfd(0, EFD_CLOEXEC);
+    event_fd_ = above_standard(::eventfd(0, EFD_CLOEXEC));
     if (event_fd_ < 0) {
         throw ring_unavailable(
             ring_unavailable::cause::descriptors, errno,

@@ -3,12 +3,15 @@
 
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/frame_pool.hpp>
+#include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/spawn.hpp>
 #include <toadstone/sim/kernel/own_memory.hpp>
 
 #include <algorithm>
+#include <cstdio>
 #include <exception>
 #include <new>
+#include <utility>
 
 namespace toadstone::sim::detail {
 
@@ -298,6 +301,40 @@ private:
     bool watching_ = false;
 };
 
+/// Keeps what the run has to say: of many runs, nobody wants to read all.
+class driver::run_log final : toadstone::detail::log_diversion {
+public:
+    explicit run_log(world::state& world) noexcept : world_(world), begun_(world.now()) {}
+    ~run_log() {
+        const own_memory ours;
+        std::string().swap(text_);
+    }
+    run_log(const run_log&) = delete;
+    run_log& operator=(const run_log&) = delete;
+
+    [[nodiscard]] std::string take() noexcept { return std::move(text_); }
+
+private:
+    static constexpr std::size_t most = 65536;
+
+    void line(std::string_view text) noexcept override {
+        const own_memory ours;
+        if (text_.size() + text.size() > most) return;
+        const std::chrono::duration<double, std::milli> since = world_.now() - begun_;
+        char stamp[40];
+        std::snprintf(stamp, sizeof stamp, "%.3f ms: ", since.count());
+        try {
+            text_.append(stamp).append(text) += '\n';
+        } catch (...) {
+            // A line of a log is no reason to end the run.
+        }
+    }
+
+    world::state& world_;
+    std::chrono::steady_clock::time_point begun_;
+    std::string text_;
+};
+
 void driver::check_blocks() {
     if (blocks_.empty()) return;
     std::size_t bytes = 0;
@@ -309,6 +346,7 @@ void driver::check_blocks() {
 report driver::run(scenario& what) {
     const use_world use(state_);
     const watched_memory watch(*this);
+    run_log said(state_);
     const auto frames_before = toadstone::detail::live_frames();
     const auto begun = state_.now();
     {
@@ -383,6 +421,7 @@ report driver::run(scenario& what) {
     result.hash = state_.hash();
     result.steps = steps_;
     result.elapsed = state_.now() - begun;
+    result.log = said.take();
     return result;
 }
 

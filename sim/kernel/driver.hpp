@@ -49,6 +49,7 @@ public:
 
 private:
     class watched_memory;
+    class run_log;
     struct seat {
         explicit seat(world::state& world) : kernel(world) {}
         sim_kernel kernel;

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """An example that ends by itself prints what its head comment says: PROGRAM SOURCE
 
-In the comment the output follows the line `//     $ name`; a line that goes on is indented
-further.
+In the comment the output follows the line `//     $ name`, or `//     $ COMMAND | name` with
+the command that writes its input; a line that goes on is indented further.
 """
 
 import pathlib
@@ -11,11 +11,15 @@ import sys
 
 
 def promised(source):
-    expected = []
+    """The output, and the command whose output is the input."""
+    expected, writer = [], "true"
     name = source.stem
     lines = iter(source.read_text().splitlines())
     for line in lines:
         if line == f"//     $ {name}":
+            break
+        if line.startswith("//     $ ") and line.endswith(f" | {name}"):
+            writer = line.removeprefix("//     $ ").removesuffix(f" | {name}")
             break
     for line in lines:
         if line.startswith("//         "):
@@ -23,14 +27,22 @@ def promised(source):
         elif line.startswith("//     "):
             expected.append(line.removeprefix("//     "))
         else:
-            return expected
-    return expected
+            break
+    return expected, writer
 
 
 def main():
     program, source = sys.argv[1:]
-    expected = promised(pathlib.Path(source))
-    done = subprocess.run([program], capture_output=True, text=True, timeout=60, check=False)
+    expected, writer = promised(pathlib.Path(source))
+    written = subprocess.run(writer, shell=True, capture_output=True, timeout=60, check=True)
+    done = subprocess.run(
+        [program],
+        input=written.stdout.decode(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     printed = done.stdout.splitlines()
     if done.returncode != 0 or done.stderr or not expected or printed != expected:
         print(f"exit code {done.returncode}\npromised: {expected}\n printed: {printed}")

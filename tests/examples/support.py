@@ -40,13 +40,14 @@ def refusal(program, *options):
 
 
 class Server:
-    """A server process. Its stderr is collected, line by line."""
+    """A server process. Its stderr is collected, line by line, unless it gets another one."""
 
-    def __init__(self, program, *options):
+    def __init__(self, program, *options, stderr=subprocess.PIPE, preexec_fn=None):
         self.process = subprocess.Popen(
             [program, "--port", "0", *map(str, options)],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
+            preexec_fn=preexec_fn,
             text=True,
         )
         self.lines = []
@@ -61,7 +62,7 @@ class Server:
         self.port = int(match[1])
 
     def _collect(self):
-        for line in self.process.stderr:
+        for line in self.process.stderr or ():
             self.lines.append(line.rstrip("\n"))
 
     def __enter__(self):
@@ -73,7 +74,8 @@ class Server:
         self.process.wait()
         self.reader.join(PATIENCE)
         self.process.stdout.close()
-        self.process.stderr.close()
+        if self.process.stderr:
+            self.process.stderr.close()
         if failed:
             print("the server said:\n" + "\n".join(self.lines[-100:]))
 
@@ -104,13 +106,13 @@ class Server:
 class Tracker(Server):
     """The operation tracker, with a journal of its own unless one is given."""
 
-    def __init__(self, program, *options, journal=None):
+    def __init__(self, program, *options, journal=None, **how):
         self.folder = None
         if journal is None:
             self.folder = tempfile.TemporaryDirectory()
             journal = os.path.join(self.folder.name, "journal")
         self.journal = journal
-        super().__init__(program, "--journal", journal, *options)
+        super().__init__(program, "--journal", journal, *options, **how)
 
     def __exit__(self, failed, *rest):
         super().__exit__(failed, *rest)

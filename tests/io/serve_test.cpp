@@ -3,6 +3,7 @@
 
 #include <toadstone/runtime.hpp>
 
+#include <support/capture.hpp>
 #include <support/io.hpp>
 #include <support/stepped.hpp>
 
@@ -10,6 +11,7 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <exception>
 #include <future>
@@ -357,6 +359,29 @@ TEST_CASE(
     REQUIRE(server.failures().size() == 1);
     CHECK(server.failures().front().find("127.0.0.1:") == 0);
     CHECK(server.failures().front().find("std::runtime_error: bad byte") != std::string::npos);
+}
+
+TEST_CASE(
+    "S137: serve: a peer's reset is counted and not logged; other failures are one line") {
+    const stderr_capture err;
+    const io::log_to_stderr log;
+    const io::endpoint peer = io::endpoint::parse("127.0.0.1:50412");
+    for (const int each : {ECONNRESET, EPIPE, ECONNABORTED}) {
+        log(peer, std::make_exception_ptr(
+                      std::system_error(each, std::generic_category(), "read from a peer")));
+    }
+    CHECK(err.text().empty());
+    log(peer, std::make_exception_ptr(
+                  std::system_error(EIO, std::generic_category(), "write to a disk")));
+    const std::string before = err.text();
+    CHECK(before.find("toadstone: the connection from 127.0.0.1:50412 failed with ") == 0);
+    CHECK(count_of(before, "write to a disk") == 1);
+    log(peer, std::make_exception_ptr(
+                  std::runtime_error("quotes \x1b[2J\n" + std::string(10'000, 'x'))));
+    const std::string quoted = err.text().substr(before.size());
+    CHECK(count_of(quoted, "\n") == 1);
+    CHECK(count_of(quoted, "quotes ?[2J xxx") == 1);
+    CHECK(quoted.size() < 400);
 }
 
 TEST_CASE("serve: a handler that throws before its first co_await is reported as well") {

@@ -4,6 +4,7 @@
 
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/frame_pool.hpp>
+#include <toadstone/runtime/detail/log.hpp>
 
 #include <cstddef>
 #include <cstdio>
@@ -408,5 +409,10 @@ void contract_violated(const char* sentence, const char* file, int line) noexcep
     std::fprintf(stderr, "toadstone: %s (%s:%d)\n", sentence, file, line);
     std::abort();
 }
+
+// Nothing in a model fails unobserved or listens to poison.
+void report_unobserved(std::uint64_t, std::string_view, std::string_view,
+                       const std::exception_ptr&) noexcept {}
+void tell_of_poison(const cause_ref&) noexcept {}
 
 } // namespace toadstone::detail

@@ -125,6 +125,40 @@ TEST_CASE("simulate: what the scenario throws fails the run and is told") {
     CHECK_THAT(end.failure, Catch::Contains("the balance is wrong"));
 }
 
+TEST_CASE("S138: simulate: the log of a run is in its report, not on stderr") {
+    const tests::stderr_capture err;
+    const auto fails = []() -> task<> {
+        co_await sleep_for(2ms);
+        throw std::runtime_error("nobody caught this");
+    };
+    const auto body = [&](sim::world&) -> task<> {
+        spawn(fails(), {.name = "lonely"}).detach();
+        co_await sleep_for(5ms);
+        log_line("at\tits end");
+    };
+    const auto end = sim::simulate(body);
+    CHECK(end);
+    CHECK_THAT(end.log, Catch::Contains(" ms: toadstone: task "));
+    CHECK_THAT(end.log, Catch::Contains("'lonely' failed and nobody joined it: "
+                                        "std::runtime_error: nobody caught this\n"));
+    CHECK_THAT(end.log, Catch::Contains(" ms: at its end\n"));
+    CHECK(tests::count_of(end.log, "\n") == 2);
+    CHECK(err.text().empty());
+    log_line("after the run");
+    CHECK(err.text() == "after the run\n");
+}
+
+TEST_CASE("S138: explore: a failure comes with the log of its run") {
+    const auto body = [](sim::world&) -> task<> {
+        log_line("this led to it");
+        co_await yield_now();
+        throw std::runtime_error("the balance is wrong");
+    };
+    const auto end = sim::explore({.random_runs = 1, .pct_runs = 0}, body);
+    CHECK_THAT(end.to_string(),
+               Catch::Contains("\n  log: ") && Catch::Contains(" ms: this led to it"));
+}
+
 TEST_CASE("simulate: a deadlock ends the run and names who waits where") {
     const auto end = sim::simulate([](sim::world&) -> task<> {
         sync::mutex<int> m;
