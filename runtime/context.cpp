@@ -1,6 +1,7 @@
 // Running a context: the trampoline, the teardown, and carrying a request to the pending leaf.
 #include <toadstone/runtime/detail/context.hpp>
 
+#include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/leaf.hpp>
 #include <toadstone/runtime/executor.hpp>
@@ -41,7 +42,8 @@ void context::tell_token() noexcept {
 
 context::~context() {
     disown();
-    TOADSTONE_ASSERT(!request_queued_, "a context outlives the requests made to it");
+    TOADSTONE_ASSERT_OF(!request_queued_, "a context outlives the requests made to it",
+                        describe_task(id(), name()));
 }
 
 void context::adopt(promise_base& body, frame_owner& owner) noexcept {
@@ -136,7 +138,9 @@ void destroy_frames(promise_base* innermost, promise_base* stop,
 
 void frame_owner::abandon() noexcept {
     context* ctx = child->ctx;
-    TOADSTONE_ASSERT(!ctx->suspended(), "a frame is destroyed only when nothing is in flight");
+    TOADSTONE_ASSERT_OF(!ctx->suspended(),
+                        "a frame is destroyed only when nothing is in flight",
+                        describe_task(ctx->id(), ctx->name()));
     teardown_record record;
     record.what = teardown_record::kind::abandoned;
     record.reason = cancel_reason::abandoned;

@@ -27,7 +27,8 @@ public:
 
     /// Starts a child. It runs later, never inside this call; on this worker unless the options
     /// say otherwise. If the scope is being cancelled, the child is too. The handle may be
-    /// dropped: the scope waits for the child all the same.
+    /// dropped: the scope waits for the child all the same. Errors: std::logic_error once body
+    /// and children have ended.
     template <class A>
     join_handle<detail::await_result_t<A>> spawn(A&& body, spawn_options options = {}) {
         using T = detail::await_result_t<A>;
@@ -35,7 +36,7 @@ public:
         auto* root =
             new detail::typed_root<T>(detail::executor_for(options.where), options.name);
         join_handle<T> handle(*root);
-        add(*root);
+        if (!add(*root)) refuse(*root);
         root->launch(child.release(root->outcome), options.token.token(), this);
         after_launch(*root);
         return handle;
@@ -64,7 +65,10 @@ protected:
     detail::executor& home_;
 
 private:
-    void add(detail::root_task& child) noexcept;
+    /// False: the scope has ended.
+    [[nodiscard]] bool add(detail::root_task& child) noexcept;
+    /// Throws std::logic_error, after dropping the run's reference to what will never run.
+    [[noreturn, gnu::cold]] static void refuse(detail::root_task& child);
     void after_launch(detail::root_task& child) noexcept;
     void root_ended(detail::root_task& child, std::exception_ptr failure) noexcept override;
     void note_failure(detail::context& who, const std::exception_ptr& failure) noexcept;

@@ -116,6 +116,7 @@ template <class A>
 task<await_result_t<A>> as_task(A&& awaitable) {
     static_assert(!std::is_lvalue_reference_v<A>, "hand the awaitable over: std::move(x)");
     if constexpr (any_task<A>) {
+        if (!awaitable.valid()) refuse_spent_task();
         return static_cast<A&&>(awaitable);
     } else {
         return run_awaitable<std::remove_cvref_t<A>>(static_cast<A&&>(awaitable));

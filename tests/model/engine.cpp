@@ -409,4 +409,13 @@ void contract_violated(const char* sentence, const char* file, int line) noexcep
     std::abort();
 }
 
+void contract_violated(const char* sentence, std::string_view, const char* file,
+                       int line) noexcept {
+    contract_violated(sentence, file, line);
+}
+
+void throw_misuse(const char* sentence, std::string_view) {
+    contract_violated(sentence, __FILE__, __LINE__);
+}
+
 } // namespace toadstone::detail
