@@ -255,14 +255,16 @@ task<> disconnected_under_operations(lab& in) {
     in.same("disconnect", co_await in.run(disconnects(in, pair.client)));
     const int events = co_await in.end_of(polling);
     in.holds("a poll is told", events > 0 && (events & POLLHUP));
-    in.one_of("a receive", name_of(co_await in.end_of(receiving)), {"ECONNRESET", "ENOTCONN"},
+    const int received = co_await in.end_of(receiving);
+    in.one_of("a receive", name_of(received), {"ECONNRESET", "ENOTCONN"},
               "the error is told once, to whoever comes first");
-    in.holds("a send had gone out in part", co_await in.end_of(sending) > 0);
+    const int first = co_await in.end_of(sending);
+    in.holds("a send had gone out in part", first > 0);
     const int last = co_await in.end_of(blocked);
     in.one_of("one that waited", last > 0 ? "in part" : name_of(last),
               {"in part", "EPIPE", "ECONNRESET"}, "there may have been room for some of it");
     co_await waits_for_hang_up(in, pair.server);
-    std::string got = co_await in.receive(pair.server, 1 << 20);
+    const std::string got = co_await in.receive(pair.server, 1 << 20);
     in.holds("the peer never sees an end",
              got.size() > 10 && got.substr(got.size() - 10) == "ECONNRESET");
     co_await in.close_all(pair);
