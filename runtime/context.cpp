@@ -71,7 +71,8 @@ void context::tell_token() noexcept {
 context::~context() {
     disown();
     if (cancel_state* const own = state()) own->drop_reference();
-    TOADSTONE_ASSERT(!request_queued_, "a context outlives the requests made to it");
+    TOADSTONE_ASSERT_OF(!request_queued_, "a context outlives the requests made to it",
+                        describe_task(id(), name()));
 }
 
 void context::adopt(promise_base& body, frame_owner& owner) noexcept {
@@ -217,7 +218,9 @@ teardown_record end_without_result(const context& who,
 
 void frame_owner::abandon() noexcept {
     context* ctx = child->ctx;
-    TOADSTONE_ASSERT(!ctx->suspended(), "a frame is destroyed only when nothing is in flight");
+    TOADSTONE_ASSERT_OF(!ctx->suspended(),
+                        "a frame is destroyed only when nothing is in flight",
+                        describe_task(ctx->id(), ctx->name()));
     teardown_record record;
     record.what = teardown_record::kind::abandoned;
     record.reason = cancel_reason::abandoned;

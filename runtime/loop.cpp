@@ -452,7 +452,7 @@ thread_joiner::thread_joiner() : state_(std::make_unique<state>()) {}
 thread_joiner::~thread_joiner() = default;
 
 void thread_joiner::wait(root_task& root) {
-    if (!root.wait(*this)) return;
+    if (root.wait(*this) != root_task::wait_result::waits) return;
     std::unique_lock hold(state_->lock);
     state_->changed.wait(hold, [this] { return state_->done; });
 }

@@ -91,6 +91,7 @@ public:
         if (unwound) return of_cancellation(reason);
         if (result.error()) return of_exception(result.error());
         if constexpr (std::is_void_v<T>) {
+            result.take();
             return of_value();
         } else {
             return of_value(result.take());

@@ -2,6 +2,7 @@
 #ifndef TOADSTONE_RUNTIME_POISON_HPP
 #define TOADSTONE_RUNTIME_POISON_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/watch.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
 
@@ -27,8 +28,10 @@ public:
         if (owner_ && watch_.interrupted()) owner_->interrupted(watch_, {});
     }
 
-    [[nodiscard]] T& operator*() const noexcept { return owner_->value_; }
-    [[nodiscard]] T* operator->() const noexcept { return &owner_->value_; }
+    /// Errors: std::logic_error after release() and after a move, as of every member that needs
+    /// the data.
+    [[nodiscard]] T& operator*() const { return owner().value_; }
+    [[nodiscard]] T* operator->() const { return &owner().value_; }
 
     /// From here on, leaving early does no harm.
     void mark_consistent() noexcept { watch_.consistent = true; }
@@ -37,13 +40,17 @@ public:
     void release() noexcept { owner_ = nullptr; }
     /// Says that the data is broken.
     void poison_now(std::string_view why) {
-        owner_->interrupted(watch_, why.empty() ? "no reason given" : why);
+        owner().interrupted(watch_, why.empty() ? "no reason given" : why);
     }
     /// Says that the data is right again.
-    void clear_poison() noexcept { owner_->cause_ = {}; }
+    void clear_poison() { owner().cause_ = {}; }
 
 private:
     friend class poison<T>;
+    [[nodiscard]] poison<T>& owner() const {
+        if (!owner_) detail::throw_misuse("a poison_access gives access only until released");
+        return *owner_;
+    }
     poison_access(poison<T>& owner, std::source_location where) noexcept
         : owner_(&owner), watch_(detail::watch::begin(where)) {}
 

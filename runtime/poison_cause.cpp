@@ -1,6 +1,8 @@
 // Following the chain of causes, and the exception that carries one.
 #include <toadstone/runtime/poison_cause.hpp>
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <utility>
 
 namespace toadstone {
@@ -12,8 +14,12 @@ const char* poison_error::what() const noexcept {
     return cause_ ? cause_.state()->text() : std::runtime_error::what();
 }
 
+void poison_cause::refuse_empty() {
+    detail::throw_misuse("an empty poison_cause knows nothing: ask it by its operator bool");
+}
+
 poison_cause poison_cause::linked() const {
-    const std::exception_ptr error = state_->error();
+    const std::exception_ptr error = state_ ? state_->error() : nullptr;
     if (!error) return {};
     try {
         std::rethrow_exception(error);

@@ -19,40 +19,35 @@ namespace toadstone {
 ///
 /// Shape: one counted pointer; copies share the record, which does not change once it is
 ///     published (the exception of a section may become known a moment after the poison).
-/// Threads: every member from any thread. Calling a member of an empty cause is a contract
-///     violation, except for operator bool and to_string().
+/// Errors: of an empty cause, every member but operator bool, to_string(), first() and linked()
+///     throws std::logic_error: data may have been recovered since it was asked for its cause.
+/// Threads: every member from any thread.
 class poison_cause {
 public:
     poison_cause() = default;
     explicit operator bool() const noexcept { return state_ != nullptr; }
 
-    [[nodiscard]] poison_kind kind() const noexcept { return state_->kind; }
+    [[nodiscard]] poison_kind kind() const { return known().kind; }
     /// For kinds cancelled and abandoned.
-    [[nodiscard]] cancel_reason reason() const noexcept { return state_->reason; }
+    [[nodiscard]] cancel_reason reason() const { return known().reason; }
     /// For kind exception. Null when the exception was caught, outside the section, by a
     /// handler of the user before the runtime could see it.
-    [[nodiscard]] std::exception_ptr exception() const { return state_->error(); }
+    [[nodiscard]] std::exception_ptr exception() const { return known().error(); }
     /// An exception ended the section while a cancellation was pending as well.
-    [[nodiscard]] bool cancel_pending() const noexcept { return state_->cancel_pending; }
+    [[nodiscard]] bool cancel_pending() const { return known().cancel_pending; }
     /// 0 for a plain thread.
-    [[nodiscard]] std::uint64_t task_id() const noexcept { return state_->task_id; }
-    [[nodiscard]] std::string_view task_name() const noexcept { return state_->task_name; }
-    [[nodiscard]] std::source_location locked_at() const noexcept { return state_->locked_at; }
+    [[nodiscard]] std::uint64_t task_id() const { return known().task_id; }
+    [[nodiscard]] std::string_view task_name() const { return known().task_name; }
+    [[nodiscard]] std::source_location locked_at() const { return known().locked_at; }
     /// The co_await at which the task was stopped; line 0 for kinds exception and declared.
-    [[nodiscard]] std::source_location interrupted_at() const noexcept {
-        return state_->interrupted_at;
-    }
-    [[nodiscard]] std::chrono::system_clock::time_point when() const noexcept {
-        return state_->when;
-    }
+    [[nodiscard]] std::source_location interrupted_at() const { return known().interrupted_at; }
+    [[nodiscard]] std::chrono::system_clock::time_point when() const { return known().when; }
     /// What the holder said, for kind declared.
-    [[nodiscard]] std::string_view why() const noexcept { return state_->why; }
+    [[nodiscard]] std::string_view why() const { return known().why; }
     /// Repairs that have failed since the data was first poisoned.
-    [[nodiscard]] unsigned attempts() const noexcept { return state_->attempts; }
+    [[nodiscard]] unsigned attempts() const { return known().attempts; }
     /// The cause that a failed repair wanted to mend; empty for a first poisoning.
-    [[nodiscard]] poison_cause previous() const noexcept {
-        return poison_cause(state_->previous);
-    }
+    [[nodiscard]] poison_cause previous() const { return poison_cause(known().previous); }
     /// Contagion: the cause inside the poison_error that ended this section; empty if it was
     /// something else.
     [[nodiscard]] poison_cause linked() const;
@@ -70,6 +65,12 @@ public:
     [[nodiscard]] const detail::cause_ref& state() const noexcept { return state_; }
 
 private:
+    [[nodiscard]] const detail::cause_state& known() const {
+        if (!state_) refuse_empty();
+        return *state_;
+    }
+    [[noreturn, gnu::cold]] static void refuse_empty();
+
     detail::cause_ref state_;
 };
 

@@ -104,13 +104,12 @@ void root_task::finish() noexcept {
     here.root_gone();
 }
 
-bool root_task::wait(root_waiter& waiter) noexcept {
+root_task::wait_result root_task::wait(root_waiter& waiter) noexcept {
     root_waiter* nobody = nullptr;
     if (waiter_.compare_exchange_strong(nobody, &waiter, std::memory_order_acq_rel)) {
-        return true;
+        return wait_result::waits;
     }
-    TOADSTONE_ASSERT(nobody == ended_mark(), "a task is joined by one waiter at a time");
-    return false;
+    return nobody == ended_mark() ? wait_result::ended : wait_result::refused;
 }
 
 bool root_task::stop_waiting(root_waiter& waiter) noexcept {

@@ -48,6 +48,11 @@ struct spawn_options {
 
 namespace detail {
 
+/// Throws std::logic_error: another task joins it already.
+[[noreturn, gnu::cold]] void refuse_join(const root_task& which);
+/// Throws std::logic_error: there is nothing to be joined.
+[[noreturn, gnu::cold]] void refuse_empty_join();
+
 /// Tells a task that joins another that it has ended.
 class join_leaf : public leaf, root_waiter {
 public:
@@ -63,7 +68,9 @@ public:
         // Whoever owns the handle may drop it meanwhile.
         root_->add_reference();
         referenced_ = true;
-        if (!root_->wait(*this)) ctx_->home().push(*ctx_);
+        const auto how = root_->wait(*this);
+        refused_ = how == root_task::wait_result::refused;
+        if (how != root_task::wait_result::waits) ctx_->home().push(*ctx_);
     }
 
 protected:
@@ -77,12 +84,17 @@ protected:
     join_leaf(const join_leaf&) = delete;
     join_leaf& operator=(const join_leaf&) = delete;
 
+    /// First thing in await_resume.
+    void check_joined() const {
+        if (refused_) refuse_join(*root_);
+    }
     root_task* root_;
 
 private:
     void root_ended() noexcept override { ctx_->home().schedule(*ctx_); }
 
     bool referenced_ = false;
+    bool refused_ = false;
 };
 
 template <class T, bool AsOutcome>
@@ -92,6 +104,7 @@ public:
         : join_leaf(root, ctx, where) {}
 
     decltype(auto) await_resume() {
+        check_joined();
         auto& root = static_cast<typed_root<T>&>(*root_);
         root.mark_observed();
         ctx_->adopt_deferral_of(root);
@@ -108,8 +121,9 @@ public:
 template <class T>
 class [[nodiscard]] outcome_of_join {
 public:
-    explicit outcome_of_join(typed_root<T>& root) noexcept : root_(&root) {}
+    explicit outcome_of_join(typed_root<T>* root) noexcept : root_(root) {}
     join_awaiter<T, true> make_awaiter(context& ctx, std::source_location where) const {
+        if (!root_) refuse_empty_join();
         return join_awaiter<T, true>(*root_, ctx, where);
     }
 
@@ -126,6 +140,8 @@ private:
 /// task_cancelled. The result can be fetched once. Dropping the handle detaches the task; an
 /// exception that nobody fetched is then printed with the task's name.
 ///
+/// Errors also: std::logic_error, from co_await, of a handle that is empty, of a result that
+///     was fetched before, and while another task joins.
 /// Poisoning: a guard in a result that nobody has fetched poisons if the handle is destroyed by
 ///     a teardown or an exception, whether the task has ended by then or ends later; it is
 ///     released clean if the handle is dropped in normal control flow.
@@ -161,25 +177,21 @@ public:
         if (root_) std::exchange(root_, nullptr)->drop_reference();
     }
 
-    /// `co_await handle.outcome()` gives the end as a value and never throws.
+    /// `co_await handle.outcome()` gives the end as a value; of what a join throws, only that
+    /// std::logic_error is left.
     [[nodiscard]] detail::outcome_of_join<T> outcome() noexcept {
-        check();
-        return detail::outcome_of_join<T>(*root_);
+        return detail::outcome_of_join<T>(root_);
     }
 
     /// For the library.
     explicit join_handle(detail::typed_root<T>& root) noexcept : root_(&root) {}
     detail::join_awaiter<T, false> make_awaiter(detail::context& ctx,
                                                 std::source_location where) {
-        check();
+        if (!root_) detail::refuse_empty_join();
         return detail::join_awaiter<T, false>(*root_, ctx, where);
     }
 
 private:
-    void check() const {
-        TOADSTONE_ASSERT(root_ != nullptr, "a join_handle that is empty cannot be joined");
-    }
-
     detail::typed_root<T>* root_ = nullptr;
 };
 

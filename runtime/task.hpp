@@ -45,6 +45,9 @@ void explain_causes(const std::exception_ptr& error) noexcept;
 /// For a coroutine that promises a value and ended without one.
 [[nodiscard]] std::exception_ptr ended_without_value(const context& task) noexcept;
 
+/// Throws std::logic_error: there is no coroutine in it any more.
+[[noreturn, gnu::cold]] void refuse_spent_task();
+
 struct task_promise : promise_base, pooled {
     std::suspend_always initial_suspend() const noexcept { return {}; }
     final_awaiter final_suspend() const noexcept { return {}; }
@@ -128,6 +131,8 @@ public:
 /// rethrows its exception; spawn() and the combinators take it over. A task that is dropped
 /// without being started destroys its parameters and does nothing else.
 ///
+/// Errors: std::logic_error where one that was awaited, handed over or moved from before is
+///     awaited or handed over again.
 /// Cancellation: awaiting a task is no cancellation point by itself; the leaves inside are.
 ///     When the logical task is cancelled, this frame is destroyed after the frames that it
 ///     awaits.
@@ -182,8 +187,10 @@ inline task<void> promise<void>::get_return_object() noexcept {
 template <class T>
 class [[nodiscard]] task_awaiter final : frame_owner {
 public:
-    explicit task_awaiter(task<T>&& body) noexcept
-        : body_(&static_cast<promise_base&>(body.release(result_))) {}
+    explicit task_awaiter(task<T>&& body) : body_(nullptr) {
+        if (!body.valid()) refuse_spent_task();
+        body_ = &body.release(result_);
+    }
     task_awaiter(const task_awaiter&) = delete;
     task_awaiter& operator=(const task_awaiter&) = delete;
 

@@ -1,20 +1,29 @@
 // A scope's bookkeeping: its children, the first failure, and the end.
 #include <toadstone/runtime/task_scope.hpp>
 
+#include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/finally.hpp>
 
+#include <string>
 #include <utility>
 
 namespace toadstone {
 
-void task_scope::add(detail::root_task& child) noexcept {
+bool task_scope::add(detail::root_task& child) noexcept {
     const std::lock_guard hold(lock_);
-    TOADSTONE_ASSERT(count_ > 0 || body_running_, "a scope that has ended takes no children");
+    if (count_ == 0 && !body_running_) return false;
     child.group_next = first_;
     child.group_previous = nullptr;
     if (first_) first_->group_previous = &child;
     first_ = &child;
     ++count_;
+    return true;
+}
+
+void task_scope::refuse(detail::root_task& child) {
+    const std::string who = detail::describe_task(child.id(), child.name());
+    child.drop_reference();
+    detail::throw_misuse("a scope that has ended takes no children", who);
 }
 
 // The child may have ended by now, but its handle keeps the record alive.

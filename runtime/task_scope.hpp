@@ -28,6 +28,7 @@ public:
     /// Starts a child. It runs later, never inside this call; on this worker unless the options
     /// say otherwise. If the scope is being cancelled, the child is too. The handle may be
     /// dropped: the scope waits for the child all the same.
+    /// Errors: std::logic_error once body and children have ended.
     template <detail::library_awaitable A>
     join_handle<detail::spawned_t<A>> spawn(A&& body, spawn_options options = {}) {
         return start(options, std::forward<A>(body));
@@ -77,12 +78,15 @@ private:
         const auto made = detail::prepare_root(detail::executor_for(options.where),
                                                options.name, std::forward<A>(body)...);
         join_handle<detail::spawned_t<A...>> handle(made.root);
-        add(made.root);
+        if (!add(made.root)) refuse(made.root);
         made.root.launch(made.body, options.token.token(), this);
         after_launch(made.root);
         return handle;
     }
-    void add(detail::root_task& child) noexcept;
+    /// False: the scope has ended.
+    [[nodiscard]] bool add(detail::root_task& child) noexcept;
+    /// Throws std::logic_error, after dropping the run's reference to what will never run.
+    [[noreturn, gnu::cold]] static void refuse(detail::root_task& child);
     void after_launch(detail::root_task& child) noexcept;
     void root_ended(detail::root_task& child, std::exception_ptr failure) noexcept override;
     void note_failure(detail::context& who, const std::exception_ptr& failure) noexcept;

@@ -56,7 +56,10 @@ class all_vector_awaiter final : public all_of {
 public:
     all_vector_awaiter(context& ctx, std::source_location where, std::vector<task<T>>&& bodies)
         : all_of(ctx, where) {
-        for (auto& body : bodies) children_.emplace_back(group_start(*this, std::move(body)));
+        for (auto& body : bodies) {
+            if (!body.valid()) refuse_spent_task();
+            children_.emplace_back(group_start(*this, std::move(body)));
+        }
     }
 
     template <class Promise>

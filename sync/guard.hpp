@@ -29,11 +29,12 @@ public:
     guard& operator=(guard&&) noexcept = default;
     ~guard() = default;
 
-    [[nodiscard]] T& operator*() const noexcept {
+    /// Errors: std::logic_error if it holds nothing, as of every member that needs the lock.
+    [[nodiscard]] T& operator*() const {
         check();
         return *value_;
     }
-    [[nodiscard]] T* operator->() const noexcept {
+    [[nodiscard]] T* operator->() const {
         check();
         return value_;
     }
@@ -51,13 +52,13 @@ public:
     }
 
     /// Says that the data is broken: everybody else gets a poison_error with this reason.
-    void poison(std::string_view why) noexcept { core_.declare_poisoned(why); }
+    void poison(std::string_view why) { core_.declare_poisoned(why); }
     /// Says that the data is right again.
-    void clear_poison() noexcept {
+    void clear_poison() {
         check();
         core_.mutex()->clear_poison();
     }
-    [[nodiscard]] bool is_poisoned() const noexcept {
+    [[nodiscard]] bool is_poisoned() const {
         check();
         return core_.mutex()->is_poisoned();
     }
@@ -94,8 +95,11 @@ public:
     void make_strict() noexcept { core_.watch().strict = true; }
 
 private:
-    void check() const noexcept {
-        TOADSTONE_ASSERT(held(), "a guard gives access only while it holds the lock");
+    void check() const {
+        if (!held()) {
+            toadstone::detail::throw_misuse(
+                "a guard gives access only while it holds the lock");
+        }
     }
 
     detail::guard_core core_;
@@ -145,11 +149,12 @@ public:
     }
     ~recovery() { give_up(); }
 
-    [[nodiscard]] T& operator*() const noexcept {
+    /// Errors: std::logic_error after complete().
+    [[nodiscard]] T& operator*() const {
         check();
         return *value_;
     }
-    [[nodiscard]] T* operator->() const noexcept {
+    [[nodiscard]] T* operator->() const {
         check();
         return value_;
     }
@@ -158,9 +163,10 @@ public:
     [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
     [[nodiscard]] bool needed() const noexcept { return static_cast<bool>(cause_); }
 
-    /// The data is right: clears the poison while the lock is still held.
+    /// The data is right: clears the poison while the lock is still held. Errors:
+    /// std::logic_error the second time.
     guard<T> complete() {
-        TOADSTONE_ASSERT(core_.mutex() != nullptr, "a recovery is completed once");
+        if (!core_.mutex()) toadstone::detail::throw_misuse("a recovery is completed once");
         core_.mutex()->clear_poison();
         return guard<T>(std::move(core_), *value_);
     }
@@ -170,8 +176,10 @@ public:
         : core_(std::move(seed)), value_(&value), cause_(std::move(cause)) {}
 
 private:
-    void check() const noexcept {
-        TOADSTONE_ASSERT(core_.mutex() != nullptr, "a recovery gives access until completed");
+    void check() const {
+        if (!core_.mutex()) {
+            toadstone::detail::throw_misuse("a recovery gives access until completed");
+        }
         core_.check_place();
     }
     void give_up() noexcept {

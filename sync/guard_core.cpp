@@ -42,8 +42,16 @@ void guard_core::release_unrepaired() noexcept {
         cause_for(*mutex, watch_, interrupted ? "" : "the repair was not completed"));
 }
 
-void guard_core::declare_poisoned(std::string_view why) noexcept {
-    TOADSTONE_ASSERT(mutex_ != nullptr, "a guard that holds nothing poisons nothing");
+std::string guard_core::describe() const {
+    std::string text = mutex_ ? mutex_->describe() : std::string();
+    text += text.empty() ? "the lock taken at " : ", taken at ";
+    return text + toadstone::detail::describe_place(watch_.where);
+}
+
+void guard_core::declare_poisoned(std::string_view why) {
+    if (!mutex_) {
+        toadstone::detail::throw_misuse("a guard that holds nothing poisons nothing");
+    }
     mutex_->poison_held(cause_for(*mutex_, watch_, why.empty() ? "no reason given" : why));
 }
 

@@ -142,13 +142,14 @@ public:
     [[nodiscard]] poison_cause cause() const noexcept { return core_.cause(); }
     [[nodiscard]] std::string_view name() const noexcept { return core_.name(); }
 
-    /// The data, for a sole owner: nobody may hold or wait. Errors: poison_error.
+    /// The data, for a sole owner: nobody may hold or wait. Errors: poison_error;
+    /// std::logic_error if somebody holds it.
     [[nodiscard]] T& get_mut() {
         check_sole_owner();
         return value_;
     }
     [[nodiscard]] T& get_mut(ignore_poison_t) noexcept { return value_; }
-    /// Takes the data out. Errors: poison_error; the data stays.
+    /// Takes the data out. Errors: as get_mut(); the data stays.
     [[nodiscard]] T into_inner() && {
         check_sole_owner();
         return std::move(value_);
@@ -163,7 +164,10 @@ private:
                                   std::move(deferring));
     }
     void check_sole_owner() const {
-        TOADSTONE_ASSERT(!core_.is_held(), "a sole owner's mutex is not held by anybody");
+        if (core_.is_held()) {
+            toadstone::detail::throw_misuse("a sole owner's mutex is not held by anybody",
+                                            core_.describe());
+        }
         if (core_.is_poisoned()) throw poison_error(core_.cause());
     }
 

@@ -148,4 +148,8 @@ poison_cause mutex_core::cause() const noexcept {
     return copy;
 }
 
+std::string mutex_core::describe() const {
+    return name_.empty() ? std::string() : "mutex '" + std::string(name_) + "'";
+}
+
 } // namespace toadstone::sync::detail

@@ -159,6 +159,7 @@ TOADSTONE_CORO_WRAPPER task<await_result_t<A>> as_task(A&& awaitable) {
     if constexpr (handle || kept || !library_awaitable<A>) {
         std::terminate(); // it does not compile
     } else if constexpr (any_task<A>) {
+        if (!awaitable.valid()) refuse_spent_task();
         return static_cast<A&&>(awaitable);
     } else if constexpr (acquisition<std::remove_cvref_t<A>>) {
         return run_acquisition<std::remove_cvref_t<A>>(static_cast<A&&>(awaitable));

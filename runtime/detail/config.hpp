@@ -22,6 +22,8 @@
 #include <toadstone needs C++20: -std=c++20, or cpp_std=c++20 in a Meson project>
 #endif
 
+#include <string_view>
+
 #if defined(__SANITIZE_ADDRESS__)
 #define TOADSTONE_ASAN 1
 #elif defined(__has_feature)
@@ -66,15 +68,31 @@
 
 namespace toadstone::detail {
 
-/// Prints the sentence that is false, with its place, and aborts.
+/// Prints the sentence that is false, with the task that runs here and its last co_await, and
+/// the place of the check; then aborts.
 [[noreturn, gnu::cold]] void contract_violated(const char* sentence, const char* file,
                                                int line) noexcept;
+/// The same, with the object that it is about: "mutex 'accounts'"; nothing if that is empty.
+[[noreturn, gnu::cold]] void contract_violated(const char* sentence, std::string_view object,
+                                               const char* file, int line) noexcept;
+
+/// For misuse that a program survives: throws std::logic_error with the sentence and, if it is
+/// not empty, the object.
+[[noreturn, gnu::cold]] void throw_misuse(const char* sentence, std::string_view object = {});
 
 } // namespace toadstone::detail
 
 // Contract checks stay on in every build: a violated one means that somebody's data is wrong.
+// What a program can survive is thrown instead (docs/contracts.md).
 #define TOADSTONE_ASSERT(condition, sentence)                                                  \
     ((condition) ? void()                                                                      \
                  : ::toadstone::detail::contract_violated(sentence, __FILE__, __LINE__))
+
+/// The same about an object, which is something that converts to std::string_view, evaluated
+/// only when it is violated.
+#define TOADSTONE_ASSERT_OF(condition, sentence, object)                                       \
+    ((condition)                                                                               \
+         ? void()                                                                              \
+         : ::toadstone::detail::contract_violated(sentence, object, __FILE__, __LINE__))
 
 #endif

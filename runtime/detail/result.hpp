@@ -12,6 +12,14 @@
 
 namespace toadstone::detail {
 
+/// Rethrows the exception, once. Throws std::logic_error if the result was fetched before, or
+/// if a path of the coroutine ended without co_return.
+[[noreturn, gnu::cold]] inline void take_no_value(std::exception_ptr& error, bool& taken) {
+    if (std::exchange(taken, true)) throw_misuse("a task's result is fetched once");
+    if (error) std::rethrow_exception(std::exchange(error, nullptr));
+    throw_misuse("a task gives a value: a path of its coroutine ends without co_return");
+}
+
 template <class T>
 class result {
     // A reference is kept as a pointer.
@@ -61,10 +69,10 @@ public:
     [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
     [[nodiscard]] std::exception_ptr* error_place() noexcept { return &error_; }
 
-    /// The value, moved out, or the exception, rethrown. One of them must be there.
+    /// The value, moved out, or the exception, rethrown. Errors: std::logic_error the second
+    /// time.
     T take() {
-        if (error_) std::rethrow_exception(std::move(error_));
-        TOADSTONE_ASSERT(has_value_ && !taken_, "a task's result is fetched once");
+        if (taken_ || !has_value_) take_no_value(error_, taken_);
         taken_ = true;
         if constexpr (std::is_reference_v<T>) {
             return static_cast<T>(*value_);
@@ -98,13 +106,14 @@ public:
     [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
     [[nodiscard]] std::exception_ptr* error_place() noexcept { return &error_; }
     void take() {
-        if (error_) std::rethrow_exception(std::move(error_));
-        TOADSTONE_ASSERT(has_value_, "a task's result is fetched once");
+        if (taken_ || !has_value_) take_no_value(error_, taken_);
+        taken_ = true;
     }
 
 private:
     std::exception_ptr error_;
     bool has_value_ = false;
+    bool taken_ = false;
 };
 
 } // namespace toadstone::detail

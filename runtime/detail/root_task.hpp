@@ -61,8 +61,13 @@ public:
     /// Asks the task to stop, from any thread.
     void request_from_anywhere(cancel_reason reason) noexcept;
 
-    /// Registers who is to be told. False if the task has ended already.
-    [[nodiscard]] bool wait(root_waiter& waiter) noexcept;
+    enum class wait_result : unsigned char {
+        waits,  ///< it will be told
+        ended,  ///< the task has ended already
+        refused ///< somebody else waits
+    };
+    /// Registers who is to be told.
+    [[nodiscard]] wait_result wait(root_waiter& waiter) noexcept;
     /// Takes the waiter back. False if it has been told, or is being told.
     [[nodiscard]] bool stop_waiting(root_waiter& waiter) noexcept;
 
@@ -82,7 +87,7 @@ public:
 
     root_task* group_next = nullptr; ///< guarded by the group's lock
     root_task* group_previous = nullptr;
-    bool asked_by_group = false; ///< its first request; guarded by the group's lock
+    bool asked_by_group = false;        ///< its first request; guarded by the group's lock
     root_task* group_stopped = nullptr; ///< the thread that cancels the group: the next to ask
 
 protected:

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <source_location>
+#include <string>
 #include <string_view>
 
 namespace toadstone::sync::detail {
@@ -98,9 +99,10 @@ public:
     ~mutex_core() {
         // Relaxed: that the others are done with the lock, whoever destroys it knows already.
         // What exit() destroys may be in use.
-        TOADSTONE_ASSERT((word_.load(std::memory_order_relaxed) & ~poisoned) == 0 ||
-                             toadstone::detail::ends_with_program(this),
-                         "a mutex is destroyed only when nobody holds it or waits for it");
+        TOADSTONE_ASSERT_OF((word_.load(std::memory_order_relaxed) & ~poisoned) == 0 ||
+                                toadstone::detail::ends_with_program(this),
+                            "a mutex is destroyed only when nobody holds it or waits for it",
+                            describe());
     }
 
     /// The uncontended acquisition. Fails when the lock is held, waited for or poisoned: the
@@ -163,6 +165,8 @@ public:
     /// Empty when healthy.
     [[nodiscard]] poison_cause cause() const noexcept;
     [[nodiscard]] std::string_view name() const noexcept { return name_; }
+    /// "mutex 'accounts'"; empty without a name.
+    [[nodiscard, gnu::cold]] std::string describe() const;
 
 private:
     static constexpr std::uint32_t held = 1;

@@ -414,5 +414,13 @@ void contract_violated(const char* sentence, const char* file, int line) noexcep
 void report_unobserved(std::uint64_t, std::string_view, std::string_view,
                        const std::exception_ptr&) noexcept {}
 void tell_of_poison(const cause_ref&) noexcept {}
+void contract_violated(const char* sentence, std::string_view, const char* file,
+                       int line) noexcept {
+    contract_violated(sentence, file, line);
+}
+
+void throw_misuse(const char* sentence, std::string_view) {
+    contract_violated(sentence, __FILE__, __LINE__);
+}
 
 } // namespace toadstone::detail

@@ -185,3 +185,22 @@ TEST_CASE("poison_cause: may be read by many threads at once") {
     CHECK(std::all_of(texts.begin(), texts.end(),
                       [&](const auto& each) { return each == texts.front(); }));
 }
+
+TEST_CASE("contract: asking an empty cause is an error, since data may have been mended") {
+    const poison_cause empty;
+    CHECK_THROWS_AS(empty.kind(), std::logic_error);
+    CHECK_THROWS_AS(empty.reason(), std::logic_error);
+    CHECK_THROWS_AS(empty.exception(), std::logic_error);
+    CHECK_THROWS_AS(empty.cancel_pending(), std::logic_error);
+    CHECK_THROWS_AS(empty.task_id(), std::logic_error);
+    CHECK_THROWS_AS(empty.task_name(), std::logic_error);
+    CHECK_THROWS_AS(empty.locked_at(), std::logic_error);
+    CHECK_THROWS_AS(empty.interrupted_at(), std::logic_error);
+    CHECK_THROWS_AS(empty.when(), std::logic_error);
+    CHECK_THROWS_AS(empty.why(), std::logic_error);
+    CHECK_THROWS_AS(empty.attempts(), std::logic_error);
+    CHECK_THROWS_AS(empty.previous(), std::logic_error);
+    CHECK_FALSE(empty.linked());
+    CHECK_FALSE(empty.first());
+    CHECK(empty.to_string() == "not poisoned");
+}

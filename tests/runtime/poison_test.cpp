@@ -280,3 +280,17 @@ TEST_CASE("S52: a repair that fails chains the new cause to the old and counts t
     CHECK(cause.first() == cause.previous().previous());
     CHECK_THAT(cause.to_string(), Catch::Contains("2 failed repair(s)"));
 }
+
+TEST_CASE("contract: access through a released or moved poison_access is an error") {
+    poison<int> data(4);
+    auto access = data.access();
+    access.release();
+    CHECK_THROWS_AS(*access = 5, std::logic_error);
+    CHECK_THROWS_AS(access.poison_now("late"), std::logic_error);
+    CHECK_THROWS_AS(access.clear_poison(), std::logic_error);
+    CHECK_FALSE(data.is_poisoned());
+    auto first = data.access();
+    auto second = std::move(first);
+    CHECK_THROWS_AS(*first = 5, std::logic_error);
+    CHECK(*second == 4);
+}

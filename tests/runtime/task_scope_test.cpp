@@ -450,3 +450,32 @@ TEST_CASE("task_scope: a request goes through nested scopes, innermost down firs
     CHECK(log == event_log{"outside!"});
     CHECK(detail::live_frames() == frames);
 }
+
+TEST_CASE("contract: spawning into a scope that has ended is an error, and nothing is left") {
+    stepped w;
+    task_scope* leaked = nullptr;
+    bool ended = false;
+    auto body = [&](task_scope& scope) -> task<> {
+        leaked = &scope;
+        co_await yield_now();
+        ended = true;
+    };
+    auto outer = [](auto& inside) -> task<> { co_await with_scope(inside); };
+    // Runs after the body and before the caller of with_scope(), when the scope is still there.
+    auto late = [](task_scope*& scope, const bool& over) -> task<std::string> {
+        std::string text = "it is none";
+        while (!over) co_await yield_now();
+        try {
+            scope->spawn(checkpoint(), {.name = "too late"}).detach();
+        } catch (const std::logic_error& error) {
+            text = error.what();
+        }
+        co_return text;
+    };
+    auto whole = w.spawn(outer(body));
+    auto spawner = w.spawn(late(leaked, ended));
+    const std::string text = w.end_of(spawner).value();
+    CHECK(text.find("a scope that has ended takes no children: task ") == 0);
+    CHECK(text.find("'too late'") != std::string::npos);
+    CHECK(whole.done());
+}

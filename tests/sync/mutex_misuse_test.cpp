@@ -1,4 +1,5 @@
-// Contract violations around a mutex: each ends the process with a sentence, never in silence.
+// Contract violations around a mutex: what a program survives is an error, the rest ends the
+// process with a sentence; nothing passes in silence.
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/sync/mutex.hpp>
 
@@ -10,6 +11,7 @@
 #include <csignal>
 #include <cstdio>
 #include <optional>
+#include <stdexcept>
 #include <string>
 
 namespace toadstone::tests {
@@ -82,66 +84,86 @@ TEST_CASE("S13: a free mutex, and a poisoned one that nobody holds, may be destr
     CHECK(end.code == 0);
 }
 
-TEST_CASE("guard: access through a guard that holds nothing aborts") {
+TEST_CASE("S13: the sentence names the mutex, and the task that destroys it") {
+    const child_end end = in_child([]() -> int {
+        stepped w;
+        std::optional<mutex<int>> m(std::in_place, 0, "accounts");
+        auto destroys = [](std::optional<mutex<int>>& which) -> task<> {
+            co_await yield_now();
+            which.reset();
+        };
+        auto held = m->blocking_lock();
+        auto task = w.spawn(destroys(m), {.name = "closer"});
+        w.settle();
+        return 0;
+    });
+    CHECK(end.signal == SIGABRT);
+    CHECK_THAT(end.err,
+               Catch::Contains(std::string(destroyed_in_use) + ": mutex 'accounts'; "));
+    CHECK_THAT(end.err, Catch::Contains(" 'closer', last seen at mutex_misuse_test.cpp:"));
+}
+
+namespace {
+
+/// Runs it, and requires that it throws a std::logic_error that begins so.
+template <class Fn>
+void throws_saying(const std::string& sentence, Fn fn) {
+    std::string text = "it threw nothing";
+    try {
+        fn();
+    } catch (const std::logic_error& error) {
+        text = error.what();
+    }
+    CHECK(text == sentence);
+}
+
+} // namespace
+
+TEST_CASE(
+    "contract: access through a guard that holds nothing is an error, and changes nothing") {
     constexpr const char* sentence = "a guard gives access only while it holds the lock";
-    dies_saying(sentence, [] {
-        mutex<int> m;
+    mutex<std::string> m(std::string("as it was"));
+    {
         auto held = m.blocking_lock();
         held.unlock();
-        *held = 1;
-    });
-    dies_saying(sentence, [] {
-        mutex<std::string> m;
-        auto held = m.blocking_lock();
-        auto moved = std::move(held);
-        held->clear();
-    });
-    dies_saying(sentence, [] {
-        mutex<int> m;
-        auto held = m.blocking_lock();
-        held.unlock();
-        held.clear_poison();
-    });
-    dies_saying("a guard that holds nothing poisons nothing", [] {
-        mutex<int> m;
-        auto held = m.blocking_lock();
-        held.unlock();
-        held.poison("too late");
-    });
+        throws_saying(sentence, [&] { held->clear(); });
+        throws_saying(sentence, [&] { (*held).clear(); });
+        throws_saying(sentence, [&] { held.clear_poison(); });
+        throws_saying(sentence, [&] { static_cast<void>(held.is_poisoned()); });
+        throws_saying(sentence, [&] {
+            auto part = held.map([](std::string& all) -> char& { return all[0]; });
+        });
+        throws_saying("a guard that holds nothing poisons nothing",
+                      [&] { held.poison("too late"); });
+    }
+    auto held = m.blocking_lock();
+    auto moved = std::move(held);
+    throws_saying(sentence, [&] { held->clear(); });
+    CHECK(*moved == "as it was");
 }
 
-TEST_CASE("recovery: completing it twice aborts") {
-    dies_saying("a recovery is completed once", [] {
-        mutex<int> m;
-        stepped w;
-        auto body = [](mutex<int>& lock) -> task<> {
-            auto right = co_await lock.recover();
-            auto held = right.complete();
-            auto again = right.complete();
-        };
-        w.run(body(m));
-    });
+TEST_CASE("contract: completing a recovery twice, or access after it, is an error") {
+    mutex<int> m;
+    stepped w;
+    auto body = [](mutex<int>& lock) -> task<> {
+        auto right = co_await lock.recover();
+        auto held = right.complete();
+        throws_saying("a recovery is completed once", [&] { auto more = right.complete(); });
+        throws_saying("a recovery gives access until completed", [&] { *right = 1; });
+        CHECK(*held == 0);
+    };
+    w.run(body(m));
+    CHECK_FALSE(m.is_poisoned());
 }
 
-TEST_CASE("recovery: access after complete() aborts: the data is the new guard's") {
-    dies_saying("a recovery gives access until completed", [] {
-        mutex<int> m;
-        stepped w;
-        auto body = [](mutex<int>& lock) -> task<> {
-            auto right = co_await lock.recover();
-            auto held = right.complete();
-            *right = 1;
-        };
-        w.run(body(m));
-    });
-}
-
-TEST_CASE("mutex: a sole owner's access to a mutex that somebody holds aborts") {
-    dies_saying("a sole owner's mutex is not held by anybody", [] {
-        mutex<int> m;
-        auto held = m.blocking_lock();
-        m.get_mut() = 1;
-    });
+TEST_CASE("contract: a sole owner's access to a mutex that somebody holds is an error") {
+    mutex<int> m(4, "accounts");
+    auto held = m.blocking_lock();
+    throws_saying("a sole owner's mutex is not held by anybody: mutex 'accounts'",
+                  [&] { m.get_mut() = 1; });
+    throws_saying("a sole owner's mutex is not held by anybody: mutex 'accounts'",
+                  [&] { static_cast<void>(std::move(m).into_inner()); });
+    CHECK(*held == 4);
 }
 
 } // namespace toadstone::tests
