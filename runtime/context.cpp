@@ -329,7 +329,7 @@ void context::adopt_deferral_of(context& ended) {
         adopted_->push_back(from);
         from->set_owner(this);
     };
-    cancel_ref left(ended.extras_.exchange(nullptr, std::memory_order_acquire));
+    cancel_ref left(ended.extras_.exchange(nullptr, std::memory_order_relaxed));
     if (left) {
         left->stop_following();
         take(left);

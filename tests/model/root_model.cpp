@@ -306,6 +306,37 @@ struct told_at_once : scenario<told_at_once, 3> {
     asking* task = new asking(*home, gone);
 };
 
+/// Tasks inside, on other workers, ask for the state of what encloses them, all at once.
+struct asked_from_inside : scenario<asked_from_inside, 3> {
+    void thread(unsigned i) {
+        worker::plain_thread();
+        if (i == 2) {
+            // As request_from_anywhere(), for a context that cannot go meanwhile.
+            check(task->flag_request(cancel_reason::timeout), "nobody else asks");
+            if (const cancel_ref state = task->state_to_tell()) {
+                state->request(cancel_reason::timeout);
+            }
+            return;
+        }
+        states[i] = task->shared_extras();
+        if (task->requested_by_anybody()) static_cast<void>(states[i]->requested());
+    }
+    void after() {
+        check(states[0] == states[1], "a context has one state");
+        check(states[0]->requested(), "it is told of the request");
+        states = {};
+        task->drop_reference(); // it was never launched
+        task->drop_reference();
+        check(out.gone == 1, "the last reference frees the task, once");
+    }
+
+    record out;
+    sleep_waker alarm;
+    std::unique_ptr<worker> home = std::make_unique<worker>(alarm);
+    job* task = new job(*home, out);
+    std::array<cancel_ref, 2> states;
+};
+
 /// Whose listener it is may free it as soon as leave() returns.
 class listener final : public cancel_listener {
 public:
@@ -428,6 +459,8 @@ int main(int argc, char** argv) {
                   explore<deferred_by_adoption>},
                  {"root: a token is told before the request returns, whenever it is made",
                   explore<told_at_once>},
+                 {"root: a context has one state, whoever asks for it inside",
+                  explore<asked_from_inside>},
                  {"token: followers are told with their leader, or have gone",
                   explore<followers>},
                  {"token: who sees the request sees what was before it", explore<asked>},
