@@ -112,9 +112,9 @@ task<> bounded(task<int> a, task<int> b, event_log& log) {
     log.push_back(end.is_cancelled() ? std::string(to_string(end.reason())) : "not cancelled");
 }
 task<int> awaitables(join_handle<int>& other) {
-    auto [slept, value] = co_await when_all(sleep_for(1ms), std::move(other));
+    auto [slept, end] = co_await when_all(sleep_for(1ms), other.outcome());
     static_cast<void>(slept);
-    co_return value;
+    co_return std::move(end).value();
 }
 task<> gate_then_all(gate& at, scope_end& end, poison<int>& data, event_log& log) {
     co_await at.pass();
