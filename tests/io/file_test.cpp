@@ -426,7 +426,7 @@ TEST_CASE("file: whatever holds bytes can be written, and reading into nothing g
     const temporary_folder folder;
     stepped world;
     auto body = [](std::string path) -> task<> {
-        auto file = co_await io::file::open(path, {.append = true, .create = true});
+        auto file = co_await io::file::open(path, {.create = true, .append = true});
         const std::vector<char> chars{'a', 'b'};
         co_await file.append(chars);
         co_await file.append(std::span<const char>(chars));

@@ -119,7 +119,7 @@ TEST_CASE("promise 15: a cut read_exactly poisons the reading half, with the cau
     CHECK_THAT(cause.to_string(), Catch::Contains("reading half of tcp stream '" +
                                                   pair.stream.peer().to_string() + "'"));
     CHECK_THAT(cause.to_string(),
-               Catch::Contains(" in the read begun at read_exactly_test.cpp:"));
+               Catch::Contains(" in the read begun at unexpected_end_test.cpp:"));
     pair.peer.send("defgh");
     CHECK_THROWS_AS(world.run(read_text(pair.stream)), poison_error);
     CHECK_THROWS_AS(world.run(exactly(pair.stream, 2)), poison_error);
