@@ -43,6 +43,12 @@ host source_for(const host& to) noexcept {
     return is_v4(to) && to[v4_at] == 127 ? v4_loopback : to;
 }
 
+bool is_nobody(const void* name, socklen_t length) noexcept {
+    sa_family_t family = AF_INET;
+    if (length >= sizeof family) std::memcpy(&family, name, sizeof family);
+    return family == AF_UNSPEC;
+}
+
 int read_address(int family, const void* from, socklen_t length, address& into) noexcept {
     const bool v4 = family == AF_INET;
     if (length < (v4 ? sizeof(sockaddr_in) : shortest_v6)) return -EINVAL;

@@ -27,6 +27,8 @@ struct address {
     std::uint16_t port = 0; ///< in host order; 0: none
 };
 
+/// AF_UNSPEC: to connect to it is to disconnect.
+[[nodiscard]] bool is_nobody(const void* name, socklen_t length) noexcept;
 /// From what a socket of this family is given. 0 or -errno.
 [[nodiscard]] int read_address(int family, const void* from, socklen_t length,
                                address& into) noexcept;

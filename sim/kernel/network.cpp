@@ -118,6 +118,7 @@ bool world::state::can_connect(const socket_object& socket, const void* name,
 
 int world::state::connect(const std::shared_ptr<socket_object>& socket, const void* name,
                           socklen_t length) {
+    if (detail::is_nobody(name, length)) return disconnect(*socket);
     if (socket->now != socket_object::state::fresh) return -EISCONN;
     address to;
     if (const int error = detail::read_address(socket->family, name, length, to)) return error;
@@ -144,6 +145,22 @@ int world::state::connect(const std::shared_ptr<socket_object>& socket, const vo
     ++socket->wakes;
     listener->arrivals.push_back({link, socket->own, to});
     ++listener->wakes;
+    return 0;
+}
+
+// The peer is reset, what had arrived is gone, and whoever waits here is told; the socket is as
+// good as new.
+int world::state::disconnect(socket_object& socket) {
+    if (socket.now == socket_object::state::listening) return shut_down(socket, SHUT_RD);
+    if (socket.now == socket_object::state::fresh) return 0;
+    const auto link = std::exchange(socket.link, nullptr);
+    if (!link->reset[socket.side]) {
+        socket.error = ECONNRESET;
+        socket_gone(*link, socket.side, true);
+    }
+    socket.now = socket_object::state::fresh;
+    socket.peer = {};
+    ++socket.wakes;
     return 0;
 }
 
@@ -233,6 +250,10 @@ int error_of(connection& link, int side, int otherwise) noexcept {
     const int error = std::exchange(link.error[side], 0);
     return error ? -error : otherwise;
 }
+int error_of(socket_object& socket, int otherwise) noexcept {
+    const int error = std::exchange(socket.error, 0);
+    return error ? -error : otherwise;
+}
 
 } // namespace
 
@@ -262,7 +283,7 @@ bool world::state::can_send(const socket_object& socket) const {
 }
 
 int world::state::send(socket_object& socket, const std::byte* data, std::size_t size) {
-    if (socket.now != socket_object::state::connected) return -EPIPE;
+    if (socket.now != socket_object::state::connected) return error_of(socket, -EPIPE);
     connection& link = *socket.link;
     const int side = socket.side;
     stream& way = link.to[1 - side];
@@ -291,7 +312,7 @@ bool world::state::can_receive(const socket_object& socket) const {
 
 // What has arrived is read first; then the end; then, once, why there was none.
 int world::state::receive(socket_object& socket, std::byte* into, std::size_t size) {
-    if (socket.now != socket_object::state::connected) return -ENOTCONN;
+    if (socket.now != socket_object::state::connected) return error_of(socket, -ENOTCONN);
     connection& link = *socket.link;
     stream& way = link.to[socket.side];
     if (way.ready.empty()) {
@@ -310,7 +331,7 @@ int world::state::receive(socket_object& socket, std::byte* into, std::size_t si
 int world::state::events(const socket_object& socket) const {
     switch (socket.now) {
     case socket_object::state::fresh:
-        return POLLOUT | POLLHUP;
+        return POLLOUT | POLLHUP | (socket.error ? POLLERR : 0);
     case socket_object::state::listening:
         return socket.arrivals.empty() ? 0 : POLLIN;
     case socket_object::state::connected:

@@ -115,6 +115,7 @@ struct socket_object final : object {
     };
     std::deque<arrival> arrivals;
     std::uint64_t wakes = 0; ///< of who polls it for connections
+    int error = 0;           ///< of one that was disconnected: what the next call reports, once
     [[nodiscard]] bool is_full() const noexcept { return arrivals.size() >= backlog; }
 };
 

@@ -84,6 +84,8 @@ public:
     /// 0, -errno, or -EAGAIN while nobody answers.
     [[nodiscard]] int connect(const std::shared_ptr<detail::socket_object>& socket,
                               const void* name, socklen_t length);
+    /// What connect() to nobody does: resets, and ends what waits on the socket.
+    [[nodiscard]] int disconnect(detail::socket_object& socket);
     /// connect() would not have to wait.
     [[nodiscard]] bool can_connect(const detail::socket_object& socket, const void* name,
                                    socklen_t length);

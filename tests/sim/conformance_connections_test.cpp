@@ -219,6 +219,57 @@ task<> ends_what_waits(lab& in) {
     co_await in.close_all(pair);
 }
 
+// connect(2) to nobody.
+entry disconnects(lab& in, int fd) {
+    auto* const nobody = reinterpret_cast<sockaddr*>(in.buffer(sizeof(sockaddr), '\0'));
+    return entry(
+        [&](io_uring_sqe* e) { io_uring_prep_connect(e, fd, nobody, sizeof(sockaddr)); });
+}
+task<> disconnected(lab& in) {
+    const auto pair = co_await in.connected();
+    in.same("half a message", co_await in.send_all(pair.client, "half", 4));
+    in.same("never read", co_await in.send_all(pair.server, "lost", 4));
+    co_await in.quiet();
+    in.same("disconnect", co_await in.run(disconnects(in, pair.client)));
+    co_await waits_for_hang_up(in, pair.server);
+    in.same("the peer reads what had come", co_await in.receive(pair.server, 4));
+    in.same("and then learns of it", co_await in.receive(pair.server, 1));
+    in.same("this side is told once", co_await in.run(in.recv(pair.client, in.buffer(1), 1)));
+    in.same("then it is not connected", co_await in.run(in.recv(pair.client, in.buffer(1), 1)));
+    in.same("nor for a send", co_await in.run(in.send(pair.client, "x", 1)));
+    in.same("nor for a shutdown", in.shutdown(pair.client, SHUT_WR));
+    in.same("twice", co_await in.run(disconnects(in, pair.client)));
+    co_await in.close_all(pair);
+}
+task<> disconnected_under_operations(lab& in) {
+    const auto pair = co_await in.connected();
+    char* const to = in.buffer(8);
+    const char* const from = in.buffer(1 << 19);
+    flight& sending = in.start(in.send(pair.client, from, 1 << 19));
+    co_await in.quiet();
+    flight& blocked = in.start(in.send(pair.client, from, 1 << 19, MSG_WAITALL));
+    flight& receiving = in.start(in.recv(pair.client, to, 8));
+    flight& polling = in.start(in.poll(pair.client, any_end));
+    co_await in.quiet();
+    in.holds("all wait", !receiving.handle->done() && !polling.handle->done());
+    in.same("disconnect", co_await in.run(disconnects(in, pair.client)));
+    const int events = co_await in.end_of(polling);
+    in.holds("a poll is told", events > 0);
+    const int received = co_await in.end_of(receiving);
+    in.one_of("a receive", name_of(received), {"ECONNRESET", "ENOTCONN"},
+              "the error is told once, to whoever comes first");
+    const int first = co_await in.end_of(sending);
+    in.holds("a send had gone out in part", first > 0);
+    const int last = co_await in.end_of(blocked);
+    in.one_of("one that waited", last > 0 ? "in part" : name_of(last),
+              {"in part", "EPIPE", "ECONNRESET"}, "there may have been room for some of it");
+    co_await waits_for_hang_up(in, pair.server);
+    const std::string got = co_await in.receive(pair.server, 1 << 20);
+    in.holds("the peer never sees an end",
+             got.size() > 10 && got.substr(got.size() - 10) == "ECONNRESET");
+    co_await in.close_all(pair);
+}
+
 // --- no descriptors left ---
 
 constexpr std::size_t most_descriptors = 64;
@@ -313,6 +364,13 @@ TEST_CASE("conformance: a close sends what is on its way first") {
 }
 TEST_CASE("conformance: whom nobody accepts is reset when the listener goes") {
     same_on_both_kernels(never_accepted);
+}
+TEST_CASE("conformance: a connection that is disconnected is reset") {
+    same_on_both_kernels(disconnected);
+}
+TEST_CASE(
+    "conformance: disconnecting ends what waits, and the peer sees no end of the stream") {
+    same_on_both_kernels(disconnected_under_operations);
 }
 TEST_CASE("conformance: shutting a connection down ends what waits on it") {
     same_on_both_kernels(ends_what_waits);
