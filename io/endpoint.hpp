@@ -13,6 +13,9 @@ namespace toadstone::io {
 
 /// Where a socket listens, or whom it talks to.
 ///
+/// Text is as good as an endpoint wherever one is expected: `.at = "[::1]:80"`. It is read, and
+/// refused, where it is converted, in the caller.
+///
 /// Names are not resolved; the one exception is "localhost", which means 127.0.0.1. A default
 /// endpoint is empty: family::none, "unspecified".
 ///
@@ -22,6 +25,10 @@ public:
     enum class family : std::uint8_t { none, v4, v6 };
 
     endpoint() noexcept = default;
+    /// As parse(). Implicit: wherever an endpoint is expected, text may be written.
+    endpoint(std::string_view text) : endpoint(parse(text)) {}
+    endpoint(const char* text) : endpoint(parse(text)) {}
+    endpoint(const std::string& text) : endpoint(parse(text)) {}
 
     /// From text: "127.0.0.1:8080", "[::1]:80", "localhost:0".
     ///

@@ -34,8 +34,7 @@ using open_op = toadstone::detail::called_from<open_leaf>;
 /// Returns what write(2) would: a count or -errno.
 class write_leaf : public detail::handle_op {
 public:
-    write_leaf(detail::handle& to, std::span<const std::byte> data,
-               std::uint64_t offset) noexcept
+    write_leaf(detail::handle& to, const_buffer data, std::uint64_t offset) noexcept
         : handle_op(to, detail::in_use::one_more), data_(data), offset_(offset) {}
     [[nodiscard]] int await_resume() noexcept { return finish(); }
 
@@ -44,15 +43,15 @@ private:
         io_uring_prep_write(&entry, fd(), data_.data(), detail::one_transfer(data_.size()),
                             offset_);
     }
-    std::span<const std::byte> data_;
+    const_buffer data_;
     std::uint64_t offset_;
 };
 using write_op = toadstone::detail::called_from<write_leaf>;
 
-int flags_of(const open_options& options, std::string_view path) {
+int flags_of(const open_options& options, const std::string& path) {
     const bool write = options.write || options.append;
-    const auto refuse = [path](const char* why) {
-        throw std::invalid_argument("open " + std::string(path) + ": " + why);
+    const auto refuse = [&path](const char* why) {
+        throw std::invalid_argument("open " + path + ": " + why);
     };
     if (!options.read && !write) refuse("ask for read, write or append");
     if (options.create && !write) refuse("a file is only created for writing");
@@ -67,6 +66,16 @@ int flags_of(const open_options& options, std::string_view path) {
     return flags;
 }
 
+/// A file, as a tear_watch wants to know it.
+struct appended_file {
+    static constexpr std::string_view type = "file";
+    static constexpr std::string_view during = "in the write begun at";
+    const std::string* path;
+
+    [[nodiscard]] std::string name() const { return *path; }
+    void poisoned() const noexcept {}
+};
+
 // A write that takes nothing and reports nothing would be repeated for ever.
 int error_of_write(int result) noexcept {
     return result == 0 ? EIO : -result;
@@ -76,7 +85,7 @@ int error_of_write(int result) noexcept {
 
 namespace detail {
 
-file_read::file_read(file& from, std::span<std::byte> into, std::uint64_t offset) noexcept
+file_read::file_read(file& from, mutable_buffer into, std::uint64_t offset) noexcept
     : handle_op(from.handle_, in_use::one_more), from_(&from), into_(into), offset_(offset) {}
 
 void file_read::fill(io_uring_sqe& entry) noexcept {
@@ -114,14 +123,16 @@ void file_sync::await_resume() {
 
 toadstone::task<file> file::open(std::string_view path, open_options options,
                                  std::source_location where) {
-    const int flags = flags_of(options, path);
-    return open_path(std::string(path), flags, options.mode, where);
+    return open_path(std::string(path), options, where);
 }
 
-toadstone::task<file> file::open_path(std::string path, int flags, unsigned mode,
+toadstone::task<file> file::open_path(std::string path, open_options options,
                                       std::source_location where) {
-    if (path.find('\0') != std::string::npos) detail::throw_io_error("open", path, EINVAL);
-    const int result = co_await open_op(where, path.c_str(), flags, mode);
+    const int flags = flags_of(options, path);
+    if (path.find('\0') != std::string::npos) {
+        throw std::invalid_argument("open " + path + ": it contains a zero byte");
+    }
+    const int result = co_await open_op(where, path.c_str(), flags, options.mode);
     if (result < 0) detail::throw_io_error("open", path, -result);
     const bool appends = (flags & O_APPEND) != 0;
     co_return file(detail::descriptor(result), std::move(path), appends);
@@ -134,7 +145,7 @@ void file::check_synced(const char* operation) const {
     detail::throw_io_error(operation, object, sync_error_);
 }
 
-toadstone::task<> file::write_all_at(std::span<const std::byte> data, std::uint64_t offset,
+toadstone::task<> file::write_all_at(const_buffer data, std::uint64_t offset,
                                      std::source_location where) {
     if (data.empty() || sync_error_ != 0) co_await toadstone::detail::checkpoint_for(where);
     check_synced("write to");
@@ -142,27 +153,28 @@ toadstone::task<> file::write_all_at(std::span<const std::byte> data, std::uint6
         const int count = co_await write_op(where, handle_, data, offset);
         if (count <= 0) detail::throw_io_error("write to", path_, error_of_write(count));
         const auto bytes = static_cast<std::size_t>(count);
-        data = data.subspan(bytes);
+        data = data.last(data.size() - bytes);
         offset += bytes;
     }
 }
 
-toadstone::task<> file::append(std::span<const std::byte> data, std::source_location where) {
-    if (data.empty() || sync_error_ != 0 || poison_.set())
+toadstone::task<> file::append(const_buffer data, std::source_location where) {
+    const detail::claim alone(handle_.use, detail::in_use::writing);
+    if (!alone || !appends_ || data.empty() || sync_error_ != 0 || poison_.set()) {
         co_await toadstone::detail::checkpoint_for(where);
+    }
     if (!appends_) {
         throw std::logic_error("append to " + path_ + ": open it with append = true");
     }
+    if (!alone) detail::throw_in_use("append to", path_, "appends to it");
     poison_.check();
     check_synced("append to");
-    const detail::claim alone(handle_.use, detail::in_use::writing);
-    const auto name = [this] { return path_; };
-    detail::tear_watch watch(poison_, "file", name, data.size(), where);
+    detail::tear_watch watch(poison_, appended_file{&path_}, data.size(), where);
     while (watch.left() > 0) {
         const int count =
             co_await write_op(where, handle_, data.last(watch.left()), own_position);
         if (count <= 0) detail::throw_io_error("append to", path_, error_of_write(count));
-        watch.wrote(static_cast<std::size_t>(count));
+        watch.moved(static_cast<std::size_t>(count));
     }
 }
 
@@ -175,6 +187,8 @@ std::uint64_t file::size() const {
 }
 
 void file::truncate(std::uint64_t size) {
+    const detail::claim alone(handle_.use, detail::in_use::writing);
+    if (!alone) detail::throw_in_use("truncate", path_, "appends to it");
     if (toadstone::detail::system().ftruncate(handle_.fd.get(), static_cast<off_t>(size)) !=
         0) {
         detail::throw_io_error("truncate", path_, errno);
@@ -184,8 +198,8 @@ void file::truncate(std::uint64_t size) {
 
 toadstone::task<> file::close(std::source_location where) {
     const int result =
-        co_await detail::close_handle(handle_, detail::before_close::wait, where);
-    if (result < 0) detail::throw_io_error("close", path_, -result);
+        co_await detail::close_handle(handle_, detail::before_close::wait, nullptr, where);
+    if (result < 0) detail::throw_close_error("close", path_, result);
 }
 
 } // namespace toadstone::io

@@ -2,6 +2,7 @@
 #ifndef TOADSTONE_IO_FILE_HPP
 #define TOADSTONE_IO_FILE_HPP
 
+#include <toadstone/io/buffer.hpp>
 #include <toadstone/io/detail/handle.hpp>
 #include <toadstone/io/detail/tear_watch.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
@@ -10,7 +11,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <source_location>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,13 +33,14 @@ namespace detail {
 
 class [[nodiscard]] file_read final : public handle_op {
 public:
-    file_read(file& from, std::span<std::byte> into, std::uint64_t offset) noexcept;
+    file_read(file& from, mutable_buffer into, std::uint64_t offset) noexcept;
+    [[nodiscard]] bool await_ready() noexcept { return into_.empty() && skip(); }
     std::size_t await_resume();
 
 private:
     void fill(io_uring_sqe& entry) noexcept override;
     file* from_;
-    std::span<std::byte> into_;
+    mutable_buffer into_;
     std::uint64_t offset_;
 };
 
@@ -71,7 +72,8 @@ private:
 ///     close(2), without looking at errors; close() reports them.
 class file {
 public:
-    /// Opens a file. Errors also: std::invalid_argument for options that contradict each other.
+    /// Opens a file. Errors also: std::invalid_argument for options that contradict each other,
+    /// when it is awaited.
     ///
     /// Cancellation: a cancellation point. If the kernel opened the file all the same, it is
     ///     delivered, or closed when nobody takes it. A file that it created stays.
@@ -79,57 +81,53 @@ public:
     open(std::string_view path, open_options options = {},
          std::source_location where = std::source_location::current());
 
-    file(file&&) noexcept = default;
-    file& operator=(file&&) noexcept = default;
+    file(file&& other) noexcept
+        : handle_((other.check_unused(), std::move(other.handle_))),
+          path_(std::move(other.path_)), poison_(std::move(other.poison_)),
+          appends_(other.appends_), sync_error_(other.sync_error_) {}
+    file& operator=(file&& other) noexcept {
+        check_unused();
+        other.check_unused();
+        handle_ = std::move(other.handle_);
+        path_ = std::move(other.path_);
+        poison_ = std::move(other.poison_);
+        appends_ = other.appends_;
+        sync_error_ = other.sync_error_;
+        return *this;
+    }
+    ~file() { check_unused(); }
 
-    /// Reads at `offset`. Returns: bytes read, 0 at the end of the file.
+    /// Reads at `offset`. Returns: bytes read, 0 at the end of the file or for an empty buffer.
     ///
     /// Cancellation: a cancellation point; bytes that were read are delivered. The buffer is
     ///     the kernel's until this returns or the frame is torn down.
-    [[nodiscard]] detail::file_read read_at(std::span<std::byte> into,
+    [[nodiscard]] detail::file_read read_at(mutable_buffer into,
                                             std::uint64_t offset) noexcept {
         return detail::file_read(*this, into, offset);
-    }
-    [[nodiscard]] detail::file_read read_at(std::span<char> into,
-                                            std::uint64_t offset) noexcept {
-        return detail::file_read(*this, std::as_writable_bytes(into), offset);
     }
     /// Reads at the file's own position, which it moves. Works on what has no positions, too.
     ///
     /// Cancellation: as read_at.
-    [[nodiscard]] detail::file_read read_some(std::span<std::byte> into) noexcept {
+    [[nodiscard]] detail::file_read read_some(mutable_buffer into) noexcept {
         return detail::file_read(*this, into, own_position);
-    }
-    [[nodiscard]] detail::file_read read_some(std::span<char> into) noexcept {
-        return detail::file_read(*this, std::as_writable_bytes(into), own_position);
     }
 
     /// Writes all of `data` at `offset`, over as many writes as it takes.
     ///
     /// Cancellation: a cancellation point before each of them; what is written stays written.
     [[nodiscard]] toadstone::task<>
-    write_all_at(std::span<const std::byte> data, std::uint64_t offset,
+    write_all_at(const_buffer data, std::uint64_t offset,
                  std::source_location where = std::source_location::current());
-    [[nodiscard]] toadstone::task<>
-    write_all_at(std::string_view text, std::uint64_t offset,
-                 std::source_location where = std::source_location::current()) {
-        return write_all_at(std::as_bytes(std::span(text)), offset, where);
-    }
 
     /// Appends all of `data` to a file that was opened for it.
     ///
-    /// Errors also: poison_error; std::logic_error for a file opened without append.
+    /// Errors also: poison_error; std::logic_error for a file opened without append, and while
+    ///     another task appends.
     /// Cancellation: a cancellation point. Cancelled before the first byte, nothing has
     ///     happened. A write that finished is delivered.
     /// Poisoning: see the class.
     [[nodiscard]] toadstone::task<>
-    append(std::span<const std::byte> data,
-           std::source_location where = std::source_location::current());
-    [[nodiscard]] toadstone::task<>
-    append(std::string_view text,
-           std::source_location where = std::source_location::current()) {
-        return append(std::as_bytes(std::span(text)), where);
-    }
+    append(const_buffer data, std::source_location where = std::source_location::current());
 
     /// Waits until the data is on the disk (fdatasync). See the class for what a failure means.
     ///
@@ -149,6 +147,8 @@ public:
     [[nodiscard]] std::uint64_t size() const;
     /// Cuts or extends the file, without suspending. Mends a file that a cut append poisoned:
     /// whoever calls this knows where the last whole record ends.
+    ///
+    /// Errors also: std::logic_error while another task appends.
     void truncate(std::uint64_t size);
 
     [[nodiscard]] bool poisoned() const noexcept { return poison_.set(); }
@@ -157,6 +157,7 @@ public:
 
     /// Waits for the operations in flight and closes. Does nothing on a closed file.
     ///
+    /// Errors also: std::logic_error while another task closes it.
     /// Cancellation: a cancellation point; once the kernel was asked, it is not cancelled.
     [[nodiscard]] toadstone::task<>
     close(std::source_location where = std::source_location::current());
@@ -173,9 +174,12 @@ private:
 
     file(detail::descriptor&& fd, std::string&& path, bool appends) noexcept
         : handle_(std::move(fd)), path_(std::move(path)), appends_(appends) {}
-    static toadstone::task<file> open_path(std::string path, int flags, unsigned mode,
+    static toadstone::task<file> open_path(std::string path, open_options options,
                                            std::source_location where);
     void check_synced(const char* operation) const;
+    void check_unused() const noexcept {
+        handle_.use.check_unused([this] { return "file '" + path_ + "'"; });
+    }
 
     detail::handle handle_;
     std::string path_;

@@ -111,6 +111,7 @@ std::vector<tcp_listener> listen_on(const listener_options& options, unsigned wo
     how.backlog = options.backlog;
     how.reuse_port = workers > 1;
     how.first_of_port = true;
+    how.v6_only = options.v6_only;
     endpoint at = options.at;
     for (unsigned i = 0; i < workers; ++i) {
         listeners.push_back(tcp_listener::bind(at, how));

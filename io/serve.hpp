@@ -21,6 +21,7 @@ struct listener_options {
     endpoint at = endpoint::loopback(0);
     unsigned workers = 0; ///< how many accept; 0: all of the runtime's
     int backlog = 4096;   ///< per worker; capped by net.core.somaxconn
+    bool v6_only = false; ///< as in listen_options
 };
 
 struct serve_limits {

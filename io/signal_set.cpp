@@ -9,6 +9,7 @@
 #include <toadstone/io/detail/handle.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/detail/atomic.hpp>
+#include <toadstone/runtime/detail/config.hpp>
 
 #include <array>
 #include <bit>
@@ -117,7 +118,10 @@ namespace {
 class event_leaf : public detail::handle_op {
 public:
     explicit event_leaf(detail::handle& on) noexcept : handle_op(on, detail::in_use::reading) {}
-    [[nodiscard]] int await_resume() noexcept { return finish(); }
+    [[nodiscard]] int await_resume() {
+        if (refused()) detail::throw_in_use("wait for", "a signal", "waits on this signal_set");
+        return finish();
+    }
 
 private:
     void fill(io_uring_sqe& entry) noexcept override {
@@ -172,6 +176,7 @@ signal_set::signal_set(signal_set&& other) noexcept = default;
 
 signal_set::~signal_set() {
     if (!state_) return;
+    TOADSTONE_ASSERT(state_->event.use.unused(), "a signal_set outlives the wait() on it");
     const std::lock_guard hold(table_lock);
     restore_all(state_->mask);
     slot& place = *state_->place;
@@ -182,6 +187,9 @@ signal_set::~signal_set() {
 
 toadstone::task<int> signal_set::wait(std::source_location where) {
     co_await toadstone::detail::checkpoint_for(where);
+    if (!state_)
+        toadstone::detail::throw_misuse("a signal_set that was moved from waits for "
+                                        "nothing");
     state& self = *state_;
     for (;;) {
         const std::uint64_t there = self.place->pending.load(std::memory_order_acquire); // (A)

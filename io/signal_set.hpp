@@ -31,7 +31,7 @@ public:
     signal_set& operator=(signal_set&&) = delete;
 
     /// Returns: a signal of the set, the lowest number first if several are there.
-    ///
+    /// Errors: std::logic_error while another task waits, and of a set that was moved from.
     /// Cancellation: a cancellation point; a signal that has arrived is delivered, or kept for
     ///     the next wait().
     [[nodiscard]] toadstone::task<int>

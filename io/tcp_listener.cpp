@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <stdexcept>
+#include <string>
 
 #include <liburing.h>
 #include <netinet/in.h>
@@ -73,10 +75,22 @@ constexpr std::chrono::milliseconds longest_back_off = 1s;
 // a peer: going on at once would spin.
 constexpr unsigned failures_in_a_row = 32;
 
+void check_options(const endpoint& at, const listen_options& options) {
+    const auto refuse = [&at](const char* why) {
+        throw std::invalid_argument("listen on " + at.to_string() + ": " + why);
+    };
+    if (at.kind() == endpoint::family::none) refuse("the endpoint is empty");
+    if (options.backlog < 0) refuse("the backlog is negative");
+    if (options.v6_only && at.kind() != endpoint::family::v6) {
+        refuse("v6_only goes with an IPv6 address");
+    }
+}
+
 } // namespace
 
 tcp_listener tcp_listener::bind(endpoint at, listen_options options) {
     constexpr const char* doing = "listen on";
+    check_options(at, options);
     const auto fail = [&at] { detail::throw_io_error(doing, at.to_string(), errno); };
     const detail::socket_address address(at);
     detail::descriptor fd(
@@ -87,6 +101,10 @@ tcp_listener tcp_listener::bind(endpoint at, listen_options options) {
     }
     if (options.reuse_port && !options.first_of_port) {
         detail::set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1, doing, at);
+    }
+    if (at.kind() == endpoint::family::v6) {
+        detail::set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only ? 1 : 0, doing,
+                           at);
     }
     const auto* name = static_cast<const sockaddr*>(address.data());
     if (toadstone::detail::system().bind(fd.get(), name, address.length()) != 0) fail();
@@ -129,8 +147,8 @@ toadstone::task<tcp_stream> tcp_listener::accept(std::source_location where) {
 
 toadstone::task<> tcp_listener::close(std::source_location where) {
     const int result =
-        co_await detail::close_handle(handle_, detail::before_close::shut_down, where);
-    if (result < 0) detail::throw_io_error("close the listener on", at_.to_string(), -result);
+        co_await detail::close_handle(handle_, detail::before_close::shut_down, nullptr, where);
+    if (result < 0) detail::throw_close_error("close the listener on", at_.to_string(), result);
 }
 
 } // namespace toadstone::io

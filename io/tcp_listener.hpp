@@ -20,6 +20,10 @@ struct listen_options {
     /// With reuse_port: bind without sharing, so that a port in use is an error, and share it
     /// with those that come later. For the first listener of a server with several.
     bool first_of_port = false;
+    /// With an IPv6 address: take IPv6 only. Without it "[::]" takes IPv4 connections too,
+    /// whose peers read "[::ffff:192.0.2.1]:50412", and nobody else can listen on that port at
+    /// 0.0.0.0. Always said to the kernel: net.ipv6.bindv6only decides nothing.
+    bool v6_only = false;
 };
 
 /// What accept() has met so far.
@@ -36,13 +40,26 @@ struct accept_stats {
 ///     closes at once; connections that nobody has accepted are reset by the kernel.
 class tcp_listener {
 public:
-    /// Binds and listens. Port 0: the kernel chooses one, see local_endpoint().
+    /// Binds and listens. Port 0: the kernel chooses one, see local_endpoint(). `at` may be
+    /// written as text, "[::]:80".
     ///
     /// Errors: std::system_error, such as "listen on 127.0.0.1:80: Permission denied".
+    ///     std::invalid_argument for an empty endpoint, a negative backlog, and v6_only with an
+    ///     IPv4 address.
     [[nodiscard]] static tcp_listener bind(endpoint at, listen_options options = {});
 
-    tcp_listener(tcp_listener&&) noexcept = default;
-    tcp_listener& operator=(tcp_listener&&) noexcept = default;
+    tcp_listener(tcp_listener&& other) noexcept
+        : handle_((other.check_unused(), std::move(other.handle_))), at_(other.at_),
+          stats_(other.stats_) {}
+    tcp_listener& operator=(tcp_listener&& other) noexcept {
+        check_unused();
+        other.check_unused();
+        handle_ = std::move(other.handle_);
+        at_ = other.at_;
+        stats_ = other.stats_;
+        return *this;
+    }
+    ~tcp_listener() { check_unused(); }
 
     /// Waits for a connection.
     ///
@@ -62,6 +79,7 @@ public:
     /// Stops listening. An accept() that another task has under way fails (EINVAL or EBADF) and
     /// is waited for. Does nothing on a closed listener.
     ///
+    /// Errors also: std::logic_error while another task closes it.
     /// Cancellation: a cancellation point; once the kernel was asked, it is not cancelled.
     [[nodiscard]] toadstone::task<>
     close(std::source_location where = std::source_location::current());
@@ -69,6 +87,10 @@ public:
     [[nodiscard]] int native_handle() const noexcept { return handle_.fd.get(); }
 
 private:
+    void check_unused() const noexcept {
+        handle_.use.check_unused([this] { return "listener on " + at_.to_string(); });
+    }
+
     tcp_listener(detail::descriptor&& fd, const endpoint& at) noexcept
         : handle_(std::move(fd)), at_(at) {}
 

@@ -8,6 +8,9 @@
 #include <toadstone/runtime/uring/system_calls.hpp>
 
 #include <cerrno>
+#include <stdexcept>
+#include <string>
+#include <string_view>
 
 #include <liburing.h>
 #include <netinet/in.h>
@@ -38,8 +41,7 @@ using connect_op = toadstone::detail::called_from<connect_leaf>;
 /// out, and the next send tells why.
 class send_leaf : public toadstone::detail::io_op {
 public:
-    send_leaf(const detail::handle& to, std::span<const std::byte> data) noexcept
-        : to_(&to), data_(data) {}
+    send_leaf(const detail::handle& to, const_buffer data) noexcept : to_(&to), data_(data) {}
     [[nodiscard]] int await_resume() const noexcept { return result(); }
 
 private:
@@ -49,41 +51,87 @@ private:
                            MSG_NOSIGNAL | MSG_WAITALL);
     }
     const detail::handle* to_;
-    std::span<const std::byte> data_;
+    const_buffer data_;
 };
 using send_op = toadstone::detail::called_from<send_leaf>;
+
+/// Part of read_exactly(), which has claimed the reading half.
+class recv_leaf : public toadstone::detail::io_op {
+public:
+    recv_leaf(const detail::handle& from, mutable_buffer into) noexcept
+        : from_(&from), into_(into) {}
+    [[nodiscard]] int await_resume() const noexcept { return result(); }
+
+private:
+    void fill(io_uring_sqe& entry) noexcept override {
+        const int fd = from_->use.being_closed() ? -1 : from_->fd.get();
+        io_uring_prep_recv(&entry, fd, into_.data(), detail::one_transfer(into_.size()), 0);
+    }
+    const detail::handle* from_;
+    mutable_buffer into_;
+};
+using recv_op = toadstone::detail::called_from<recv_leaf>;
+
+/// The two halves, as a tear_watch wants to know them.
+struct writing_half {
+    static constexpr std::string_view type = "tcp stream";
+    static constexpr std::string_view during = "in the write begun at";
+    const endpoint* peer;
+    const detail::handle* socket;
+
+    [[nodiscard]] std::string name() const { return peer->to_string(); }
+    /// From here on the kernel resets the connection when the last descriptor of it goes, by
+    /// close(2), through the ring, or with the process.
+    void poisoned() const noexcept {
+        const linger at_once{1, 0};
+        toadstone::detail::system().setsockopt(socket->fd.get(), SOL_SOCKET, SO_LINGER,
+                                               &at_once, sizeof at_once);
+    }
+};
+struct reading_half {
+    static constexpr std::string_view type = "reading half of tcp stream";
+    static constexpr std::string_view during = "in the read begun at";
+    const endpoint* peer;
+
+    [[nodiscard]] std::string name() const { return peer->to_string(); }
+    void poisoned() const noexcept {}
+};
+
+/// What close() makes of a read that it ends: with a reset, if it has to be one.
+bool ended_by_close(int error, const detail::handle& socket) noexcept {
+    return (error == ECONNRESET || error == ENOTCONN) && socket.use.being_closed();
+}
 
 } // namespace
 
 namespace detail {
 
-tcp_read::tcp_read(tcp_stream& from, std::span<std::byte> into) noexcept
-    : handle_op(from.handle_, in_use::reading), from_(&from), into_(into) {
-    TOADSTONE_ASSERT(!into.empty(), "a read needs room: 0 bytes mean the end of the stream");
-}
+tcp_read::tcp_read(tcp_stream& from, mutable_buffer into) noexcept
+    : handle_op(from.handle_, in_use::reading, &from.read_poison_), from_(&from), into_(into) {}
 
 void tcp_read::fill(io_uring_sqe& entry) noexcept {
     io_uring_prep_recv(&entry, fd(), into_.data(), one_transfer(into_.size()), 0);
 }
 
 std::size_t tcp_read::await_resume() {
+    if (refused()) throw_in_use("read from", from_->peer_.to_string(), "reads from it");
+    if (into_.empty()) return 0;
+    from_->read_poison_.check();
     const int count = finish();
+    if (count < 0 && ended_by_close(-count, from_->handle_)) return 0;
     if (count < 0) throw_io_error("read from", from_->peer_.to_string(), -count);
     return static_cast<std::size_t>(count);
 }
 
-tcp_write::tcp_write(tcp_stream& to, std::span<const std::byte> data) noexcept
-    : handle_op(to.handle_, in_use::writing), to_(&to), data_(data) {}
-
-bool tcp_write::await_ready() const noexcept {
-    return to_->poisoned() && !ctx_->should_stop();
-}
+tcp_write::tcp_write(tcp_stream& to, const_buffer data) noexcept
+    : handle_op(to.handle_, in_use::writing, &to.poison_), to_(&to), data_(data) {}
 
 void tcp_write::fill(io_uring_sqe& entry) noexcept {
     io_uring_prep_send(&entry, fd(), data_.data(), one_transfer(data_.size()), MSG_NOSIGNAL);
 }
 
 std::size_t tcp_write::await_resume() {
+    if (refused()) throw_in_use("write to", to_->peer_.to_string(), "writes to it");
     to_->poison_.check();
     const int count = finish();
     if (count < 0) throw_io_error("write to", to_->peer_.to_string(), -count);
@@ -105,6 +153,9 @@ void tcp_wait_closed::await_resume() {
 } // namespace detail
 
 toadstone::task<tcp_stream> tcp_stream::connect(endpoint to, std::source_location where) {
+    if (to.kind() == endpoint::family::none) {
+        throw std::invalid_argument("connect: the endpoint is empty");
+    }
     const detail::socket_address address(to);
     detail::descriptor fd(
         toadstone::detail::system().socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -115,33 +166,72 @@ toadstone::task<tcp_stream> tcp_stream::connect(endpoint to, std::source_locatio
     co_return tcp_stream(std::move(fd), to);
 }
 
-toadstone::task<> tcp_stream::write_all(std::span<const std::byte> data,
-                                        std::source_location where) {
-    if (data.empty() || poisoned()) co_await toadstone::detail::checkpoint_for(where);
-    poison_.check();
+toadstone::task<> tcp_stream::write_all(const_buffer data, std::source_location where) {
     const detail::claim alone(handle_.use, detail::in_use::writing);
-    const auto name = [this] { return peer_.to_string(); };
-    detail::tear_watch watch(poison_, "tcp stream", name, data.size(), where);
+    if (!alone || data.empty() || poison_.set()) {
+        co_await toadstone::detail::checkpoint_for(where);
+    }
+    if (!alone) detail::throw_in_use("write to", peer_.to_string(), "writes to it");
+    poison_.check();
+    detail::tear_watch watch(poison_, writing_half{&peer_, &handle_}, data.size(), where);
     while (watch.left() > 0) {
         const int count = co_await send_op(where, handle_, data.last(watch.left()));
         if (count <= 0) {
             detail::throw_io_error("write to", peer_.to_string(), count == 0 ? EIO : -count);
         }
-        watch.wrote(static_cast<std::size_t>(count));
+        watch.moved(static_cast<std::size_t>(count));
     }
 }
 
+toadstone::task<> tcp_stream::read_exactly(mutable_buffer into, std::source_location where) {
+    return read_rest(into, 0, where);
+}
+
+toadstone::task<> tcp_stream::read_rest(mutable_buffer into, std::size_t have,
+                                        std::source_location where) {
+    const detail::claim alone(handle_.use, detail::in_use::reading);
+    if (!alone || into.size() == have || read_poison_.set()) {
+        co_await toadstone::detail::checkpoint_for(where);
+    }
+    if (!alone) detail::throw_in_use("read from", peer_.to_string(), "reads from it");
+    read_poison_.check();
+    detail::tear_watch watch(read_poison_, reading_half{&peer_}, into.size() - have, where);
+    while (watch.left() > 0) {
+        const int got = co_await recv_op(where, handle_, into.last(watch.left()));
+        if (got <= 0) {
+            fail_read(into.size(), into.size() - watch.left(), -got);
+        }
+        watch.moved(static_cast<std::size_t>(got));
+    }
+}
+
+void tcp_stream::fail_read(std::size_t wanted, std::size_t received, int error) const {
+    const std::string peer = peer_.to_string();
+    const std::string read = "read " + std::to_string(wanted) + " bytes from";
+    if (error == 0 || ended_by_close(error, handle_)) {
+        throw unexpected_end(read, peer, received);
+    }
+    const std::string came = ", of which " + std::to_string(received) + " bytes came";
+    detail::throw_io_error(read, peer + came, error);
+}
+
 void tcp_stream::shutdown_write() {
-    if (toadstone::detail::system().shutdown(handle_.fd.get(), SHUT_WR) != 0) {
-        detail::throw_io_error("shut down writing to", peer_.to_string(), errno);
+    const detail::claim alone(handle_.use, detail::in_use::writing);
+    constexpr const char* doing = "shut down writing to";
+    if (!alone) detail::throw_in_use(doing, peer_.to_string(), "writes to it");
+    poison_.check();
+    const int fd = handle_.use.being_closed() ? -1 : handle_.fd.get();
+    if (toadstone::detail::system().shutdown(fd, SHUT_WR) != 0 && errno != ENOTCONN) {
+        detail::throw_io_error(doing, peer_.to_string(), errno);
     }
 }
 
 toadstone::task<> tcp_stream::close(std::source_location where) {
-    const int result =
-        co_await detail::close_handle(handle_, detail::before_close::shut_down, where);
-    if (result < 0)
-        detail::throw_io_error("close the connection to", peer_.to_string(), -result);
+    const int result = co_await detail::close_handle(handle_, detail::before_close::shut_down,
+                                                     &poison_, where);
+    if (result < 0) {
+        detail::throw_close_error("close the connection to", peer_.to_string(), result);
+    }
 }
 
 endpoint tcp_stream::local() const {

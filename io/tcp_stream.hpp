@@ -2,47 +2,47 @@
 #ifndef TOADSTONE_IO_TCP_STREAM_HPP
 #define TOADSTONE_IO_TCP_STREAM_HPP
 
+#include <toadstone/io/buffer.hpp>
 #include <toadstone/io/detail/handle.hpp>
 #include <toadstone/io/detail/tear_watch.hpp>
 #include <toadstone/io/endpoint.hpp>
+#include <toadstone/io/unexpected_end.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
 #include <toadstone/runtime/task.hpp>
 
 #include <coroutine>
 #include <cstddef>
 #include <source_location>
-#include <span>
-#include <string_view>
 #include <utility>
 
 namespace toadstone::io {
 
+class buffered_reader;
 class tcp_stream;
 
 namespace detail {
 
-class [[nodiscard]] tcp_read final : public handle_op {
+class [[nodiscard]] tcp_read : public handle_op {
 public:
-    tcp_read(tcp_stream& from, std::span<std::byte> into) noexcept;
+    tcp_read(tcp_stream& from, mutable_buffer into) noexcept;
+    [[nodiscard]] bool await_ready() noexcept { return into_.empty() && skip(); }
     std::size_t await_resume();
 
 private:
     void fill(io_uring_sqe& entry) noexcept override;
     tcp_stream* from_;
-    std::span<std::byte> into_;
+    mutable_buffer into_;
 };
 
 class [[nodiscard]] tcp_write final : public handle_op {
 public:
-    tcp_write(tcp_stream& to, std::span<const std::byte> data) noexcept;
-    /// True: the stream is poisoned, which await_resume() says.
-    [[nodiscard]] bool await_ready() const noexcept;
+    tcp_write(tcp_stream& to, const_buffer data) noexcept;
     std::size_t await_resume();
 
 private:
     void fill(io_uring_sqe& entry) noexcept override;
     tcp_stream* to_;
-    std::span<const std::byte> data_;
+    const_buffer data_;
 };
 
 class [[nodiscard]] tcp_wait_closed final : public handle_op {
@@ -61,50 +61,81 @@ private:
 /// two workers. Any number may wait_closed() beside them.
 ///
 /// Errors: std::system_error whose text names operation, peer and errno. The end of the stream
-///     is a value, never an error. SIGPIPE is never raised.
+///     is a value, an error only in the middle of a read_exactly(). SIGPIPE is never raised.
+///     std::logic_error where another task reads, or writes, at the same time.
 /// Poisoning: a write_all() that is cut after some of its bytes went out, whether it was
 ///     cancelled, failed or was torn down, poisons the stream: the peer has half a message, and
 ///     what follows would be read as its rest. Later writes throw poison_error with the cause;
-///     reading stays possible. Cancelled before the first byte, nothing has happened.
-/// Shape: about 70 bytes. TCP_NODELAY is set.
+///     reading stays possible. A poisoned stream is reset: however it is closed or dropped,
+///     also by the end of the process, the peer gets ECONNRESET and never an end that it could
+///     take for the message's. Cancelled before the first byte, nothing has happened.
+///     A read_exactly() that is cut after some of its bytes were taken poisons the reading
+///     half: later reads throw poison_error, writing stays possible, and the end is an orderly
+///     one, since the peer has all that was written.
+/// Shape: about 90 bytes. TCP_NODELAY is set.
 /// Lifetime: stays where it is while an operation is in flight, and outlives it. The destructor
-///     closes at once with close(2); bytes that were written are still delivered.
+///     closes at once with close(2); bytes that were written are still delivered, unless it is
+///     poisoned.
 class tcp_stream {
 public:
     /// Connects.
     ///
-    /// Errors: such as "connect to 127.0.0.1:1: Connection refused". There is no time limit but
-    ///     the kernel's, minutes long: use with_timeout().
+    /// `to` may be written as text, "127.0.0.1:80"; then the call throws what endpoint::parse()
+    /// does.
+    ///
+    /// Errors: such as "connect to 127.0.0.1:1: Connection refused"; std::invalid_argument for
+    ///     an empty endpoint. There is no time limit but the kernel's, minutes long: use
+    ///     with_timeout().
     /// Cancellation: a cancellation point. A connection that was made all the same is
     ///     delivered, or closed when nobody takes it.
     [[nodiscard]] static toadstone::task<tcp_stream>
     connect(endpoint to, std::source_location where = std::source_location::current());
 
-    tcp_stream(tcp_stream&&) noexcept = default;
-    tcp_stream& operator=(tcp_stream&&) noexcept = default;
+    tcp_stream(tcp_stream&& other) noexcept
+        : handle_((other.check_unused(), std::move(other.handle_))), peer_(other.peer_),
+          poison_(std::move(other.poison_)), read_poison_(std::move(other.read_poison_)) {}
+    tcp_stream& operator=(tcp_stream&& other) noexcept {
+        check_unused();
+        other.check_unused();
+        handle_ = std::move(other.handle_);
+        peer_ = other.peer_;
+        poison_ = std::move(other.poison_);
+        read_poison_ = std::move(other.read_poison_);
+        return *this;
+    }
+    ~tcp_stream() { check_unused(); }
 
-    /// Reads what is there, at least one byte, into a buffer that is not empty.
+    /// Reads what is there, at least one byte. Into no room at all it reads nothing and waits
+    /// for nothing.
     ///
-    /// Returns: bytes read; 0 at the end of the stream, or when close() was called meanwhile.
+    /// Returns: bytes read; 0 at the end of the stream, for an empty buffer, or when close()
+    ///     was called meanwhile.
+    /// Errors also: poison_error, of the reading half.
     /// Cancellation: a cancellation point. Bytes that were read are delivered, never lost. The
     ///     buffer is the kernel's until this returns or the frame is torn down.
-    [[nodiscard]] detail::tcp_read read_some(std::span<std::byte> into) noexcept {
+    [[nodiscard]] detail::tcp_read read_some(mutable_buffer into) noexcept {
         return detail::tcp_read(*this, into);
     }
-    [[nodiscard]] detail::tcp_read read_some(std::span<char> into) noexcept {
-        return detail::tcp_read(*this, std::as_writable_bytes(into));
-    }
 
-    /// Writes some bytes, at least one of a span that is not empty. Returns: how many. What to
-    /// do about the rest is the caller's business, so a short write poisons nothing.
+    /// Fills all of `into`, which stays alive until this returns or is torn down.
+    ///
+    /// Errors also: poison_error, of the reading half; unexpected_end, a std::system_error that
+    ///     says how much had come. So does the text of every other failure.
+    /// Cancellation: a cancellation point. Cancelled before the first byte, nothing has
+    ///     happened; when all bytes have come although cancellation was asked for, that is
+    ///     delivered. Where a cut read should lose nothing, read through a buffered_reader.
+    /// Poisoning: cut in between, by whatever, it poisons the reading half: see the class.
+    [[nodiscard]] toadstone::task<>
+    read_exactly(mutable_buffer into,
+                 std::source_location where = std::source_location::current());
+
+    /// Writes some bytes, at least one of a buffer that is not empty. Returns: how many. What
+    /// to do about the rest is the caller's business, so a short write poisons nothing.
     ///
     /// Errors also: poison_error. Cancellation: a cancellation point; bytes that went out are
     ///     reported.
-    [[nodiscard]] detail::tcp_write write_some(std::span<const std::byte> data) noexcept {
+    [[nodiscard]] detail::tcp_write write_some(const_buffer data) noexcept {
         return detail::tcp_write(*this, data);
-    }
-    [[nodiscard]] detail::tcp_write write_some(std::string_view text) noexcept {
-        return detail::tcp_write(*this, std::as_bytes(std::span(text)));
     }
 
     /// Writes everything. `data` stays alive until this returns or is torn down.
@@ -113,13 +144,7 @@ public:
     ///     out although cancellation was asked for, that is delivered.
     /// Poisoning: see the class.
     [[nodiscard]] toadstone::task<>
-    write_all(std::span<const std::byte> data,
-              std::source_location where = std::source_location::current());
-    [[nodiscard]] toadstone::task<>
-    write_all(std::string_view text,
-              std::source_location where = std::source_location::current()) {
-        return write_all(std::as_bytes(std::span(text)), where);
-    }
+    write_all(const_buffer data, std::source_location where = std::source_location::current());
 
     /// Waits until the peer is gone: it has closed, reset the connection, or shut down its
     /// writing half (the kernel cannot tell these apart). Bytes that it sent before are still
@@ -131,12 +156,19 @@ public:
     }
 
     /// Says to the peer that nothing more comes. Does not suspend. The other half stays open.
+    /// Says nothing, and is no error, when the connection is gone already (ENOTCONN: the peer
+    /// has reset it): whoever writes or reads learns that.
+    ///
+    /// Errors: EBADF on a closed stream; poison_error, since the peer would take half a message
+    ///     for all of it; std::logic_error while another task writes.
     void shutdown_write();
 
     /// Ends the connection: operations that other tasks have in flight end (reads with 0,
     /// writes with an error), are waited for, and the descriptor is closed. Operations that
-    /// start later fail with EBADF. Does nothing on a closed stream.
+    /// start later fail with EBADF. Does nothing on a closed stream. A stream that is poisoned,
+    /// or that another task writes to, is reset.
     ///
+    /// Errors also: std::logic_error while another task closes it.
     /// Cancellation: a cancellation point; once the kernel was asked, it is not cancelled.
     [[nodiscard]] toadstone::task<>
     close(std::source_location where = std::source_location::current());
@@ -145,9 +177,16 @@ public:
     [[nodiscard]] endpoint local() const;
     void set_no_delay(bool on);
 
+    /// A write was cut. For the task that writes, or when none does.
     [[nodiscard]] bool poisoned() const noexcept { return poison_.set(); }
     /// Empty unless poisoned.
     [[nodiscard]] toadstone::poison_cause cause() const noexcept { return poison_.cause(); }
+    /// A read_exactly() was cut. For the task that reads, or when none does.
+    [[nodiscard]] bool read_poisoned() const noexcept { return read_poison_.set(); }
+    /// Empty unless the reading half is poisoned.
+    [[nodiscard]] toadstone::poison_cause read_cause() const noexcept {
+        return read_poison_.cause();
+    }
     [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(handle_.fd); }
     [[nodiscard]] int native_handle() const noexcept { return handle_.fd.get(); }
 
@@ -159,10 +198,21 @@ private:
     friend class detail::tcp_read;
     friend class detail::tcp_write;
     friend class detail::tcp_wait_closed;
+    friend class buffered_reader;
+
+    /// read_exactly() where the first `have` bytes of `into` are there already.
+    toadstone::task<> read_rest(mutable_buffer into, std::size_t have,
+                                std::source_location where);
+    void check_unused() const noexcept {
+        handle_.use.check_unused([this] { return "connection to " + peer_.to_string(); });
+    }
+
+    [[noreturn]] void fail_read(std::size_t wanted, std::size_t received, int error) const;
 
     detail::handle handle_;
     endpoint peer_;
-    detail::poison_mark poison_;
+    detail::poison_mark poison_;      ///< of the writing half; under its claim
+    detail::poison_mark read_poison_; ///< of the reading half; under its claim
 };
 
 } // namespace toadstone::io

@@ -3,9 +3,12 @@
 #define TOADSTONE_IO_HPP
 
 // Addresses and connections.
+#include <toadstone/io/buffer.hpp>
+#include <toadstone/io/buffered_reader.hpp>
 #include <toadstone/io/endpoint.hpp>
 #include <toadstone/io/tcp_listener.hpp>
 #include <toadstone/io/tcp_stream.hpp>
+#include <toadstone/io/unexpected_end.hpp>
 
 // A whole server.
 #include <toadstone/io/serve.hpp>

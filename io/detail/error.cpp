@@ -1,6 +1,7 @@
-// The one place where an errno becomes an exception.
+// The one place where an errno becomes an exception, and a collision too.
 #include <toadstone/io/detail/error.hpp>
 
+#include <stdexcept>
 #include <string>
 #include <system_error>
 
@@ -11,6 +12,16 @@ void throw_io_error(std::string_view operation, std::string_view object, int err
     text += ' ';
     text += object;
     throw std::system_error(error, std::generic_category(), text);
+}
+
+void throw_in_use(std::string_view operation, std::string_view object, std::string_view what) {
+    std::string text(operation);
+    text += ' ';
+    text += object;
+    text += ": another task ";
+    text += what;
+    text += ", and one at a time may";
+    throw std::logic_error(text);
 }
 
 } // namespace toadstone::io::detail

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <source_location>
+#include <string_view>
 
 namespace toadstone::io::detail {
 
@@ -23,21 +24,37 @@ struct handle {
     in_use use; // destroyed first, so that it speaks up before the descriptor is closed
 };
 
+class poison_mark;
+
 /// An operation on a handle: in use while it is in flight. Derived classes fill the entry, with
-/// fd(), and begin await_resume() with finish().
+/// fd(), and begin await_resume() with refused(), which is for those of which there is one at a
+/// time, and finish().
 class handle_op : public toadstone::detail::io_op {
 public:
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         if (!suspend(frame)) return;
-        claim_.take(on_->use, what_);
-        begin();
+        if (skipped_ || !may_start()) {
+            answer_later();
+        } else {
+            begin();
+        }
     }
 
 protected:
-    handle_op(handle& on, std::uint32_t what) noexcept : on_(&on), what_(what) {}
+    /// With a mark it is not started on what is poisoned, which await_resume() then says.
+    handle_op(handle& on, std::uint32_t what, const poison_mark* mark = nullptr) noexcept
+        : on_(&on), mark_(mark), what_(what) {}
     handle_op(const handle_op&) = default;
     ~handle_op() = default;
+
+    /// For await_ready: there is nothing to ask the kernel for, the result is 0.
+    [[nodiscard]] bool skip() noexcept {
+        skipped_ = true;
+        return may_complete_at_once();
+    }
+    /// It did not start, because another task does the same.
+    [[nodiscard]] bool refused() const noexcept { return refused_; }
 
     /// -1 once close() has begun: the kernel then answers EBADF.
     [[nodiscard]] int fd() const noexcept {
@@ -50,8 +67,18 @@ protected:
     }
 
 private:
+    [[nodiscard]] bool may_start() noexcept {
+        refused_ = !claim_.take(on_->use, what_);
+        return !refused_ && !(mark_ && is_poisoned());
+    }
+    [[nodiscard]] bool is_poisoned() const noexcept;
+    void answer_later() noexcept;
+
     handle* on_;
+    const poison_mark* mark_;
     std::uint32_t what_;
+    bool skipped_ = false;
+    bool refused_ = false;
     claim claim_;
 };
 
@@ -66,15 +93,23 @@ enum class before_close : unsigned char {
     shut_down, ///< a socket: shutdown(2) ends them
 };
 
-/// Waits for the operations in flight, then closes. Gives 0 or -errno; nothing to do when it is
-/// closed already.
+/// Waits for the operations in flight, then closes. Gives 0 or -errno; -EALREADY if another
+/// task closes it; nothing to do when it is closed already.
+///
+/// A socket that is poisoned, as `mark` says, or that somebody writes to is reset where
+/// shutdown(2) would tell the peer that this was all.
 ///
 /// `where` is where the user called close.
 ///
 /// Cancellation: a cancellation point; a request that is there before the kernel was asked to
 ///     close leaves the descriptor to its owner. A close that has begun is never cancelled.
 [[nodiscard]] toadstone::task<int> close_handle(handle& what, before_close first,
+                                                const poison_mark* mark,
                                                 std::source_location where);
+/// For a result of close_handle() that is not 0: std::system_error, or, if another task closes,
+/// std::logic_error.
+[[noreturn]] void throw_close_error(std::string_view operation, std::string_view object,
+                                    int result);
 
 } // namespace toadstone::io::detail
 

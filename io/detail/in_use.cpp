@@ -11,10 +11,12 @@ constexpr std::uint32_t waiting = 0x80000000;
 
 } // namespace
 
-void in_use::enter(std::uint32_t what) noexcept {
-    const std::uint32_t before = word_.fetch_add(what, std::memory_order_relaxed);
-    TOADSTONE_ASSERT(!(before & what & reading), "one task at a time reads a stream");
-    TOADSTONE_ASSERT(!(before & what & writing), "one task at a time writes to a stream");
+bool in_use::enter(std::uint32_t what) noexcept {
+    if (what >= one_more) {
+        word_.fetch_add(what, std::memory_order_acquire); // (A)
+        return true;
+    }
+    return !(word_.fetch_or(what, std::memory_order_acquire) & what); // (A)
 }
 
 void in_use::leave(std::uint32_t what) noexcept {
@@ -30,13 +32,13 @@ void in_use::leave(std::uint32_t what) noexcept {
     if ((before & waiting) && !(after & waiting)) closer_->home().schedule(*closer_);
 }
 
-closing_mark::closing_mark(in_use& of) noexcept : of_(of) {
+closing_mark::closing_mark(in_use& of) noexcept : of_(&of) {
     const std::uint32_t before = of.word_.fetch_or(in_use::closing, std::memory_order_relaxed);
-    TOADSTONE_ASSERT(!(before & in_use::closing), "one task at a time closes");
+    if (before & in_use::closing) of_ = nullptr;
 }
 
 closing_mark::~closing_mark() {
-    of_.word_.fetch_and(~in_use::closing, std::memory_order_relaxed);
+    if (of_) of_->word_.fetch_and(~in_use::closing, std::memory_order_relaxed);
 }
 
 void idle_awaiter::wait() noexcept {

@@ -9,24 +9,27 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <string_view>
 #include <utility>
 
 namespace toadstone::io::detail {
 
 /// One word per stream or file:
 ///
-///     bit 0    somebody reads            set and cleared by its claim
-///     bit 1    somebody writes           set and cleared by its claim
+///     bit 0    somebody reads            set and cleared by its claim; one at a time
+///     bit 1    somebody writes           set and cleared by its claim; one at a time
 ///     bit 2    close() is under way      set and cleared by its closing_mark
 ///     3..30    a count of other operations: polls, positional reads and writes, syncs
 ///     bit 31   close() is suspended      set by it; cleared by the last to leave, who wakes it
 ///
 /// Bit 31 implies bit 2. Who enters while bit 2 is set gets no descriptor and so fails with
-/// EBADF at once: close() waits for that, too.
+/// EBADF at once: close() waits for that, too. Who finds bit 0, 1 or 2 set that he wants to set
+/// has changed nothing and is refused.
 ///
 /// Tasks on several workers may use one stream (one reads, another writes), therefore the word
 /// is atomic: a claim's leaving releases (R) what it did to whoever waits in close(), which
-/// acquires (A) by seeing the others gone.
+/// acquires (A) by seeing the others gone, and to the next claim of the same kind, which finds
+/// the poison that the one before has left.
 class in_use {
 public:
     static constexpr std::uint32_t reading = 1;
@@ -35,14 +38,27 @@ public:
     static constexpr std::uint32_t one_more = 8;
 
     in_use() noexcept = default;
-    /// Its object moves: only while it is idle, because operations point to it.
-    in_use(in_use&& other) noexcept { other.check_idle(); }
+    /// Its object moves: only while nobody uses it, because operations point to it.
+    in_use(in_use&& other) noexcept { other.check_unused(no_name); }
     in_use& operator=(in_use&& other) noexcept {
-        check_idle();
-        other.check_idle();
+        check_unused(no_name);
+        other.check_unused(no_name);
         return *this;
     }
-    ~in_use() { check_idle(); }
+    ~in_use() { check_unused(no_name); }
+
+    [[nodiscard]] bool unused() const noexcept {
+        return word_.load(std::memory_order_acquire) == 0; // (A) others are done
+    }
+    /// Ends the process if somebody uses what goes or moves: an operation points to it. Objects
+    /// that have a name check themselves, by `describe()`, before they let this one do it.
+    template <class Describe>
+    void check_unused(Describe describe) const noexcept {
+        TOADSTONE_ASSERT_OF(unused(),
+                            "a stream, listener or file stays where it is while an operation "
+                            "uses it",
+                            describe());
+    }
 
     [[nodiscard]] bool idle() const noexcept {
         return (word_.load(std::memory_order_relaxed) & ~closing) == 0;
@@ -51,17 +67,19 @@ public:
     [[nodiscard]] bool being_closed() const noexcept {
         return (word_.load(std::memory_order_relaxed) & closing) != 0;
     }
+    /// A write is under way. False orders: what the last one left is seen.
+    [[nodiscard]] bool being_written() const noexcept {
+        return (word_.load(std::memory_order_acquire) & writing) != 0; // (A)
+    }
 
 private:
+    static std::string_view no_name() noexcept { return {}; }
     friend class claim;
     friend class idle_awaiter;
     friend class closing_mark;
 
-    void check_idle() const noexcept {
-        TOADSTONE_ASSERT(word_.load(std::memory_order_acquire) == 0, // (A) others are done
-                         "a stream or file stays where it is while an operation uses it");
-    }
-    void enter(std::uint32_t what) noexcept;
+    /// False: somebody else reads, or writes.
+    [[nodiscard]] bool enter(std::uint32_t what) noexcept;
     void leave(std::uint32_t what) noexcept;
 
     toadstone::detail::atomic<std::uint32_t> word_{0};
@@ -72,15 +90,19 @@ private:
 class claim {
 public:
     claim() noexcept = default;
-    claim(in_use& of, std::uint32_t what) noexcept { take(of, what); }
+    /// Refused if somebody else is at it: then it is empty.
+    claim(in_use& of, std::uint32_t what) noexcept { static_cast<void>(take(of, what)); }
     claim(const claim& other) noexcept { TOADSTONE_ASSERT(!other.of_, "a claim stays put"); }
     claim& operator=(const claim&) = delete;
     ~claim() { drop(); }
 
-    void take(in_use& of, std::uint32_t what) noexcept {
-        of.enter(what);
+    [[nodiscard]] explicit operator bool() const noexcept { return of_ != nullptr; }
+    /// False: refused.
+    [[nodiscard]] bool take(in_use& of, std::uint32_t what) noexcept {
+        if (!of.enter(what)) return false;
         of_ = &of;
         what_ = what;
+        return true;
     }
     void drop() noexcept {
         if (of_) std::exchange(of_, nullptr)->leave(what_);
@@ -91,16 +113,18 @@ private:
     std::uint32_t what_ = 0;
 };
 
-/// close() is under way. Dropped when close() is torn down before it closed.
+/// close() is under way. Dropped when close() is torn down before it closed. Empty if another
+/// task closes already.
 class closing_mark {
 public:
     explicit closing_mark(in_use& of) noexcept;
     closing_mark(const closing_mark&) = delete;
     closing_mark& operator=(const closing_mark&) = delete;
     ~closing_mark();
+    [[nodiscard]] explicit operator bool() const noexcept { return of_ != nullptr; }
 
 private:
-    in_use& of_;
+    in_use* of_;
 };
 
 /// Waits until no operation is left, under a closing_mark.

@@ -1,4 +1,4 @@
-// tear_watch: notices that a write was cut in the middle, and poisons what it was written to.
+// tear_watch: notices that a transfer was cut in the middle, and poisons what it was made on.
 #ifndef TOADSTONE_IO_DETAIL_TEAR_WATCH_HPP
 #define TOADSTONE_IO_DETAIL_TEAR_WATCH_HPP
 
@@ -24,27 +24,33 @@ public:
     void clear() noexcept { cause_.reset(); }
 
 private:
-    template <class Name>
+    template <class Object>
     friend class tear_watch;
     toadstone::detail::cause_ref cause_;
 };
 
-/// Lives in the frame of the loop that writes. Destroyed with some, but not all, of its bytes
-/// written, whether by an exception, a teardown or an abandonment, it poisons.
-template <class Name>
+/// Lives in the frame of the loop that writes or reads. Destroyed with some, but not all, of
+/// its bytes moved, whether by an exception, a teardown or an abandonment, it poisons.
+///
+/// `Object` is what the transfer is made on:
+///
+///     std::string_view type      for the cause: "tcp stream"
+///     std::string_view during    a literal, before the place: "in the write begun at"
+///     std::string name()         asked for only when it poisons
+///     void poisoned() noexcept   called after it
+template <class Object>
 class tear_watch {
 public:
-    /// `name()` gives a string, asked for only when it poisons.
-    tear_watch(poison_mark& mark, std::string_view type, Name name, std::size_t bytes,
+    tear_watch(poison_mark& mark, Object object, std::size_t bytes,
                std::source_location where) noexcept
-        : mark_(mark), type_(type), name_(name), left_(bytes), where_(where) {}
+        : mark_(mark), object_(object), left_(bytes), where_(where) {}
     tear_watch(const tear_watch&) = delete;
     tear_watch& operator=(const tear_watch&) = delete;
     ~tear_watch() {
         if (begun_ && left_ > 0) tear();
     }
 
-    void wrote(std::size_t bytes) noexcept {
+    void moved(std::size_t bytes) noexcept {
         begun_ = true;
         left_ -= bytes;
     }
@@ -54,21 +60,21 @@ private:
     void tear() noexcept {
         std::string name;
         try {
-            name = name_();
+            name = object_.name();
         } catch (...) {
             name.clear(); // out of memory: the cause goes without a name
         }
         toadstone::detail::poisoning what;
-        what.type = type_;
-        what.during = "in the write begun at";
+        what.type = Object::type;
+        what.during = Object::during;
         what.name = name;
         what.locked_at = where_;
         mark_.cause_ = toadstone::detail::make_cause(what);
+        object_.poisoned();
     }
 
     poison_mark& mark_;
-    std::string_view type_;
-    Name name_;
+    Object object_;
     std::size_t left_;
     std::source_location where_;
     bool begun_ = false;

@@ -88,3 +88,12 @@ TEST_CASE("endpoint: equal and ordered by address and port") {
     CHECK(endpoint() != endpoint::any(0));
     CHECK(endpoint().to_string() == "unspecified");
 }
+
+TEST_CASE("endpoint: text is one, wherever one is expected") {
+    const auto same = [](const endpoint& at) { return at; };
+    const std::string text = "[::1]:80";
+    CHECK(same("127.0.0.1:80") == endpoint::loopback(80));
+    CHECK(same(text).to_string() == text);
+    CHECK(same(std::string_view(text)).port() == 80);
+    CHECK_THROWS_AS(same("nonsense"), std::invalid_argument);
+}

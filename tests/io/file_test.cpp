@@ -12,9 +12,11 @@
 #include <chrono>
 #include <csignal>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -147,11 +149,16 @@ TEST_CASE("file: an error names the operation, the path and the reason") {
 }
 
 TEST_CASE("file: options that contradict each other are refused before anything is opened") {
-    CHECK_THROWS_AS(io::file::open("x", {.read = false}), std::invalid_argument);
-    CHECK_THROWS_AS(io::file::open("x", {.create = true}), std::invalid_argument);
-    CHECK_THROWS_AS(io::file::open("x", {.truncate = true}), std::invalid_argument);
-    CHECK_THROWS_AS(io::file::open("x", {.write = true, .exclusive = true}),
-                    std::invalid_argument);
+    stepped world;
+    const io::open_options wrong[] = {{.read = false},
+                                      {.create = true},
+                                      {.truncate = true},
+                                      {.write = true, .exclusive = true}};
+    for (const auto& options : wrong) {
+        auto opening = io::file::open("x", options); // the call itself says nothing
+        CHECK_THROWS_AS(world.run(std::move(opening)), std::invalid_argument);
+    }
+    CHECK_THROWS_AS(world.run(io::file::open(std::string("a\0b", 3))), std::invalid_argument);
 }
 
 TEST_CASE("file: create, exclusive, truncate and mode do what open(2) says") {
@@ -397,4 +404,39 @@ TEST_CASE("S70: an open that succeeded although it was cancelled leaves no descr
     CHECK(open_descriptors() == before);
     INFO(opened << " of 500 were opened all the same");
     CHECK(rt.operations_in_flight() == 0);
+}
+
+TEST_CASE("contract: a second appender, or a truncate under one, gets an error") {
+    const temporary_folder folder;
+    const named_pipe pipe(folder.file("pipe"));
+    stepped world;
+    auto log = world.run(io::file::open(folder.file("pipe"), for_append));
+    const std::string much(1 << 20, 'x'); // more than a pipe holds
+    auto first = world.spawn(log.append(much));
+    world.settle();
+    REQUIRE_FALSE(first.done());
+    CHECK(world.run(message_of<std::logic_error>(log.append("y"))) ==
+          "append to " + log.path() + ": another task appends to it, and one at a time may");
+    CHECK_THROWS_AS(log.truncate(0), std::logic_error);
+    first.cancel();
+    world.settle();
+}
+
+TEST_CASE("file: whatever holds bytes can be written, and reading into nothing gives 0") {
+    const temporary_folder folder;
+    stepped world;
+    auto body = [](std::string path) -> task<> {
+        auto file = co_await io::file::open(path, {.create = true, .append = true});
+        const std::vector<char> chars{'a', 'b'};
+        co_await file.append(chars);
+        co_await file.append(std::span<const char>(chars));
+        co_await file.append(std::string("cd"));
+        const std::size_t none = co_await file.read_at(std::span<char>(), 0);
+        CHECK(none == 0);
+        std::vector<char> back(6);
+        const std::size_t all = co_await file.read_at(back, 0);
+        CHECK(all == 6);
+        CHECK(std::string(back.data(), back.size()) == "ababcd");
+    };
+    world.run(body(folder.file("f")));
 }

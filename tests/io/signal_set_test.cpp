@@ -3,6 +3,7 @@
 
 #include <toadstone/runtime.hpp>
 
+#include <support/capture.hpp>
 #include <support/io.hpp>
 #include <support/stepped.hpp>
 
@@ -14,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -186,4 +188,36 @@ TEST_CASE("signal_set: it may move between waits, and leaves no descriptor") {
     }
     CHECK(open_descriptors() == with_world);
     CHECK(with_world > before);
+}
+
+TEST_CASE("contract: a second task that waits on a set gets an error, the first the signal") {
+    stepped world;
+    io::signal_set set({SIGUSR1});
+    auto first = world.spawn(set.wait());
+    world.settle();
+    std::string text = "it is none";
+    try {
+        static_cast<void>(world.run(set.wait()));
+    } catch (const std::logic_error& error) {
+        text = error.what();
+    }
+    CHECK(text == "wait for a signal: another task waits on this signal_set, and one at a time "
+                  "may");
+    std::raise(SIGUSR1);
+    CHECK(world.end_of(first).value() == SIGUSR1);
+    const io::signal_set other(std::move(set));
+    CHECK_THROWS_AS(world.run(set.wait()), std::logic_error);
+}
+
+TEST_CASE("contract: a set destroyed under its waiter ends the process, by its own name") {
+    const auto end = in_child([] {
+        stepped world;
+        std::optional<io::signal_set> set(std::in_place, std::initializer_list<int>{SIGUSR1});
+        auto waiter = world.spawn(set->wait());
+        world.settle();
+        set.reset();
+        return 0;
+    });
+    CHECK(end.signal == SIGABRT);
+    CHECK_THAT(end.err, Catch::Contains("a signal_set outlives the wait() on it"));
 }

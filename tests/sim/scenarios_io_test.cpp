@@ -210,12 +210,14 @@ task<> cuts_a_write(sim::world& world) {
     co_await cancelling;
     const auto end = co_await writer.outcome();
     const bool poisoned = between.here->poisoned();
-    between.here->shutdown_write();
-    co_await reader;
+    between.here.reset();
+    const auto read = co_await reader.outcome();
+    expect(read.has_exception() == poisoned, "the end is orderly, or a reset for no reason");
     expect(end.has_value() == (got.size() == sent.size()),
            "what the writer was told is not what the reader got");
-    expect(poisoned == (!got.empty() && got.size() < sent.size()),
-           "half a message and a stream that is not poisoned, or the other way round");
+    // A reset may overtake what was sent.
+    expect(poisoned || got.empty() || got.size() == sent.size(),
+           "half a message and a stream that is not poisoned");
 }
 
 // S39, S68: whoever is left at the end.
