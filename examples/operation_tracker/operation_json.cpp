@@ -23,6 +23,10 @@ class members final : public nlohmann::json_sax<json> {
 public:
     /// Errors: bad_json.
     explicit members(std::string_view text) {
+        // The parser takes it for the end of the text, whatever comes after it.
+        if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
+            throw bad_json("this is not valid JSON, byte " + std::to_string(at + 1) + " is 0");
+        }
         json::sax_parse(text.begin(), text.end(), static_cast<json_sax*>(this));
     }
 
@@ -168,6 +172,25 @@ std::string to_json(std::span<const operation> all) {
         text.append(object_of(each));
     }
     return text.append("]}");
+}
+
+std::string to_json(const operation_page& page, std::size_t limit) {
+    std::string text = "{\"operations\":[";
+    bool more = page.more;
+    operation_id last = 0;
+    for (const operation& each : page.operations) {
+        more = page.more || text.size() >= page_bytes;
+        if (text.size() >= page_bytes) break;
+        if (last != 0) text += ',';
+        text.append(object_of(each));
+        last = each.id;
+    }
+    text += ']';
+    if (more) {
+        text.append(",\"next\":\"/operations?after=").append(std::to_string(last));
+        text.append("&limit=").append(std::to_string(limit)).append("\"");
+    }
+    return text.append("}");
 }
 
 std::string error_to_json(std::string_view sentence) {
