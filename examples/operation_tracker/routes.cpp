@@ -5,6 +5,7 @@
 #include "operation_json.hpp"
 
 #include <toadstone/io/endpoint.hpp>
+#include <toadstone/runtime/checkpoint.hpp>
 
 #include <algorithm>
 #include <charconv>
@@ -125,6 +126,22 @@ response json_response(unsigned status, std::string body) {
     return answer;
 }
 
+/// Long lists are written a part at a time, with others served in between.
+toadstone::task<std::string> list_page(const service& all, route where) {
+    constexpr std::size_t part = 64;
+    const operation_page found =
+        co_await all.operations.list(where.after, where.limit, page_bytes);
+    list_writer text;
+    std::size_t written = 0;
+    for (const operation& each : found.operations) {
+        if (written > 0 && written % part == 0) co_await toadstone::yield_now();
+        if (!text.add(each)) break;
+        ++written;
+    }
+    const bool more = found.more || written < found.operations.size();
+    co_return text.finish(more, where.limit);
+}
+
 } // namespace
 
 route find_route(const options& chosen, const request& from) {
@@ -205,9 +222,8 @@ toadstone::task<response> answer_from_store(const service& all, const request& f
         co_return json_response(200, to_json(found));
     }
     default: {
-        operation_page found =
-            co_await all.operations.list(where.after, where.limit, page_bytes);
-        co_return json_response(200, to_json(found, where.limit));
+        std::string page = co_await list_page(all, where);
+        co_return json_response(200, std::move(page));
     }
     }
 }
