@@ -187,6 +187,53 @@ std::uint64_t file::size() const {
     return static_cast<std::uint64_t>(about.st_size);
 }
 
+bool file::is_regular() const {
+    const detail::borrowed_fd fd(handle_);
+    struct stat about = {};
+    if (toadstone::detail::system().fstat(fd.get(), &about) != 0) {
+        detail::throw_io_error("find the type of", path_, errno);
+    }
+    return S_ISREG(about.st_mode);
+}
+
+bool file::is_at_path() const {
+    const detail::borrowed_fd fd(handle_);
+    struct stat ours = {};
+    if (toadstone::detail::system().fstat(fd.get(), &ours) != 0) {
+        detail::throw_io_error("look at", path_, errno);
+    }
+    struct stat there = {};
+    if (toadstone::detail::system().stat(path_.c_str(), &there) != 0) {
+        if (errno == ENOENT || errno == ENOTDIR) return false;
+        detail::throw_io_error("look for", path_, errno);
+    }
+    return ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
+bool file::set_lock(const char* operation, short kind) {
+    const detail::borrowed_fd fd(handle_);
+    struct flock lock = {}; // from the start to whatever end; l_pid has to be 0
+    lock.l_type = kind;
+    lock.l_whence = SEEK_SET;
+    if (toadstone::detail::system().fcntl_lock(fd.get(), F_OFD_SETLK, &lock) == 0) {
+        return true;
+    }
+    if (errno == EAGAIN || errno == EACCES) return false; // POSIX allows either
+    detail::throw_io_error(operation, path_, errno);
+}
+
+bool file::try_lock() {
+    return set_lock("lock", F_WRLCK);
+}
+
+bool file::try_lock_shared() {
+    return set_lock("lock", F_RDLCK);
+}
+
+void file::unlock() {
+    set_lock("unlock", F_UNLCK);
+}
+
 void file::truncate(std::uint64_t size) {
     const detail::claim alone(handle_.use, detail::in_use::writing);
     if (!alone) detail::throw_in_use("truncate", path_, "appends to it");

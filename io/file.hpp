@@ -151,6 +151,32 @@ public:
     /// Errors also: std::logic_error while another task appends.
     void truncate(std::uint64_t size);
 
+    /// An ordinary file: no pipe, device, folder or socket, which may make readers wait for
+    /// ever, or have no end. Does not suspend.
+    [[nodiscard]] bool is_regular() const;
+    /// False once the file was renamed, removed or replaced, so that who looks for it at its
+    /// path finds another one or none. Does not suspend. A path that is not absolute is that of
+    /// the working folder of now.
+    [[nodiscard]] bool is_at_path() const;
+
+    /// Takes the lock of the file for this object alone, if nobody has it. Never waits. It is
+    /// advisory: it keeps out those who ask for it, not those who write without it. It belongs
+    /// to the open file description, not to the process: a second file object of this process
+    /// is somebody else, a child that inherits the descriptor is not. Locking again what is
+    /// locked changes the kind of the lock.
+    ///
+    /// Returns: whether it is held now. Errors: std::system_error when the file is not open for
+    ///     writing (EBADF), or its file system has no locks.
+    /// Lifetime: until unlock(), the destructor, close() or the end of the process.
+    /// Source: fcntl(2), open file description locks.
+    [[nodiscard]] bool try_lock();
+    /// As try_lock(), beside others that share it. The file has to be open for reading.
+    [[nodiscard]] bool try_lock_shared();
+    /// Does nothing when it is not held.
+    void unlock();
+
+    /// A sync has failed, which is final, see the class.
+    [[nodiscard]] bool sync_failed() const noexcept { return sync_error_ != 0; }
     [[nodiscard]] bool poisoned() const noexcept { return poison_.set(); }
     /// Empty unless poisoned.
     [[nodiscard]] toadstone::poison_cause cause() const noexcept { return poison_.cause(); }
@@ -184,6 +210,7 @@ private:
     void check_unused() const noexcept {
         handle_.use.check_unused([this] { return "file '" + path_ + "'"; });
     }
+    bool set_lock(const char* operation, short kind);
 
     detail::handle handle_;
     std::string path_;

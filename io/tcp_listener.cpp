@@ -118,7 +118,8 @@ tcp_listener tcp_listener::bind(endpoint at, listen_options options) {
     return tcp_listener(std::move(fd), bound);
 }
 
-toadstone::task<tcp_stream> tcp_listener::accept(std::source_location where) {
+toadstone::task<tcp_stream> tcp_listener::accept_watched(detail::accept_watcher* told,
+                                                         std::source_location where) {
     std::chrono::milliseconds pause = first_back_off;
     unsigned failures = 0;
     for (;;) {
@@ -137,6 +138,7 @@ toadstone::task<tcp_stream> tcp_listener::accept(std::source_location where) {
             if (++failures < failures_in_a_row) continue;
             break;
         case remedy::back_off:
+            if (told) told->backs_off(at_, -result);
             break;
         }
         ++stats_.back_offs;

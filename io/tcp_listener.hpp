@@ -33,6 +33,20 @@ struct accept_stats {
     std::uint64_t back_offs = 0; ///< waits because descriptors or memory were short
 };
 
+namespace detail {
+
+/// Told, on the listener's worker, when an accept() begins to wait because descriptors or
+/// memory are short, each time.
+class accept_watcher {
+public:
+    virtual void backs_off(const endpoint& at, int error) noexcept = 0;
+
+protected:
+    ~accept_watcher() = default;
+};
+
+} // namespace detail
+
 /// A listening TCP socket.
 ///
 /// Threads: one worker. Several of its tasks may accept() at the same time.
@@ -70,7 +84,9 @@ public:
     /// Cancellation: a cancellation point. A connection that was accepted all the same is
     ///     delivered, or closed when nobody takes it.
     [[nodiscard]] toadstone::task<tcp_stream>
-    accept(std::source_location where = std::source_location::current());
+    accept(std::source_location where = std::source_location::current()) {
+        return accept_watched(nullptr, where);
+    }
 
     /// Where it listens, with the port that the kernel chose.
     [[nodiscard]] const endpoint& local_endpoint() const noexcept { return at_; }
@@ -89,6 +105,10 @@ public:
     [[nodiscard]] int native_handle() const noexcept {
         return detail::borrowed_fd(handle_).get();
     }
+
+    /// For the library: accept() with somebody who is told, or null.
+    [[nodiscard]] toadstone::task<tcp_stream> accept_watched(detail::accept_watcher* told,
+                                                             std::source_location where);
 
 private:
     void check_unused() const noexcept {

@@ -77,6 +77,11 @@ void world::make_folder(std::string_view path) {
     state_.make_folder(path);
 }
 
+void world::remove_file(std::string_view path) {
+    const detail::own_memory ours;
+    state_.remove_file(path);
+}
+
 void world::put_file(std::string_view path, std::string_view content) {
     const detail::own_memory ours;
     auto& node = state_.make_file(path);

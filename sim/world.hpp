@@ -98,6 +98,9 @@ public:
     [[nodiscard]] std::optional<std::string> file(std::string_view path) const;
     /// Makes the folders on its way, too. Errors: as make_folder().
     void put_file(std::string_view path, std::string_view content);
+    /// Somebody else removes it, at once and durably. Who has it open goes on with it. Does
+    /// nothing when there is none.
+    void remove_file(std::string_view path);
     /// At first there are "/", which is the working folder, and "/tmp"; a file can only be made
     /// in a folder that exists. Makes those on its way, too. Errors: std::invalid_argument when
     /// a file is in the way.

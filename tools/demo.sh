@@ -105,7 +105,7 @@ story() {
     request GET /operations
     say 'A message that does not fit the state is refused.'
     printf '  POST /operations/1/messages {"event":"resume"}\n    '
-    curl --silent --max-time 10 "$url/operations/1/messages" --data '{"event":"resume"}'
+    curl --silent --max-time 10 "$url/operations/1/messages" --json '{"event":"resume"}'
 }
 
 # A client that leaves in the middle of a critical section, what the server says about it, and
@@ -123,7 +123,7 @@ poisoning() {
         "$url/operations/1" >"$work/reader" 2>&1) &
     local reader=$!
     printf '  POST /operations/1/messages {"event":"pause"}\n'
-    curl --silent --max-time 0.5 "$url/operations/1/messages" --data '{"event":"pause"}' ||
+    curl --silent --max-time 0.5 "$url/operations/1/messages" --json '{"event":"pause"}' ||
         status=$?
     [ "$status" -eq 28 ] || fail "curl should have given up (28), but ended with $status"
     echo '    curl: gave up'

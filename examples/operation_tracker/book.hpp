@@ -12,6 +12,12 @@
 
 namespace tracker {
 
+/// Some operations in the order of their ids.
+struct operation_page {
+    std::vector<operation> operations;
+    bool more = false; ///< there are others behind the last one
+};
+
 /// What must hold whenever nobody is at it: every operation of the journal is in here, in the
 /// state in which the journal leaves it.
 class book {
@@ -27,11 +33,27 @@ public:
         for (const auto& [id, each] : operations_) copies.push_back(each);
         return copies;
     }
+    /// Those behind `after` in the order of their ids: up to `most` of them, and none any more
+    /// once their texts come to `bytes`.
+    [[nodiscard]] operation_page page(operation_id after, std::size_t most,
+                                      std::size_t bytes) const {
+        operation_page found;
+        std::size_t have = 0;
+        auto each = operations_.upper_bound(after);
+        for (; each != operations_.end() && found.operations.size() < most && have < bytes;
+             ++each) {
+            have += each->second.name.size() + each->second.note.size();
+            found.operations.push_back(each->second);
+        }
+        found.more = each != operations_.end();
+        return found;
+    }
     [[nodiscard]] std::size_t size() const noexcept { return operations_.size(); }
     /// Operations to which something can still happen.
     [[nodiscard]] std::size_t live() const noexcept { return live_; }
 
-    [[nodiscard]] operation_id new_id() noexcept { return next_id_++; }
+    /// For the next new operation; beyond largest_id when there are no more.
+    [[nodiscard]] operation_id next_id() const noexcept { return next_id_; }
 
     void put(operation which) {
         if (which.id >= next_id_) next_id_ = which.id + 1;

@@ -4,6 +4,7 @@
 #include "http_parser.hpp"
 #include "log.hpp"
 
+#include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/outcome.hpp>
 #include <toadstone/runtime/shield.hpp>
 #include <toadstone/runtime/task_scope.hpp>
@@ -11,6 +12,7 @@
 #include <toadstone/runtime/with_timeout.hpp>
 #include <toadstone/runtime/with_token.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <exception>
@@ -27,11 +29,15 @@ using toadstone::outcome;
 using toadstone::task;
 using clock = std::chrono::steady_clock;
 
+// Answers go out in pieces, with others served in between.
+constexpr std::size_t piece = std::size_t{16} * 1024;
+
 class connection {
 public:
     connection(const service& all, toadstone::io::tcp_stream&& stream,
-               toadstone::cancellation_token&& draining)
-        : all_(all), stream_(std::move(stream)), draining_(std::move(draining)) {
+               toadstone::cancellation_token&& draining, toadstone::io::connection_place& place)
+        : all_(all), stream_(std::move(stream)), draining_(std::move(draining)), place_(place),
+          asked_to_leave_(place.asked_to_leave()) {
         all_.counts.connection_begins();
     }
     ~connection() { all_.counts.connection_ends(); }
@@ -42,7 +48,7 @@ public:
 
 private:
     [[nodiscard]] task<bool> fill();
-    [[nodiscard]] task<bool> wait_for_request();
+    [[nodiscard]] task<bool> wait_for_bytes(bool begun);
     [[nodiscard]] task<bool> read_head(request_parser& parser);
     [[nodiscard]] task<bool> read_body(request_parser& parser);
     [[nodiscard]] task<std::optional<request>> read_request();
@@ -50,7 +56,7 @@ private:
     [[nodiscard]] task<std::optional<response>> handle_in_time(const request& from,
                                                                route where);
     [[nodiscard]] task<std::optional<response>> one_request(framing& how);
-    [[nodiscard]] task<> send(std::string text);
+    [[nodiscard]] task<> send_pieces(const response& answer, const framing& how);
     [[nodiscard]] task<> part();
 
     void feed(request_parser& parser) { pending_.erase(0, parser.feed(pending_)); }
@@ -62,8 +68,11 @@ private:
     const service& all_;
     toadstone::io::tcp_stream stream_;
     toadstone::cancellation_token draining_;
+    toadstone::io::connection_place& place_;
+    toadstone::cancellation_token asked_to_leave_;
     std::string pending_;        // bytes that arrived and belong to no request yet
-    clock::time_point deadline_; // of the request at hand
+    clock::time_point deadline_; // of the head to come, then of the request at hand
+    bool gone_ = false;          // in the middle of a request: nobody reads what we say
     std::array<char, 4096> chunk_;
 };
 
@@ -74,24 +83,37 @@ task<bool> connection::fill() {
     co_return bytes > 0;
 }
 
-/// Gives false when none comes: the client left or was silent for too long, or we drain. An
-/// empty line before a request is allowed, and skipped.
-task<bool> connection::wait_for_request() {
-    for (;;) {
-        pending_.erase(0, pending_.find_first_not_of("\r\n"));
-        if (!pending_.empty()) co_return true;
-        auto read = toadstone::with_token(draining_, fill());
-        const outcome<bool> more =
-            co_await toadstone::try_with_timeout(all_.chosen.idle_timeout, std::move(read));
-        if (more.is_cancelled() || !more.value()) co_return false;
-    }
+/// For the head of a request, which has `begun`, or none of it is there. Gives false when
+/// nothing more of it comes: the client left, or has to leave.
+///
+/// Errors: http_error when it comes too slowly.
+task<bool> connection::wait_for_bytes(bool begun) {
+    // It may be so already: what counts is how long no request has been served.
+    place_.idle();
+    auto draining = begun ? toadstone::cancellation_token() : draining_;
+    auto read = toadstone::with_token(asked_to_leave_, fill());
+    auto both = toadstone::with_token(std::move(draining), std::move(read));
+    const outcome<bool> more =
+        co_await toadstone::try_with_timeout(time_left(), std::move(both));
+    if (!more.is_cancelled()) co_return more.value();
+    if (!begun || asked_to_leave_.cancelled()) co_return false;
+    throw http_error(408, "the head of the request came too slowly");
 }
 
+/// The whole head has to be there before the deadline. Neither its single bytes nor the empty
+/// lines that may come before it put that off.
 task<bool> connection::read_head(request_parser& parser) {
+    bool begun = false;
     for (;;) {
+        if (!begun) pending_.erase(0, pending_.find_first_not_of("\r\n"));
+        if (!begun && !pending_.empty()) {
+            begun = true;
+            deadline_ =
+                std::min(deadline_, toadstone::this_task::now() + all_.chosen.header_timeout);
+        }
         feed(parser);
         if (parser.head_complete()) co_return true;
-        const bool more = co_await fill();
+        const bool more = co_await wait_for_bytes(begun);
         if (!more) co_return false;
     }
 }
@@ -108,27 +130,37 @@ task<bool> connection::read_body(request_parser& parser) {
     }
 }
 
-/// Gives nothing when the client left in the middle of it. Errors: http_error.
+/// Gives nothing when none comes: the client left, in the middle of it or before, was silent
+/// for too long, has to make room, or we drain. Errors: http_error.
 task<std::optional<request>> connection::read_request() {
     request_parser parser(all_.chosen.max_header, all_.chosen.max_body);
-    const outcome<bool> head =
-        co_await toadstone::try_with_timeout(all_.chosen.header_timeout, read_head(parser));
-    if (head.is_cancelled()) throw http_error(408, "the head of the request came too slowly");
-    if (!head.value()) co_return std::nullopt;
+    const bool head = co_await read_head(parser);
+    place_.busy();
+    if (!head) co_return std::nullopt;
 
     deadline_ = toadstone::this_task::now() + all_.chosen.request_timeout;
     const outcome<bool> body =
         co_await toadstone::try_with_timeout(time_left(), read_body(parser));
     if (body.is_cancelled()) throw http_error(408, "the body of the request came too slowly");
-    if (!body.value()) co_return std::nullopt;
+    gone_ = !body.value();
+    if (gone_) co_return std::nullopt;
     co_return parser.take();
 }
 
 /// Gives nothing when the client left meanwhile.
 task<std::optional<response>> connection::handle(const request& from) {
-    const route where = find_route(from);
+    const route where = find_route(all_.chosen, from);
     if (!where.waits()) co_return answer_at_once(all_, where);
+    std::optional<answer_budget::share> memory = all_.answers.take(memory_for(where));
+    if (!memory) {
+        throw http_error(503, "too many answers are under way, come back a little later", {},
+                         1);
+    }
     std::optional<response> answer = co_await handle_in_time(from, where);
+    if (answer) {
+        memory->resize(answer->body.size());
+        answer->memory = std::move(*memory);
+    }
     co_return answer;
 }
 
@@ -169,16 +201,26 @@ task<std::optional<response>> connection::handle_in_time(const request& from, ro
     co_return answer;
 }
 
-task<> connection::send(std::string text) {
-    co_await toadstone::with_timeout(all_.chosen.request_timeout, stream_.write_all(text));
+task<> connection::send_pieces(const response& answer, const framing& how) {
+    std::string first = head_of(answer, how);
+    std::string_view rest = how.head_only ? std::string_view() : std::string_view(answer.body);
+    first.append(rest.substr(0, piece));
+    rest.remove_prefix(std::min(rest.size(), piece));
+    co_await stream_.write_all(first);
+    while (!rest.empty()) {
+        co_await toadstone::yield_now();
+        co_await stream_.write_all(rest.substr(0, piece));
+        rest.remove_prefix(std::min(rest.size(), piece));
+    }
 }
 
 /// Closing with unread bytes resets the connection, and the client may lose the answer that is
-/// still on its way. So its rest is read first, for a while.
+/// still on its way. So its rest is read first, for a while, unless it has no end.
 task<> connection::part() {
     stream_.shutdown_write();
     const auto until = toadstone::this_task::now() + std::chrono::seconds(1);
-    for (;;) {
+    constexpr std::size_t most = std::size_t{1} << 20;
+    for (std::size_t read = 0; read < most; read += pending_.size()) {
         pending_.clear();
         const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
             until - toadstone::this_task::now());
@@ -209,30 +251,32 @@ task<std::optional<response>> connection::one_request(framing& how) {
         failure = std::current_exception();
     }
     if (failure) co_return answer_to_failure(failure);
-    if (!answer) all_.counts.count_unanswered();
+    gone_ = !answer;
+    if (gone_) all_.counts.count_unanswered();
     co_return answer;
 }
 
 task<> connection::converse() {
     for (;;) {
-        const bool begun = co_await wait_for_request();
-        if (!begun) break;
+        deadline_ = toadstone::this_task::now() + all_.chosen.idle_timeout;
         framing how;
         const std::optional<response> answer = co_await one_request(how);
-        if (!answer) co_return;
-        if (draining_.cancelled()) how.keep_alive = false;
+        if (!answer) break;
+        if (draining_.cancelled() || asked_to_leave_.cancelled()) how.keep_alive = false;
         all_.counts.count_answer(answer->status);
-        co_await send(to_text(*answer, how));
+        co_await toadstone::with_timeout(all_.chosen.request_timeout,
+                                         send_pieces(*answer, how));
         if (!how.keep_alive) break;
     }
-    co_await part();
+    if (!gone_ && !asked_to_leave_.cancelled()) co_await part();
 }
 
 } // namespace
 
 task<> serve_client(const service& all, toadstone::io::tcp_stream stream,
-                    toadstone::cancellation_token draining) {
-    connection client(all, std::move(stream), std::move(draining));
+                    toadstone::cancellation_token draining,
+                    toadstone::io::connection_place& place) {
+    connection client(all, std::move(stream), std::move(draining), place);
     co_await client.converse();
 }
 

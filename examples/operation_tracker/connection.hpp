@@ -4,19 +4,22 @@
 
 #include "routes.hpp"
 
+#include <toadstone/io/serve.hpp>
 #include <toadstone/io/tcp_stream.hpp>
 #include <toadstone/runtime/cancel.hpp>
 #include <toadstone/runtime/task.hpp>
 
 namespace tracker {
 
-/// Serves a client until it leaves, misbehaves, falls silent, or the server drains.
+/// Serves a client until it leaves, misbehaves, falls silent, or the server drains or has to
+/// make room for another.
 ///
 /// Errors: std::system_error when the connection breaks; nothing is left to be done then.
 /// Cancellation: may be cancelled anywhere; the store sees to itself.
 [[nodiscard]] toadstone::task<> serve_client(const service& all,
                                              toadstone::io::tcp_stream stream,
-                                             toadstone::cancellation_token draining);
+                                             toadstone::cancellation_token draining,
+                                             toadstone::io::connection_place& place);
 
 } // namespace tracker
 

@@ -14,6 +14,8 @@ std::string_view reason_phrase(unsigned status) noexcept {
         return "Created";
     case 400:
         return "Bad Request";
+    case 403:
+        return "Forbidden";
     case 404:
         return "Not Found";
     case 405:
@@ -24,6 +26,12 @@ std::string_view reason_phrase(unsigned status) noexcept {
         return "Conflict";
     case 413:
         return "Content Too Large";
+    case 415:
+        return "Unsupported Media Type";
+    case 417:
+        return "Expectation Failed";
+    case 421:
+        return "Misdirected Request";
     case 431:
         return "Request Header Fields Too Large";
     case 501:
@@ -49,20 +57,21 @@ std::string date() {
 
 } // namespace
 
-std::string to_text(const response& answer, const framing& how) {
+std::string head_of(const response& answer, const framing& how) {
     std::string text = "HTTP/1.1 " + std::to_string(answer.status) + " ";
     text.append(reason_phrase(answer.status)).append("\r\nDate: ").append(date());
     text.append("\r\nContent-Type: ").append(answer.type);
     text.append("\r\nContent-Length: ").append(std::to_string(answer.body.size()));
     if (!answer.allow.empty()) text.append("\r\nAllow: ").append(answer.allow);
+    if (answer.retry_after > 0) {
+        text.append("\r\nRetry-After: ").append(std::to_string(answer.retry_after));
+    }
     if (!how.keep_alive) {
         text.append("\r\nConnection: close");
     } else if (how.http_1_0) {
         text.append("\r\nConnection: keep-alive");
     }
-    text.append("\r\n\r\n");
-    if (!how.head_only) text.append(answer.body);
-    return text;
+    return text.append("\r\n\r\n");
 }
 
 } // namespace tracker

@@ -6,6 +6,7 @@
 #include <boost/beast/http/string_body.hpp>
 
 #include <cstdint>
+#include <iterator>
 #include <string>
 
 namespace tracker {
@@ -30,9 +31,31 @@ namespace {
     throw http_error(400, "this is not a valid HTTP request: " + why.message());
 }
 
+using parser_type = http::request_parser<http::string_body>;
+
+std::string_view view(boost::beast::string_view text) noexcept {
+    return {text.data(), text.size()};
+}
+
+/// The value of a field that may be there once.
+std::string_view only(const parser_type& parser, http::field name) {
+    const auto all = parser.get().equal_range(name);
+    if (all.first == all.second) return {};
+    if (std::next(all.first) != all.second) {
+        throw http_error(400, "the request has more than one " +
+                                  std::string(http::to_string(name)) + " header");
+    }
+    return view(all.first->value());
+}
+
 /// What the parser lets pass, but RFC 9112 does not: without these checks a proxy in front of
 /// the server could see other request boundaries than the server does.
-void check_head(const http::request_parser<http::string_body>& parser) {
+void check_head(const parser_type& parser, std::string_view text) {
+    // Such lines are obsolete, and proxies differ in what they make of them.
+    if (text.find("\r\n ") != std::string_view::npos ||
+        text.find("\r\n\t") != std::string_view::npos) {
+        throw http_error(400, "a header of the request goes on in the next line");
+    }
     const auto& head = parser.get();
     const auto hosts = head.equal_range(http::field::host);
     const auto count = std::distance(hosts.first, hosts.second);
@@ -48,10 +71,18 @@ void check_head(const http::request_parser<http::string_body>& parser) {
     if (head.version() < 11) throw http_error(400, "HTTP/1.0 has no transfer encodings");
 }
 
+/// The host of "http://host/path", which counts more than what the Host header says.
+std::string_view host_of(std::string_view target, std::string_view header) {
+    constexpr std::string_view scheme = "http://";
+    if (!target.starts_with(scheme)) return header;
+    target.remove_prefix(scheme.size());
+    return target.substr(0, target.find_first_of("/?"));
+}
+
 } // namespace
 
 request_parser::request_parser(std::size_t max_header, std::size_t max_body)
-    : inside_(std::make_unique<implementation>()) {
+    : inside_(std::make_unique<implementation>()), max_header_(max_header) {
     inside_->parser.header_limit(static_cast<std::uint32_t>(max_header));
     inside_->parser.body_limit(max_body);
 }
@@ -59,6 +90,30 @@ request_parser::request_parser(std::size_t max_header, std::size_t max_body)
 request_parser::~request_parser() = default;
 request_parser::request_parser(request_parser&&) noexcept = default;
 request_parser& request_parser::operator=(request_parser&&) noexcept = default;
+
+/// `text` begins with the head, which the parser takes as a whole. Trailers, which it puts with
+/// the headers later, are ignored this way.
+void request_parser::take_head(std::string_view text) {
+    const auto& parser = inside_->parser;
+    const auto& head = parser.get();
+    check_head(parser, text.substr(0, text.find("\r\n\r\n")));
+    head_.method = std::string(head.method_string());
+    head_.target = std::string(head.target());
+    head_.host = std::string(host_of(head_.target, view(head[http::field::host])));
+    head_.origin = std::string(only(parser, http::field::origin));
+    head_.type = std::string(only(parser, http::field::content_type));
+    head_.keep_alive = parser.keep_alive();
+    head_.http_1_0 = head.version() < 11;
+    // A client of HTTP/1.0 cannot mean it, and would take the 100 for its answer.
+    if (head_.http_1_0) return;
+    const auto expectations = head.equal_range(http::field::expect);
+    for (auto each = expectations.first; each != expectations.second; ++each) {
+        if (!boost::beast::iequals(each->value(), "100-continue")) {
+            throw http_error(417, "no expectation but '100-continue' is understood here");
+        }
+        expects_continue_ = true;
+    }
+}
 
 std::size_t request_parser::feed(std::string_view bytes) {
     auto& parser = inside_->parser;
@@ -71,10 +126,26 @@ std::size_t request_parser::feed(std::string_view bytes) {
         taken += step;
         if (error && error != http::error::need_more) refuse(error);
         if (!head_complete_ && parser.is_header_done()) {
+            take_head(rest);
             head_complete_ = true;
-            check_head(parser);
+        } else if (head_complete_) {
+            framing_ += step;
         }
         if (error || step == 0) break; // need_more: what is left is to be offered again
+    }
+    if (complete()) return taken;
+    // The parser waits for the end of a line, and for all trailers: who never sends it must not
+    // fill our memory meanwhile.
+    if (bytes.size() - taken > max_header_) {
+        throw http_error(head_complete_ ? 400 : 431,
+                         head_complete_ ? "a chunk's header, or the trailers, are too long"
+                                        : "the head of the request is too long");
+    }
+    // Nor keep us busy with chunks that hold next to nothing.
+    constexpr std::size_t framing_per_byte = 16;
+    const std::size_t body = parser.get().body().size();
+    if (framing_ > max_header_ + (1 + framing_per_byte) * body) {
+        throw http_error(400, "the chunks of the body are much longer than what is in them");
     }
     return taken;
 }
@@ -83,21 +154,9 @@ bool request_parser::complete() const noexcept {
     return inside_->parser.is_done();
 }
 
-bool request_parser::expects_continue() const noexcept {
-    const auto& head = inside_->parser.get();
-    return boost::beast::iequals(head[http::field::expect], "100-continue");
-}
-
 request request_parser::take() {
-    const auto& parser = inside_->parser;
-    request taken;
-    taken.keep_alive = parser.keep_alive();
-    auto message = inside_->parser.release();
-    taken.method = std::string(message.method_string());
-    taken.target = std::string(message.target());
-    taken.body = std::move(message.body());
-    taken.http_1_0 = message.version() < 11;
-    return taken;
+    head_.body = std::move(inside_->parser.get().body());
+    return std::move(head_);
 }
 
 } // namespace tracker

@@ -23,20 +23,28 @@ public:
     /// Returns: how many were taken; the rest is to be offered again, with what comes after it,
     ///     or belongs to the next request when complete().
     /// Errors: http_error for what is no HTTP, or exceeds a limit. The connection cannot go on.
+    ///     What was not taken and is to be offered again is never more than `max_header` bytes
+    ///     and what came with the last of them.
     [[nodiscard]] std::size_t feed(std::string_view bytes);
 
     [[nodiscard]] bool head_complete() const noexcept { return head_complete_; }
     [[nodiscard]] bool complete() const noexcept;
     /// The client waits for "100 Continue" before it sends the body.
-    [[nodiscard]] bool expects_continue() const noexcept;
+    [[nodiscard]] bool expects_continue() const noexcept { return expects_continue_; }
 
     /// The request, once complete().
     [[nodiscard]] request take();
 
 private:
     struct implementation;
+    void take_head(std::string_view text);
+
     std::unique_ptr<implementation> inside_;
+    std::size_t max_header_;
+    std::size_t framing_ = 0; ///< bytes that were taken after the head
+    request head_;            ///< what the head says, without what trailers say later
     bool head_complete_ = false;
+    bool expects_continue_ = false;
 };
 
 } // namespace tracker

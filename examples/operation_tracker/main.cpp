@@ -6,11 +6,11 @@
 //
 //     $ operation_tracker --port 8080 --journal /tmp/operations.journal &
 //     listening on 127.0.0.1:8080
-//     $ curl localhost:8080/operations -d '{"name":"rollout"}'
+//     $ curl localhost:8080/operations --json '{"name":"rollout"}'
 //     {"id":1,"name":"rollout","state":"pending","messages":0}
-//     $ curl localhost:8080/operations/1/messages -d '{"event":"start","note":"go"}'
+//     $ curl localhost:8080/operations/1/messages --json '{"event":"start","note":"go"}'
 //     {"id":1,"name":"rollout","state":"running","messages":1,"note":"go"}
-//     $ curl localhost:8080/operations/1/messages -d '{"event":"resume"}'
+//     $ curl localhost:8080/operations/1/messages --json '{"event":"resume"}'
 //     {"error":"operation 1 is running, so 'resume' is not possible"}
 //     $ curl localhost:8080/operations/1
 //     {"id":1,"name":"rollout","state":"running","messages":1,"note":"go"}
@@ -23,16 +23,32 @@
 //     $ curl localhost:8080/metrics        # Prometheus' text format
 //     $ kill %1                            # drains, exit code 0
 //
+// (curl before 7.82: -H 'Content-Type: application/json' -d.) A list has up to 100 operations,
+// or ?limit=, and says where the next ones are: {"operations":[...],"next":"/operations?..."}.
+//
 // With --slow-sync 2000 each change takes two seconds, time enough to leave in its middle:
 //
-//     $ curl --max-time 1 localhost:8080/operations/1/messages -d '{"event":"pause"}'
+//     $ curl --max-time 1 localhost:8080/operations/1/messages --json '{"event":"pause"}'
 //
 // and the server says on stderr, with the time and the task in front of each line,
 //
 //     the client left during POST /operations/1/messages
 //     mutex 'operations' poisoned: task 9 'conn 127.0.0.1:40012' was cancelled (requested) at
-//         store.cpp:76 holding the lock taken at store.cpp:21
+//         store.cpp:102 holding the lock taken at store.cpp:38
 //     restored from the journal in 112 us, operations: 1
+//
+// When the journal fails. After a failed fsync nobody knows what is on the disk, and a journal
+// that was renamed or removed will not be found by the next server. Then nothing is changed any
+// more (503), what can be read is the last state that is certain, /healthz is 503 with the
+// reason, and tracker_journal_failed is 1. With --when-journal-fails exit it drains and ends by
+// itself. Exit codes, for a supervisor: 0 after a signal, 1 when it cannot start, 2 for a wrong
+// command line, 74 when the journal had failed: then start it again, it reads what is on the
+// disk. A new server may be started while the old one drains: it waits for the journal, which
+// only one at a time has, for as long as --journal-wait says.
+//
+// What a browser may do here. It sends what a web page tells it to, so changes need
+// Content-Type: application/json, and an Origin, if any, that is this server. Requests have to
+// name the server by an address, localhost, --host or an --allow-host, else they get 421.
 //
 // What a client does not learn. A request whose client left, or that ran out of time (503), has
 // happened if its record had reached the journal by then, else it has not. As with any server,
@@ -45,17 +61,39 @@
 #include <toadstone/io.hpp>
 #include <toadstone/runtime.hpp>
 
+#include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
 #include <utility>
 
+#include <sys/resource.h>
+
 namespace tracker {
 namespace {
 
 using toadstone::task;
 namespace io = toadstone::io;
+
+// EX_IOERR of sysexits.h.
+constexpr int journal_failed_code = 74;
+
+/// Each connection is a descriptor. What the process starts with is often far less than it may
+/// have.
+void raise_descriptor_limit(const options& chosen) {
+    constexpr rlim_t others = 64; // rings, listeners, the journal
+    const rlim_t wanted = chosen.max_connections + others;
+    rlimit limit = {};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+    limit.rlim_cur = std::min(wanted, limit.rlim_max);
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur >= wanted) return;
+    log("no more than " + std::to_string(limit.rlim_cur) +
+        " descriptors are allowed (ulimit -n), too few for --max-connections " +
+        std::to_string(chosen.max_connections));
+}
 
 /// The set is gone after the first signal, so that a second one ends the process as usual.
 task<> stop_on_signal(io::signal_set signals, toadstone::cancellation_source& stop) {
@@ -64,8 +102,11 @@ task<> stop_on_signal(io::signal_set signals, toadstone::cancellation_source& st
     stop.cancel(toadstone::cancel_reason::shutdown);
 }
 
-task<> run_until_signal(toadstone::runtime& here, const options& chosen) {
+/// Returns: the exit code.
+task<int> run_until_signal(toadstone::runtime& here, const options& chosen) {
+    raise_descriptor_limit(chosen);
     toadstone::cancellation_source stop;
+    std::atomic<bool> journal_failed = false;
     io::signal_set signals({SIGTERM, SIGINT});
     surroundings around;
     around.live_tasks = [&here] { return here.live_tasks(); };
@@ -73,9 +114,20 @@ task<> run_until_signal(toadstone::runtime& here, const options& chosen) {
         std::printf("listening on %s\n", where.to_string().c_str());
         std::fflush(stdout);
     };
-    // A failure of the one, such as a port in use, cancels the other.
-    co_await toadstone::when_all(operate(chosen, around, stop.token()),
-                                 stop_on_signal(std::move(signals), stop));
+    around.on_journal_failed = [&] {
+        journal_failed = true;
+        if (chosen.on_failure == when_journal_fails::exit) {
+            stop.cancel(toadstone::cancel_reason::shutdown);
+        }
+    };
+    auto body = [&](toadstone::task_scope& scope) -> task<> {
+        // A failure of the one, such as a port in use, cancels the other.
+        auto signal = scope.spawn(stop_on_signal(std::move(signals), stop));
+        co_await operate(chosen, around, stop.token());
+        signal.cancel();
+    };
+    co_await toadstone::with_scope(body);
+    co_return journal_failed ? journal_failed_code : 0;
 }
 
 } // namespace
@@ -94,8 +146,7 @@ int main(int argc, char** argv) {
         toadstone::runtime_options workers;
         workers.workers = chosen.workers;
         toadstone::runtime here(workers);
-        here.block_on(tracker::run_until_signal(here, chosen));
-        return 0;
+        return here.block_on(tracker::run_until_signal(here, chosen));
     } catch (const std::exception& error) {
         toadstone::log_line(std::string("operation_tracker: ") + error.what());
         return 1;

@@ -123,6 +123,8 @@ std::string metrics::page(std::size_t live_tasks) const {
     page.sample("tracker_operations", value(operations_));
     page.family("tracker_live_operations", "gauge", "Of these, neither completed nor failed.");
     page.sample("tracker_live_operations", value(live_operations_));
+    page.family("tracker_journal_failed", "gauge", "1: nothing can be changed any more.");
+    page.sample("tracker_journal_failed", value(journal_failed_));
     page.family("toadstone_live_tasks", "gauge", "Tasks that have not ended.");
     page.sample("toadstone_live_tasks", live_tasks);
     page.family("tracker_uptime_seconds", "gauge", "Since the start.");

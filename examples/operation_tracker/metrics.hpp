@@ -24,6 +24,7 @@ public:
     void connection_ends() noexcept { add(connections_ended_); }
     void count_poisoning(const toadstone::poison_cause& cause) noexcept;
     void count_recovery(std::chrono::steady_clock::duration took) noexcept;
+    void journal_fails() noexcept { journal_failed_.store(1, std::memory_order_relaxed); }
     void show_operations(std::size_t all, std::size_t live) noexcept;
 
     /// The text format, version 0.0.4.
@@ -47,6 +48,7 @@ private:
     counter recovery_nanoseconds_{0};
     counter operations_{0};
     counter live_operations_{0};
+    counter journal_failed_{0};
 };
 
 } // namespace tracker

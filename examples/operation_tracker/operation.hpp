@@ -11,6 +11,8 @@
 namespace tracker {
 
 using operation_id = std::uint64_t;
+/// Numbers of JSON are exact up to here wherever they are read.
+inline constexpr operation_id largest_id = (operation_id{1} << 53) - 1;
 
 enum class state : unsigned char { pending, running, paused, completed, failed };
 enum class event : unsigned char { start, progress, pause, resume, complete, fail };

@@ -3,8 +3,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace tracker {
@@ -23,6 +25,10 @@ class members final : public nlohmann::json_sax<json> {
 public:
     /// Errors: bad_json.
     explicit members(std::string_view text) {
+        // The parser takes it for the end of the text, whatever comes after it.
+        if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
+            throw bad_json("this is not valid JSON, byte " + std::to_string(at + 1) + " is 0");
+        }
         json::sax_parse(text.begin(), text.end(), static_cast<json_sax*>(this));
     }
 
@@ -133,18 +139,36 @@ message message_of(const members& object) {
     return read;
 }
 
-/// Bytes that are not UTF-8, quoted in an error, become U+FFFD instead of an exception.
-std::string in_quotes(std::string_view text) {
-    return json(text).dump(-1, ' ', false, json::error_handler_t::replace);
+bool is_plain(char c) noexcept {
+    return c >= ' ' && c <= '~' && c != '"' && c != '\\';
 }
 
-std::string object_of(const operation& which) {
-    std::string text = "{\"id\":" + std::to_string(which.id);
-    text.append(",\"name\":").append(in_quotes(which.name));
-    text.append(",\"state\":").append(in_quotes(to_string(which.now)));
-    text.append(",\"messages\":").append(std::to_string(which.messages));
-    if (!which.note.empty()) text.append(",\"note\":").append(in_quotes(which.note));
-    return text.append("}");
+/// Most texts are plain, and many of them are listed at once. Bytes that are not UTF-8, quoted
+/// in an error, become U+FFFD instead of an exception.
+void append_quoted(std::string& to, std::string_view text) {
+    if (std::all_of(text.begin(), text.end(), is_plain)) {
+        to.append(1, '"').append(text).append(1, '"');
+    } else {
+        to.append(json(text).dump(-1, ' ', false, json::error_handler_t::replace));
+    }
+}
+
+std::string in_quotes(std::string_view text) {
+    std::string quoted;
+    append_quoted(quoted, text);
+    return quoted;
+}
+
+void append_object(std::string& to, const operation& which) {
+    to.append("{\"id\":").append(std::to_string(which.id)).append(",\"name\":");
+    append_quoted(to, which.name);
+    to.append(",\"state\":\"").append(to_string(which.now)).append("\",\"messages\":");
+    to.append(std::to_string(which.messages));
+    if (!which.note.empty()) {
+        to.append(",\"note\":");
+        append_quoted(to, which.note);
+    }
+    to.append("}");
 }
 
 } // namespace
@@ -158,16 +182,36 @@ message read_message(std::string_view body) {
 }
 
 std::string to_json(const operation& which) {
-    return object_of(which);
+    std::string text;
+    append_object(text, which);
+    return text;
 }
 
 std::string to_json(std::span<const operation> all) {
     std::string text = "{\"operations\":[";
     for (const operation& each : all) {
         if (text.back() != '[') text += ',';
-        text.append(object_of(each));
+        append_object(text, each);
     }
     return text.append("]}");
+}
+
+bool list_writer::add(const operation& which) {
+    if (text_.size() >= page_bytes) return false;
+    if (last_ != 0) text_ += ',';
+    append_object(text_, which);
+    last_ = which.id;
+    return true;
+}
+
+std::string list_writer::finish(bool more, std::size_t limit) {
+    text_ += ']';
+    if (more) {
+        text_.append(",\"next\":\"/operations?after=").append(std::to_string(last_));
+        text_.append("&limit=").append(std::to_string(limit)).append("\"");
+    }
+    text_ += '}';
+    return std::move(text_);
 }
 
 std::string error_to_json(std::string_view sentence) {

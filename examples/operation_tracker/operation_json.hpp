@@ -4,6 +4,7 @@
 
 #include "operation.hpp"
 
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -25,6 +26,22 @@ public:
 
 [[nodiscard]] std::string to_json(const operation& which);
 [[nodiscard]] std::string to_json(std::span<const operation> all);
+/// A page is not much larger: by less than one operation, whose texts may need six bytes each.
+inline constexpr std::size_t page_bytes = std::size_t{64} * 1024;
+
+/// Writes {"operations":[...]}, one operation after the other.
+class list_writer {
+public:
+    /// False, and nothing is written, when the page is full.
+    [[nodiscard]] bool add(const operation& which);
+    /// With `more`, says as "next" where the page of the next `limit` operations is.
+    [[nodiscard]] std::string finish(bool more, std::size_t limit);
+
+private:
+    std::string text_ = "{\"operations\":[";
+    operation_id last_ = 0;
+};
+
 /// {"error": "..."}, whatever bytes the sentence quotes.
 [[nodiscard]] std::string error_to_json(std::string_view sentence);
 

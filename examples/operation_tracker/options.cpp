@@ -4,6 +4,8 @@
 #include <CLI/CLI.hpp>
 
 #include <chrono>
+#include <map>
+#include <string>
 
 namespace tracker {
 namespace {
@@ -29,7 +31,31 @@ bool parse_options(int argc, char** argv, options& chosen, int& exit_code) {
     app.add_option("--port", chosen.port, "Port to listen on, 0 for any");
     app.add_option("--workers", chosen.workers, "Threads, 0 for one per processor");
     app.add_option("--journal,--log", chosen.journal, "File that keeps what happened");
-    app.add_option("--max-connections", chosen.max_connections, "More wait to be accepted")
+    add_milliseconds(app, "--journal-wait", chosen.journal_wait,
+                     "For another server that has the journal to end", true);
+    app.add_option(
+           "--when-journal-fails", chosen.on_failure,
+           "What to do when the journal cannot be synced any more or is gone: read-only "
+           "goes on with what is certain, exit drains and ends with code 74")
+        ->transform(CLI::CheckedTransformer(
+            std::map<std::string, when_journal_fails>{
+                {"read-only", when_journal_fails::go_on_reading},
+                {"exit", when_journal_fails::exit}},
+            CLI::ignore_case))
+        ->default_str("read-only");
+    app.add_option(
+        "--allow-host", chosen.allowed_hosts,
+        "A name that clients may use for this server, beside addresses, localhost and "
+        "that of --host; * allows all. May be repeated");
+    app.add_option("--max-connections", chosen.max_connections,
+                   "When there are so many, the idlest makes room for the next")
+        ->check(CLI::PositiveNumber);
+    app.add_option("--max-per-address", chosen.max_per_address,
+                   "Of these, from one IPv4 address or one IPv6 /64 network; 0 for any number");
+    app.add_option(
+           "--max-answers", chosen.max_answers,
+           "Bytes that all answers under way may need together; what would need more is "
+           "answered 503")
         ->check(CLI::PositiveNumber);
     app.add_option("--max-header", chosen.max_header, "Bytes of a request's head")
         ->check(CLI::Range(256, 1 << 20));
@@ -37,7 +63,8 @@ bool parse_options(int argc, char** argv, options& chosen, int& exit_code) {
         ->check(CLI::Range(1, 1 << 30));
     add_milliseconds(app, "--header-timeout", chosen.header_timeout,
                      "For a whole head, from its first byte on");
-    add_milliseconds(app, "--idle-timeout", chosen.idle_timeout, "Between two requests");
+    add_milliseconds(app, "--idle-timeout", chosen.idle_timeout,
+                     "From the connection, or from an answer, to the next whole head");
     add_milliseconds(app, "--request-timeout", chosen.request_timeout,
                      "For a body and the handling; again for the answer");
     add_milliseconds(app, "--drain-timeout", chosen.drain_timeout,

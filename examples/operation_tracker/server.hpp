@@ -15,14 +15,17 @@ namespace tracker {
 
 /// What a server needs of the program around it. Outlives the server.
 struct surroundings {
-    std::function<std::size_t()> live_tasks; ///< for the metrics page
-    std::function<void(const toadstone::io::endpoint&)> on_listening;
+    std::function<std::size_t()> live_tasks;                          ///< for the metrics page
+    std::function<void(const toadstone::io::endpoint&)> on_listening; ///< from now on it serves
+    std::function<void()>
+        on_journal_failed{}; ///< once, on any worker: nothing changes any more
 };
 
-/// Reads the journal, then serves until `stop`, and drains.
+/// Takes the port, then the journal, serves until `stop`, and drains. `stop` also ends the
+/// waiting for the journal and the reading of it.
 ///
-/// Errors: std::system_error, also for a host that is no address; std::runtime_error for a
-///     journal that is none.
+/// Errors: std::system_error, also for a port that is in use; std::invalid_argument for a host
+///     that is no address; std::runtime_error for a journal that is none, or another server's.
 /// Cancellation: may be cancelled anywhere; what was acknowledged is on the disk.
 [[nodiscard]] toadstone::task<> operate(const options& chosen, const surroundings& around,
                                         toadstone::cancellation_token stop);

@@ -9,6 +9,13 @@ places::~places() {
     TOADSTONE_ASSERT(taken_ == 0 && !first_, "a server ends after its connections");
 }
 
+std::optional<place> places::try_enter() noexcept {
+    const std::lock_guard hold(lock_);
+    if (taken_ == most_ || first_) return std::nullopt;
+    ++taken_;
+    return std::optional<place>(std::in_place, *this);
+}
+
 void places::leave() noexcept {
     const std::lock_guard hold(lock_);
     // Whoever goes on because of this cannot destroy *this before the lock is released: the

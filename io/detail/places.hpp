@@ -8,6 +8,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 namespace toadstone::io::detail {
@@ -30,6 +31,9 @@ public:
     /// Cancellation: a cancellation point. A place that was granted to a cancelled waiter goes
     ///     to the next in line.
     [[nodiscard]] place_awaiter enter() noexcept;
+
+    /// Takes a place if one is free and nobody is in line for it.
+    [[nodiscard]] std::optional<place> try_enter() noexcept;
 
     /// Waits until no place is taken. One task at a time, and when nobody enters any more.
     ///

@@ -19,7 +19,10 @@ constexpr system_calls operating_system = {
     .shutdown = ::shutdown,
     .close = ::close,
     .fstat = [](int fd, struct stat* about) { return ::fstat(fd, about); },
+    .stat = [](const char* path, struct stat* about) { return ::stat(path, about); },
     .ftruncate = ::ftruncate,
+    .fcntl_lock = [](int fd, int command,
+                     struct flock* lock) { return ::fcntl(fd, command, lock); },
 };
 
 thread_local constinit const system_calls* replaced = nullptr;

@@ -2,6 +2,7 @@
 #ifndef TOADSTONE_RUNTIME_URING_SYSTEM_CALLS_HPP
 #define TOADSTONE_RUNTIME_URING_SYSTEM_CALLS_HPP
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -17,7 +18,10 @@ struct system_calls {
     int (*shutdown)(int fd, int how);
     int (*close)(int fd);
     int (*fstat)(int fd, struct stat* about);
+    int (*stat)(const char* path, struct stat* about);
     int (*ftruncate)(int fd, off_t size);
+    /// fcntl(2) for locks: F_OFD_SETLK alone is used, which never waits.
+    int (*fcntl_lock)(int fd, int command, struct flock* lock);
 };
 
 /// The table of this thread: the operating system's, unless a simulation runs here.

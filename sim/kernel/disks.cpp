@@ -211,6 +211,10 @@ const inode* world::state::file(std::string_view path) const {
     return found == directory_.end() ? nullptr : found->second.get();
 }
 
+void world::state::remove_file(std::string_view path) {
+    directory_.erase(name_of(path));
+}
+
 inode& world::state::make_file(std::string_view path) {
     const std::string name = name_of(path);
     if (folders_.count(name) > 0) {

@@ -120,6 +120,7 @@ struct socket_object final : object {
 };
 
 /// A file: what readers see, and what a failure of power leaves.
+struct file_object;
 struct inode {
     static constexpr std::size_t page = 4096;
     std::vector<std::byte> cached;
@@ -128,6 +129,9 @@ struct inode {
     /// hold is seen until the power fails, and never gets to the disk unless written again.
     std::set<std::size_t> dirty;
     bool entry_durable = false;
+    /// Open file descriptions that have it locked: one alone, or any number that share it.
+    const file_object* locked_by = nullptr;
+    std::set<const file_object*> shared_by;
 
     void touch(std::size_t from, std::size_t to) {
         for (std::size_t at = from / page; at * page < to; ++at) dirty.insert(at);
@@ -145,6 +149,27 @@ struct inode {
 struct file_object final : object {
     explicit file_object(std::shared_ptr<inode> of) noexcept
         : object(kind::file), node(std::move(of)) {}
+    ~file_object() override { unlock(); }
+
+    // The end of the description ends its lock, whatever descriptors it had.
+    void unlock() noexcept {
+        node->shared_by.erase(this);
+        if (node->locked_by == this) node->locked_by = nullptr;
+    }
+    /// False: somebody else's lock is in the way, and nothing has changed.
+    [[nodiscard]] bool lock(bool alone) {
+        const bool others = node->shared_by.size() > node->shared_by.count(this);
+        if (node->locked_by && node->locked_by != this) return false;
+        if (alone && others) return false;
+        unlock();
+        if (alone) {
+            node->locked_by = this;
+        } else {
+            node->shared_by.insert(this);
+        }
+        return true;
+    }
+
     std::shared_ptr<inode> node;
     std::size_t position = 0;
     bool readable = true;

@@ -139,6 +139,7 @@ public:
     detail::inode& make_file(std::string_view path);
     /// As above. Errors: std::invalid_argument when a file is in the way.
     void make_folder(std::string_view path);
+    void remove_file(std::string_view path);
 
 private:
     static constexpr int first_fd = 1 << 20; // a real call on one fails loudly

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include <fcntl.h>
 #include <netinet/in.h>
 
 namespace toadstone::sim::detail {
@@ -96,6 +97,34 @@ int resize(int fd, off_t size) {
     return 0;
 }
 
+// Only what io::file asks for: the whole file, without waiting.
+int set_lock(int fd, int command, const struct flock& wanted) {
+    std::shared_ptr<file_object> file;
+    if (const int error = find(fd, file, -EINVAL)) return error;
+    if (command != F_OFD_SETLK || wanted.l_pid != 0) return -EINVAL;
+    if (wanted.l_whence != SEEK_SET || wanted.l_start != 0 || wanted.l_len != 0) return -EINVAL;
+    switch (wanted.l_type) {
+    case F_UNLCK:
+        file->unlock();
+        return 0;
+    case F_RDLCK:
+        if (!file->readable) return -EBADF;
+        return file->lock(false) ? 0 : -EAGAIN;
+    case F_WRLCK:
+        if (!file->writable) return -EBADF;
+        return file->lock(true) ? 0 : -EAGAIN;
+    default:
+        return -EINVAL;
+    }
+}
+
+void describe(const inode& node, bool folder, struct stat& about) {
+    about = {};
+    about.st_mode = folder ? S_IFDIR | 0755 : S_IFREG | 0644;
+    about.st_size = static_cast<off_t>(node.cached.size());
+    about.st_ino = reinterpret_cast<std::uintptr_t>(&node);
+}
+
 constexpr toadstone::detail::system_calls simulated = {
     .socket = [](int domain, int type, int) -> int {
         const own_memory ours;
@@ -134,14 +163,24 @@ constexpr toadstone::detail::system_calls simulated = {
         const own_memory ours;
         const auto file = current->find_as<file_object>(fd);
         if (!file) return answer(-EBADF);
-        *about = {};
-        about->st_mode = file->folder ? S_IFDIR | 0755 : S_IFREG | 0644;
-        about->st_size = static_cast<off_t>(file->node->cached.size());
+        describe(*file->node, file->folder, *about);
+        return 0;
+    },
+    // Of files alone.
+    .stat = [](const char* path, struct stat* about) -> int {
+        const own_memory ours;
+        const inode* const found = current->file(path);
+        if (!found) return answer(-ENOENT);
+        describe(*found, false, *about);
         return 0;
     },
     .ftruncate = [](int fd, off_t size) -> int {
         const own_memory ours;
         return answer(resize(fd, size));
+    },
+    .fcntl_lock = [](int fd, int command, struct flock* lock) -> int {
+        const own_memory ours;
+        return answer(set_lock(fd, command, *lock));
     },
 };
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -42,17 +43,28 @@ def refusal(program, *options):
 class Server:
     """A server process. Its stderr is collected, line by line, unless it gets another one."""
 
-    def __init__(self, program, *options, stderr=subprocess.PIPE, preexec_fn=None):
-        self.process = subprocess.Popen(
+    def __init__(self, program, *options, stderr=subprocess.PIPE, preexec_fn=None,
+                 descriptors=None, ready=True):
+        def prepare():
+            if descriptors:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+            if preexec_fn:
+                preexec_fn()
+
+        self.process = subprocess.Popen( # pylint: disable=subprocess-popen-preexec-fn
             [program, "--port", "0", *map(str, options)],
             stdout=subprocess.PIPE,
             stderr=stderr,
-            preexec_fn=preexec_fn,
             text=True,
+            preexec_fn=prepare,
         )
         self.lines = []
         self.reader = threading.Thread(target=self._collect, daemon=True)
         self.reader.start()
+        if ready:
+            self.wait_until_ready()
+
+    def wait_until_ready(self):
         line = self.process.stdout.readline()
         match = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+)\n", line)
         if not match:
@@ -86,8 +98,9 @@ class Server:
         """Waits for it, as it may come after the answer to a request."""
         wait_until(f"the server says {text!r}", lambda: text in self.text())
 
-    def connect(self, timeout=PATIENCE):
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout)
+    def connect(self, timeout=PATIENCE, source="127.0.0.1"):
+        where = ("127.0.0.1", self.port)
+        connection = socket.create_connection(where, timeout, (source, 0))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
@@ -99,6 +112,11 @@ class Server:
         self.reader.join(PATIENCE)
         return code
 
+    def memory(self):
+        """Bytes that are resident, at their most since the start."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            return int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1]) << 10
+
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
@@ -106,13 +124,13 @@ class Server:
 class Tracker(Server):
     """The operation tracker, with a journal of its own unless one is given."""
 
-    def __init__(self, program, *options, journal=None, **how):
+    def __init__(self, program, *options, journal=None, **more):
         self.folder = None
         if journal is None:
             self.folder = tempfile.TemporaryDirectory()
             journal = os.path.join(self.folder.name, "journal")
         self.journal = journal
-        super().__init__(program, "--journal", journal, *options, **how)
+        super().__init__(program, "--journal", journal, *options, **more)
 
     def __exit__(self, failed, *rest):
         super().__exit__(failed, *rest)
@@ -125,7 +143,9 @@ class Tracker(Server):
         try:
             if isinstance(body, (dict, list)):
                 body = json.dumps(body)
-            client.request(method, path, body, headers or {})
+            if headers is None:
+                headers = {"Content-Type": "application/json"} if method == "POST" else {}
+            client.request(method, path, body, headers)
             answer = client.getresponse()
             text = answer.read().decode()
             if text and answer.getheader("Content-Type") == "application/json":
@@ -154,6 +174,16 @@ class Tracker(Server):
 
     def get(self, operation):
         return self.request("GET", f"/operations/{operation}")[1]
+
+    def list(self, limit=100):
+        """All operations, page by page."""
+        found, path = [], f"/operations?limit={limit}"
+        while path:
+            status, page, _ = self.request("GET", path)
+            assert status == 200, (status, page)
+            found += page["operations"]
+            path = page.get("next")
+        return found
 
     def at_rest(self):
         """How many tasks and descriptors there are when nobody is connected but the one who

@@ -29,8 +29,9 @@ def whole_request(choice):
     body = json.dumps({"name": "churn"} if choice.random() < 0.5 else {"event": "progress"})
     path = choice.choice(("/operations", "/operations/1/messages"))
     if choice.random() < 0.4:
-        return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/json\r\n\r\n"
     return (head + body).encode()
 
 
@@ -95,7 +96,7 @@ class Churn(unittest.TestCase):
             failures.append(repr(error))
 
     def compare_with_journal(self, tracker):
-        listed = tracker.request("GET", "/operations")[1]["operations"]
+        listed = tracker.list()
         with open(tracker.journal, encoding="utf-8") as journal:
             records = [json.loads(line) for line in journal]
         self.assertEqual([each["id"] for each in listed],

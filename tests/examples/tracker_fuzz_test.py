@@ -12,16 +12,18 @@ PROGRAM = sys.argv.pop(1)
 COUNT = int(sys.argv.pop(1)) if len(sys.argv) > 1 else 400
 SEED = 20260505
 
+HEAD = b"Host: localhost\r\nContent-Type: application/json\r\n"
 VALID = (
-    b'POST /operations HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\n\r\n{"name":"fuzz"',
-    b'POST /operations HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n{"name":"fuzz"}',
-    b'POST /operations/1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 31\r\n\r\n'
+    b"POST /operations HTTP/1.1\r\n" + HEAD + b'Content-Length: 14\r\n\r\n{"name":"fuzz"',
+    b"POST /operations HTTP/1.1\r\n" + HEAD + b'Content-Length: 15\r\n\r\n{"name":"fuzz"}',
+    b"POST /operations/1/messages HTTP/1.1\r\n" + HEAD + b"Content-Length: 31\r\n\r\n"
     b'{"event":"progress","note":"n"}',
-    b"POST /operations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"POST /operations HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     b'f\r\n{"name":"fuzz"}\r\n0\r\n\r\n',
-    b"GET /operations/1 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n",
+    b"GET /operations/1 HTTP/1.1\r\n" + HEAD + b"Connection: keep-alive\r\n\r\n",
+    b"GET /operations?limit=3&after=0 HTTP/1.1\r\n" + HEAD + b"\r\n",
     b"GET /metrics HTTP/1.0\r\n\r\n",
-    b"HEAD http://x/healthz?a=b HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n",
+    b"HEAD http://localhost/healthz?a=b HTTP/1.1\r\n" + HEAD + b"Expect: 100-continue\r\n\r\n",
 )
 SPICE = (b"\r\n", b"\0", b"\xff", b"\xc3\x28", b"{", b"[" * 100, b'"', b":", b"1e999", b"-1",
          b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b" ", b"%00", b"\\u0000",

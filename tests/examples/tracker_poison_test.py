@@ -27,8 +27,9 @@ CAUSE = re.compile(
 
 def message(operation, event):
     body = json.dumps({"event": event}).encode()
-    head = f"POST /operations/{operation}/messages HTTP/1.1\r\nHost: x\r\n"
-    return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    head = f"POST /operations/{operation}/messages HTTP/1.1\r\nHost: localhost\r\n"
+    return (head.encode() + b"Content-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
 
 def records(path):
@@ -228,7 +229,8 @@ class Journal(unittest.TestCase):
 class HalfClosed(unittest.TestCase):
     def test_a_client_that_has_said_everything_looks_like_one_that_left(self):
         with Tracker(PROGRAM, "--slow-sync", 60000) as tracker, tracker.connect() as client:
-            client.sendall(b"POST /operations HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n"
+            client.sendall(b"POST /operations HTTP/1.1\r\nHost: localhost\r\n"
+                           b"Content-Type: application/json\r\nContent-Length: 12\r\n\r\n"
                            b'{"name":"h"}')
             client.shutdown(1)
             self.assertEqual(read_all(client), b"")
@@ -236,7 +238,7 @@ class HalfClosed(unittest.TestCase):
 
     def test_requests_that_need_no_wait_are_answered_all_the_same(self):
         with Tracker(PROGRAM) as tracker, tracker.connect() as client:
-            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
             client.shutdown(1)
             self.assertEqual(statuses(read_all(client)), [200] * 3)
 

@@ -440,3 +440,82 @@ TEST_CASE("file: whatever holds bytes can be written, and reading into nothing g
     };
     world.run(body(folder.file("f")));
 }
+
+TEST_CASE("file: a lock keeps out others of the same process, too, and ends with its file") {
+    const temporary_folder folder;
+    runtime rt({.workers = 1});
+    auto body = [](std::string path) -> task<> {
+        auto first = co_await io::file::open(path, for_append);
+        auto second = co_await io::file::open(path, for_append);
+        CHECK(first.try_lock());
+        CHECK(first.try_lock());
+        CHECK_FALSE(second.try_lock());
+        CHECK_FALSE(second.try_lock_shared());
+        first.unlock();
+        CHECK(second.try_lock());
+        CHECK_FALSE(first.try_lock());
+        co_await second.close();
+        CHECK(first.try_lock());
+        {
+            const io::file moved = std::move(first);
+            auto third = co_await io::file::open(path, for_append);
+            CHECK_FALSE(third.try_lock()); // it moved with its file
+        }
+        auto fourth = co_await io::file::open(path, for_append);
+        CHECK(fourth.try_lock());
+    };
+    rt.block_on(body(folder.file("locked")));
+}
+
+TEST_CASE("file: a shared lock is shared, and keeps out who wants it alone") {
+    const temporary_folder folder;
+    runtime rt({.workers = 1});
+    auto body = [](std::string path) -> task<> {
+        auto first = co_await io::file::open(path, for_append);
+        auto second = co_await io::file::open(path);
+        CHECK(first.try_lock_shared());
+        CHECK(second.try_lock_shared());
+        CHECK_FALSE(first.try_lock()); // but it still shares
+        second.unlock();
+        CHECK(first.try_lock());
+        CHECK_FALSE(second.try_lock_shared());
+    };
+    rt.block_on(body(folder.file("shared")));
+}
+
+TEST_CASE("file: a lock that cannot be is an error with the path, not a lock that is held") {
+    const temporary_folder folder;
+    runtime rt({.workers = 1});
+    auto body = [](std::string path) -> task<> {
+        auto made = co_await io::file::open(path, for_append);
+        auto reader = co_await io::file::open(path);
+        CHECK_THROWS_WITH(reader.try_lock(), "lock " + path + ": Bad file descriptor");
+        co_await made.close();
+        CHECK_THROWS_WITH(made.try_lock(), "lock " + path + ": Bad file descriptor");
+    };
+    rt.block_on(body(folder.file("read_only")));
+}
+
+TEST_CASE("file: it knows when its path leads to another file, or to none") {
+    const temporary_folder folder;
+    runtime rt({.workers = 1});
+    auto body = [](std::string path, std::string elsewhere) -> task<> {
+        auto opened = co_await io::file::open(path, for_append);
+        CHECK(opened.is_regular());
+        CHECK(opened.is_at_path());
+        REQUIRE(::rename(path.c_str(), elsewhere.c_str()) == 0);
+        CHECK_FALSE(opened.is_at_path());
+        {
+            auto replacement = co_await io::file::open(path, for_append);
+            CHECK_FALSE(opened.is_at_path());
+            CHECK(replacement.is_at_path());
+        }
+        REQUIRE(::rename(elsewhere.c_str(), path.c_str()) == 0);
+        CHECK(opened.is_at_path());
+        REQUIRE(::unlink(path.c_str()) == 0);
+        CHECK_FALSE(opened.is_at_path());
+        auto device = co_await io::file::open("/dev/null");
+        CHECK_FALSE(device.is_regular());
+    };
+    rt.block_on(body(folder.file("here"), folder.file("there")));
+}

@@ -50,6 +50,11 @@ private:
     std::shared_future<io::endpoint> future_{where_.get_future()};
 };
 
+task<io::serve_report> report_of(join_handle<io::serve_report> from) {
+    const io::serve_report result = co_await from;
+    co_return result;
+}
+
 /// A server in a runtime of its own, with a handler; clients are plain sockets of the test.
 template <class Handler>
 class running {
@@ -73,13 +78,7 @@ public:
         ask_to_stop();
         return report();
     }
-    io::serve_report report() {
-        auto join = [](join_handle<io::serve_report> from) -> task<io::serve_report> {
-            const io::serve_report result = co_await from;
-            co_return result;
-        };
-        return rt_.block_on(join(std::move(handle_)));
-    }
+    io::serve_report report() { return rt_.block_on(report_of(std::move(handle_))); }
     void cancel() { handle_.cancel(); }
     [[nodiscard]] std::vector<std::string> failures() {
         const std::lock_guard hold(lock_);
@@ -477,6 +476,153 @@ TEST_CASE("serve: connections that drop at random points leave nothing behind") 
         CHECK(report.peak <= 50);
         CHECK(becomes([&] { return server.rt().live_tasks() == 0; }));
         CHECK(server.rt().operations_in_flight() == 0);
+    }
+    CHECK(open_descriptors() == before);
+}
+
+namespace {
+
+/// One byte is a request, and answered with itself; between them the connection is idle.
+task<> patient(io::tcp_stream stream, cancellation_token, io::connection_place& mine) {
+    for (;;) {
+        char byte = 0;
+        mine.idle();
+        auto reading = with_token(mine.asked_to_leave(), stream.read_some(std::span(&byte, 1)));
+        const outcome<std::size_t> count = co_await as_outcome(std::move(reading));
+        mine.busy();
+        if (count.is_cancelled() || count.value() == 0) co_return;
+        co_await stream.write_all(std::string_view(&byte, 1));
+    }
+}
+
+} // namespace
+
+TEST_CASE("serve: at the limit the connection that has been idle for longest makes room") {
+    running server(patient, {}, {.max_connections = 2});
+    const auto first = server.connect();
+    const auto second = server.connect();
+    CHECK(ask(first, "1") == "1");
+    CHECK(ask(second, "2") == "2");
+    CHECK(ask(first, "3") == "3"); // now the second has been idle for longer
+    const auto third = server.connect();
+    CHECK(ask(third, "4") == "4");
+    CHECK(second.receive_all().empty());
+    CHECK(ask(first, "5") == "5");
+    const io::serve_report report = server.stop();
+    CHECK(report.accepted == 3);
+    CHECK(report.refused == 0);
+    CHECK(report.peak == 2);
+}
+
+TEST_CASE("serve: with nobody idle at the limit, the next to be idle makes room") {
+    std::promise<void> go_on;
+    auto answered = go_on.get_future().share();
+    const auto slow = [answered](io::tcp_stream stream, cancellation_token,
+                                 io::connection_place& mine) -> task<> {
+        char byte = 0;
+        std::size_t count = co_await stream.read_some(std::span(&byte, 1));
+        while (answered.wait_for(0s) != std::future_status::ready) co_await sleep_for(1ms);
+        co_await stream.write_all(std::string_view(&byte, count));
+        mine.idle();
+        auto reading = with_token(mine.asked_to_leave(), stream.read_some(std::span(&byte, 1)));
+        static_cast<void>(co_await as_outcome(std::move(reading)));
+    };
+    running server(slow, {}, {.max_connections = 1});
+    const auto first = server.connect();
+    first.send("1");
+    const auto second = server.connect();
+    second.send("2");
+    go_on.set_value();
+    CHECK(first.receive_all() == "1");
+    CHECK(second.receive() == "2");
+    CHECK(server.stop().accepted == 2);
+}
+
+TEST_CASE("serve: nobody is asked to leave while there is room") {
+    running server(patient, {}, {.max_connections = 24});
+    const auto first = server.connect();
+    CHECK(ask(first, "1") == "1");
+    for (int i = 0; i < 20; ++i) {
+        const auto other = server.connect();
+        CHECK(ask(other, "2") == "2");
+    }
+    const auto second = server.connect();
+    const auto third = server.connect();
+    CHECK(ask(second, "3") == "3");
+    CHECK(ask(third, "4") == "4");
+    CHECK(ask(first, "5") == "5");
+    CHECK(server.stop().refused == 0);
+}
+
+TEST_CASE("serve: an address that has its share is turned away, others are not") {
+    running server(echo, {.at = io::endpoint::any(0)}, {.max_per_address = 2});
+    const auto at = io::endpoint::loopback(server.at().port());
+    auto first = raw_socket::connected_to(at);
+    const auto second = raw_socket::connected_to(at);
+    CHECK(ask(first, "1") == "1");
+    CHECK(ask(second, "2") == "2");
+    const auto third = raw_socket::connected_to(at);
+    CHECK(third.receive_all().empty());
+    const auto other = raw_socket::connected_to(at, "127.0.0.9");
+    CHECK(ask(other, "4") == "4");
+    first.close(); // its place is free as soon as the server has noticed
+    const auto served = [&at] {
+        const auto again = raw_socket::connected_to(at);
+        try {
+            return ask(again, "5") == "5";
+        } catch (const std::system_error&) {
+            return false; // closed before it had asked
+        }
+    };
+    CHECK(becomes(served));
+    const io::serve_report report = server.stop();
+    CHECK(report.refused >= 1);
+    CHECK(report.failed == 0);
+}
+
+TEST_CASE("serve: nobody is served before the work of on_listening is done") {
+    runtime rt({.workers = 2});
+    cancellation_source stop;
+    announced where;
+    std::promise<void> ready;
+    auto done = ready.get_future().share();
+    const auto handler = [](io::tcp_stream stream) { return echo(std::move(stream)); };
+    const auto prepare = [&where, done](const io::endpoint& at) -> task<> {
+        where(at);
+        while (done.wait_for(0s) != std::future_status::ready) co_await sleep_for(1ms);
+    };
+    auto serving = rt.spawn(io::serve({}, handler, {}, stop.token(), prepare));
+    const auto client = raw_socket::connected_to(where.wait()); // the port is taken
+    client.send("hello");
+    char byte = 0;
+    CHECK(::recv(client.fd(), &byte, 1, MSG_DONTWAIT) < 0);
+    ready.set_value();
+    CHECK(client.receive() == "hello");
+    stop.cancel();
+    CHECK(rt.block_on(report_of(std::move(serving))).accepted == 1);
+}
+
+TEST_CASE("serve: stop ends the work of on_listening, and its failure is that of serve") {
+    const auto before = open_descriptors();
+    {
+        runtime rt({.workers = 2});
+        const auto handler = [](io::tcp_stream stream) { return echo(std::move(stream)); };
+        cancellation_source stop;
+        announced where;
+        const auto for_ever = [&where](const io::endpoint& at) -> task<> {
+            where(at);
+            co_await sleep_for(24h);
+        };
+        auto serving = rt.spawn(io::serve({}, handler, {}, stop.token(), for_ever));
+        static_cast<void>(where.wait());
+        stop.cancel();
+        CHECK(rt.block_on(report_of(std::move(serving))).accepted == 0);
+        const auto fails = [](const io::endpoint&) -> task<> {
+            co_await yield_now();
+            throw std::runtime_error("no journal");
+        };
+        auto failing = rt.spawn(io::serve({}, handler, {}, {}, fails));
+        CHECK_THROWS_WITH(rt.block_on(report_of(std::move(failing))), "no journal");
     }
     CHECK(open_descriptors() == before);
 }

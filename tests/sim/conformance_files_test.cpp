@@ -404,6 +404,60 @@ task<> cancel_close(lab& in) {
     co_await in.close_all(pair);
 }
 
+// --- locks, which have no opcode ---
+
+int set_lock(int fd, int kind) {
+    struct flock wanted = {};
+    wanted.l_type = static_cast<short>(kind);
+    wanted.l_whence = SEEK_SET;
+    return lab::error(detail::system().fcntl_lock(fd, F_OFD_SETLK, &wanted));
+}
+task<> locks(lab& in) {
+    const int one = co_await file_with(in, "locked", "text");
+    const int two = co_await in.run(in.open(in.path("locked"), O_RDWR | O_CLOEXEC));
+    const int reader = co_await in.run(in.open(in.path("locked"), O_RDONLY | O_CLOEXEC));
+    in.same("locked", set_lock(one, F_WRLCK));
+    in.same("locked again", set_lock(one, F_WRLCK));
+    in.same("by somebody else", set_lock(two, F_WRLCK));
+    in.same("to be shared", set_lock(two, F_RDLCK));
+    in.same("unlocked by who has it not", set_lock(two, F_UNLCK));
+    in.same("which changes nothing", set_lock(two, F_WRLCK));
+    in.same("from now on shared", set_lock(one, F_RDLCK));
+    in.same("by two", set_lock(two, F_RDLCK));
+    in.same("by three", set_lock(reader, F_RDLCK));
+    in.same("and no more alone", set_lock(one, F_WRLCK));
+    co_await closes(in, reader);
+    in.same("two left", set_lock(one, F_WRLCK));
+    in.same("one leaves", set_lock(two, F_UNLCK));
+    in.same("alone", set_lock(one, F_WRLCK));
+    co_await closes(in, one);
+    in.same("the end of the description is that of its lock", set_lock(two, F_WRLCK));
+    co_await closes(in, two);
+    const int deaf = co_await in.run(in.open(in.path("locked"), O_RDONLY | O_CLOEXEC));
+    in.same("not open for writing", set_lock(deaf, F_WRLCK));
+    const int dumb = co_await in.run(in.open(in.path("locked"), O_WRONLY | O_CLOEXEC));
+    in.same("not open for reading", set_lock(dumb, F_RDLCK));
+    in.same("a kind that nobody knows", set_lock(dumb, 77));
+    co_await closes(in, deaf);
+    co_await closes(in, dumb);
+    in.same("closed", set_lock(dumb, F_WRLCK));
+}
+task<> tells_files_apart(lab& in) {
+    const int one = co_await file_with(in, "one", "1");
+    const int other = co_await file_with(in, "other", "2");
+    struct stat by_descriptor = {};
+    struct stat by_path = {};
+    in.same("by descriptor", lab::error(detail::system().fstat(one, &by_descriptor)));
+    in.same("by path", lab::error(detail::system().stat(in.path("one"), &by_path)));
+    in.same("the same file", by_descriptor.st_ino == by_path.st_ino ? 1 : 0);
+    in.same("by another path", lab::error(detail::system().stat(in.path("other"), &by_path)));
+    in.same("another file", by_descriptor.st_ino == by_path.st_ino ? 1 : 0);
+    in.same("a plain one", S_ISREG(by_path.st_mode) ? 1 : 0);
+    in.same("by no path", lab::error(detail::system().stat(in.path("none"), &by_path)));
+    co_await closes(in, one);
+    co_await closes(in, other);
+}
+
 constexpr const char* no_bytes = "it moves no bytes";
 
 constexpr cell cells[] = {
@@ -475,4 +529,12 @@ TEST_CASE("conformance: a path leads through folders that exist, or nowhere") {
 
 TEST_CASE("conformance: a file opened for appending is written to at its end") {
     same_on_both_kernels(write_appends);
+}
+
+TEST_CASE("conformance: a lock of a file keeps out other descriptions until its own ends") {
+    same_on_both_kernels(locks);
+}
+
+TEST_CASE("conformance: a file can be told from another by what stat says") {
+    same_on_both_kernels(tells_files_apart);
 }

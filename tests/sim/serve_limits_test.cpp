@@ -22,9 +22,8 @@ public:
     void start(io::listener_options options, io::serve_limits limits = {}) {
         auto handler = [](io::tcp_stream peer) { return serve_one(std::move(peer)); };
         auto listening = [this](const io::endpoint& at) { at_.set(at); };
-        auto quiet = [](const io::endpoint&, const std::exception_ptr&) {};
         serving_.emplace(
-            spawn(io::serve(options, handler, limits, stop_.token(), listening, quiet),
+            spawn(io::serve(options, handler, limits, stop_.token(), listening, told(*this)),
                   {.name = "server"}));
     }
     [[nodiscard]] task<io::endpoint> listening() const { return at_.known(); }
@@ -34,7 +33,19 @@ public:
         co_return report;
     }
 
+    /// Times that it said that it cannot accept.
+    [[nodiscard]] unsigned troubles() const noexcept { return troubles_; }
+
 private:
+    struct told {
+        explicit told(echo& of) noexcept : of_(&of) {}
+        void operator()(const io::endpoint&, const std::exception_ptr&) const noexcept {}
+        void operator()(const io::accept_trouble& why) const {
+            const bool right = why.error.value() == EMFILE && why.at.port() != 0;
+            of_->troubles_ += right ? 1 : 1'000'000;
+        }
+        echo* of_;
+    };
     static task<> serve_one(io::tcp_stream peer) {
         char byte = 0;
         while (co_await peer.read_some(std::span(&byte, 1)) == 1) {
@@ -44,6 +55,7 @@ private:
 
     address at_;
     cancellation_source stop_;
+    unsigned troubles_ = 0;
     std::optional<join_handle<io::serve_report>> serving_;
 };
 
@@ -139,6 +151,9 @@ task<> runs_out(sim::world& world, std::chrono::seconds how_long) {
         const std::size_t count = co_await each.read_some(std::span(&byte, 1));
         expect(count == 1 && byte == '?', "somebody was lost");
     }
+    const auto most = static_cast<unsigned>(how_long / 10s) + 1;
+    expect(server.troubles() >= most / 2 && server.troubles() <= most,
+           "it said " + std::to_string(server.troubles()) + " times that it cannot accept");
     expect(world.now() - begun < 3s, "it took long to notice that there are descriptors again");
     clients.clear();
     const io::serve_report report = co_await server.stop();

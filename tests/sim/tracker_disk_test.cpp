@@ -71,10 +71,19 @@ task<> fails_to_sync(sim::world& world, bool restart) {
         expect(status == 201, "not created");
         world.fail_next_sync();
         status = co_await client.move(all, "start");
-        expect(status == 500, "a message that is not on the disk was confirmed");
-        // Whatever this says, it has to hold.
+        expect(status == 503, "a message that is not on the disk was confirmed");
+        // What can be read is what was certain before, and it has to hold.
         const answer shown = co_await client.ask(http("GET", "/operations/1"));
-        if (shown.ok()) all.hear(shown.body.substr(0, shown.body.find('\n')), all.known(1));
+        expect(shown.ok(), "the last durable state cannot be read: " + shown.body);
+        all.hear(shown.body.substr(0, shown.body.find('\n')), all.known(1));
+        expect(shown.body.find("pending") != shown.body.npos, "it is shown: " + shown.body);
+        const answer health = co_await client.ask(http("GET", "/healthz"));
+        expect(health.status == 503 &&
+                   health.body.find("sync operations.journal") != health.body.npos,
+               "its health is " + std::to_string(health.status) + " " + health.body);
+        status = co_await client.move(all, "fail");
+        expect(status == 503, "it goes on writing");
+        expect(server.failures() == 1, "the surroundings were not told once");
     }
     co_await server.kill();
     if (restart) {

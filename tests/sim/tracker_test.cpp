@@ -121,15 +121,18 @@ std::pair<std::string, unsigned> nonsense(unsigned which) {
     case 1:
         return {"GET / HTTP/1.1\r\n\r\n", 400}; // no host
     case 2:
-        return {"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 505};
+        return {"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 505};
     case 3:
-        return {"GET / HTTP/1.1\r\nHost: x\r\nA: " + std::string(9000, 'a'), 431};
+        return {"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + std::string(9000, 'a'), 431};
     case 4:
-        return {"POST /operations HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n{", 413};
+        return {
+            "POST /operations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n{",
+            413};
     case 5:
         return {"GET / HTTP/1.1\r\nHo", 408};
     case 6:
-        return {"POST /operations HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", 408};
+        return {"POST /operations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
+                408};
     case 7:
         return {http("POST", "/operations", "{\"name\":7}"), 400};
     default:

@@ -64,11 +64,19 @@ public:
     }
     ~raw_socket() { close(); }
 
+    /// `from`: another address of 127.0.0.0/8 than the usual one.
     /// On loopback the handshake is done in the kernel, with or without accept(2).
-    static raw_socket connected_to(const io::endpoint& to) {
+    static raw_socket connected_to(const io::endpoint& to, const char* from = nullptr) {
         raw_socket made;
         sockaddr_in address{};
         address.sin_family = AF_INET;
+        if (from) {
+            address.sin_addr.s_addr = ::inet_addr(from);
+            const auto* name = reinterpret_cast<const sockaddr*>(&address);
+            if (::bind(made.fd_, name, sizeof address) != 0) {
+                throw std::system_error(errno, std::generic_category(), "bind");
+            }
+        }
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         address.sin_port = htons(to.port());
         const auto* name = reinterpret_cast<const sockaddr*>(&address);

@@ -32,10 +32,10 @@ class running_tracker {
 public:
     explicit running_tracker(tracker::options chosen = {}, std::string_view keeps = journal)
         : chosen_(std::move(chosen)) {
-        chosen_.port = 8080;
         chosen_.journal = keeps;
         around_.live_tasks = [] { return std::size_t{0}; };
         around_.on_listening = [this](const io::endpoint& at) { at_.set(at); };
+        around_.on_journal_failed = [this] { ++failures_; };
     }
     void start() {
         at_ = {};
@@ -54,6 +54,9 @@ public:
         stop_.cancel(cancel_reason::shutdown);
         co_await *serving_;
     }
+    [[nodiscard]] bool has_listened() const noexcept { return at_.is_known(); }
+    /// Times that its journal has failed.
+    [[nodiscard]] unsigned failures() const noexcept { return failures_; }
     /// As by the OOM killer.
     [[nodiscard]] task<> kill() {
         serving_->cancel();
@@ -65,6 +68,7 @@ private:
     tracker::surroundings around_;
     cancellation_source stop_;
     address at_;
+    unsigned failures_ = 0;
     std::optional<join_handle<void>> serving_;
 };
 
@@ -73,7 +77,7 @@ struct manners {
     unsigned messages = 4;
     bool leaves = false;       ///< hangs up in the middle, now and then, and comes back
     bool may_break = false;    ///< connections break through no fault of the client
-    bool errors = false;       ///< the server may have to say 500
+    bool errors = false;       ///< the server may have to say 500, or that its journal failed
     std::size_t note_size = 0; ///< bytes that each message has at least
 };
 
@@ -119,8 +123,9 @@ private:
         if (left) got = answer{};
         if (got.status == 0 || !got.keep_alive) client_.reset();
         expect(got.status != 0 || left || how_.may_break, "the server hung up");
-        expect(got.status != 500 || how_.errors, "the server failed: " + got.body);
-        if (got.status == 500) all_.count_error();
+        const bool failed = got.status == 500 || says_journal_failed(got);
+        expect(!failed || how_.errors, "the server failed: " + got.body);
+        if (failed) all_.count_error();
         co_return got;
     }
 
@@ -150,6 +155,7 @@ private:
             const std::uint64_t before = all_.known(id_);
             ++sent_;
             const answer got = co_await ask(request);
+            if (says_journal_failed(got)) hopeless_ = true; // nothing changes any more
             if (got.ok()) {
                 all_.hear(line(got), before);
                 expect(number_after(got.body, "\"messages\":") <= sent_, "a message too many");
@@ -166,10 +172,7 @@ private:
         for (int tries = 0; tries < 20; ++tries) {
             const std::uint64_t before = all_.known(id_);
             const answer got = co_await ask(http("GET", "/operations/" + std::to_string(id_)));
-            if (got.status == 500) { // nothing will ever be told again
-                hopeless_ = true;
-                break;
-            }
+            expect(!says_journal_failed(got), "a failed journal keeps out readers");
             if (!got.ok()) continue;
             all_.hear(line(got), before);
             co_return number_after(got.body, "\"messages\":");
@@ -177,6 +180,9 @@ private:
         co_return 0;
     }
 
+    static bool says_journal_failed(const answer& got) {
+        return got.status == 503 && got.body.find("the journal has failed") != got.body.npos;
+    }
     static std::string_view line(const answer& got) {
         return std::string_view(got.body).substr(0, got.body.find('\n'));
     }
@@ -241,9 +247,10 @@ inline task<std::string> list(io::endpoint at, witness& all) {
 /// With nobody at work, the journal says what the server says.
 inline task<> journal_agrees(std::string listed) {
     io::file opened = co_await io::file::open(journal);
-    const tracker::replayed found = co_await tracker::replay(opened);
+    tracker::book operations;
+    const tracker::replayed found = co_await tracker::replay(opened, operations);
     expect(found.torn_bytes == 0, "half a record is left in the journal");
-    expect(tracker::to_json(found.operations.all()) + '\n' == listed,
+    expect(tracker::to_json(operations.all()) + '\n' == listed,
            "the journal and the server disagree");
     co_await opened.close();
 }

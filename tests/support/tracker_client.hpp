@@ -30,9 +30,11 @@ inline std::uint64_t number_after(std::string_view text, std::string_view key) {
 inline std::string http(std::string_view method, std::string_view path,
                         std::string_view body = {}) {
     std::string text(method);
-    text.append(" ").append(path).append(" HTTP/1.1\r\nHost: sim\r\n");
+    text.append(" ").append(path).append(" HTTP/1.1\r\nHost: localhost\r\n");
     if (!body.empty()) {
-        text.append("Content-Length: ").append(std::to_string(body.size())).append("\r\n");
+        text.append("Content-Type: application/json\r\nContent-Length: ")
+            .append(std::to_string(body.size()))
+            .append("\r\n");
     }
     return text.append("\r\n").append(body);
 }

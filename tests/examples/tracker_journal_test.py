@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""The operation tracker and its journal, with others about: PROGRAM"""
+
+import fcntl
+import os
+import struct
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+from support import Tracker, refusal, wait_until
+
+PROGRAM = sys.argv.pop(1)
+
+
+def take_lock(file):
+    """An open file description lock, as another server would have it."""
+    wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    fcntl.fcntl(file, 37, wanted) # F_OFD_SETLK
+
+
+class Alone(unittest.TestCase):
+    """S120: one journal has one server."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, "journal")
+
+    def test_a_second_server_is_refused_and_changes_nothing(self):
+        with Tracker(PROGRAM, journal=self.path) as tracker:
+            tracker.create("one")
+            with open(self.path, "rb") as journal:
+                before = journal.read()
+            code, said = refusal(PROGRAM, "--port", 0, "--journal", self.path,
+                                 "--journal-wait", 200)
+            self.assertEqual(code, 1)
+            self.assertIn("belongs to another server, which has not ended within 200 ms", said)
+            with open(self.path, "rb") as journal:
+                self.assertEqual(journal.read(), before)
+            self.assertEqual(tracker.create("two"), 2)
+        with Tracker(PROGRAM, "--journal-wait", 0, journal=self.path) as tracker:
+            self.assertEqual(len(tracker.list()), 2) # a kill leaves no lock behind
+
+    def test_a_port_in_use_is_told_before_the_journal_is_touched(self):
+        other = os.path.join(os.path.dirname(self.path), "other")
+        with Tracker(PROGRAM, journal=self.path) as tracker:
+            code, said = refusal(PROGRAM, "--port", tracker.port, "--journal", other)
+            self.assertEqual(code, 1)
+            self.assertIn("Address already in use", said)
+            self.assertFalse(os.path.exists(other))
+
+    def test_a_restart_may_overlap(self):
+        """The old one drains while the new one starts; nobody gets an id that is taken."""
+        with Tracker(PROGRAM, "--slow-sync", 500, "--drain-timeout", 20000,
+                     "--request-timeout", 20000, journal=self.path) as old:
+            answers = []
+            last = [threading.Thread(target=lambda: answers.append(old.create("last")))
+                    for _ in range(4)]
+            for each in last:
+                each.start()
+            wait_until("they are there", lambda: old.metrics()["tracker_connections"] >= 5)
+            old.terminate()
+            with Tracker(PROGRAM, "--journal-wait", 60000, journal=self.path) as new:
+                first = new.create("first of the new one")
+                for each in last:
+                    each.join()
+                self.assertEqual(sorted(answers), [1, 2, 3, 4])
+                self.assertEqual(first, 5)
+                self.assertEqual(old.exit_code(), 0)
+                self.assertIn("waiting for its end", new.text())
+                self.assertEqual(len(new.list()), 5)
+
+    def test_a_signal_ends_the_waiting_and_the_loading(self):
+        """S128"""
+        with open(self.path, "wb") as journal:
+            take_lock(journal)
+            tracker = Tracker(PROGRAM, "--journal-wait", 3600000, journal=self.path,
+                              ready=False)
+            with tracker:
+                tracker.says("waiting for its end")
+                tracker.terminate()
+                self.assertEqual(tracker.exit_code(), 0)
+                self.assertIn("draining after SIGTERM", tracker.text())
+
+
+class NoJournal(unittest.TestCase):
+    """S128: what is no journal is refused at once, and what was one is not written into."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, "journal")
+
+    def refused(self, path, why):
+        begun = time.monotonic()
+        code, said = refusal(PROGRAM, "--port", 0, "--journal", path)
+        self.assertEqual((code, said.count("\n")), (1, 1), said)
+        self.assertIn(why, said)
+        self.assertLess(time.monotonic() - begun, 20)
+
+    def test_pipes_and_devices(self):
+        os.mkfifo(self.path)
+        for path in (self.path, "/dev/full", "/dev/null", "/dev/zero"):
+            self.refused(path, f"{path} is not an ordinary file")
+        self.refused(os.path.dirname(self.path), "Is a directory")
+
+    def test_ids_that_are_out_of_range(self):
+        for number in (0, 2**53, 2**64 - 1):
+            with open(self.path, "w", encoding="ascii") as journal:
+                journal.write('{"id":%d,"name":"a"}\n' % number)
+            self.refused(self.path, "the id is not between 1 and 9007199254740991")
+
+    def test_the_last_id_is_the_last(self):
+        with open(self.path, "w", encoding="ascii") as journal:
+            journal.write('{"id":%d,"name":"last"}\n' % (2**53 - 1))
+        with Tracker(PROGRAM, journal=self.path) as tracker:
+            for _ in range(2):
+                status, answer, _ = tracker.request("POST", "/operations", {"name": "more"})
+                self.assertEqual(status, 503)
+                self.assertIn("no more ids", answer["error"])
+            self.assertEqual(tracker.send(2**53 - 1, "start")[0], 200)
+            self.assertEqual(len(tracker.list()), 1)
+
+    def test_a_line_without_end_costs_no_time(self):
+        with open(self.path, "wb") as journal:
+            journal.write(b'{"id":1,"name":"a"}\n{')
+            journal.truncate(1 << 30) # a gibibyte without an end of line
+        self.refused(self.path, "longer than any record")
+
+    def test_a_nul_hides_nothing(self):
+        with open(self.path, "wb") as journal:
+            journal.write(b'{"id":1,"name":"a"}\0{"id":2}\n{"id":2,"name":"b"}\n')
+        self.refused(self.path, "damaged")
+
+    def lost(self, tracker):
+        """The journal is gone: nothing changes any more, and everybody is told."""
+        status, answer, _ = tracker.request("POST", "/operations", {"name": "lost"})
+        self.assertEqual(status, 503)
+        self.assertIn("was renamed, removed or replaced", answer["error"])
+        for _ in range(3):
+            self.assertEqual(tracker.send(1, "start")[0], 503)
+        status, answer, _ = tracker.request("GET", "/healthz")
+        self.assertEqual(status, 503)
+        self.assertIn("the journal has failed", answer["error"])
+        self.assertEqual([each["id"] for each in tracker.list()], [1])
+        self.assertEqual(tracker.get(1)["state"], "pending")
+        self.assertEqual(tracker.metrics()["tracker_journal_failed"], 1)
+        self.assertEqual(tracker.text().count("the journal has failed"), 1)
+
+    def test_a_journal_that_was_renamed_or_removed(self):
+        for what in (lambda: os.rename(self.path, self.path + ".old"),
+                     lambda: os.remove(self.path), self.replace):
+            with Tracker(PROGRAM, journal=self.path) as tracker:
+                if not tracker.list():
+                    tracker.create("one")
+                what()
+                self.lost(tracker)
+                tracker.terminate()
+                self.assertEqual(tracker.exit_code(), 74)
+            if os.path.exists(self.path):
+                os.remove(self.path)
+
+    def replace(self):
+        with open(self.path + ".new", "w", encoding="ascii"):
+            pass
+        os.rename(self.path + ".new", self.path)
+
+    def test_health_alone_finds_out(self):
+        with Tracker(PROGRAM, journal=self.path) as tracker:
+            tracker.create("one")
+            os.remove(self.path)
+            self.assertEqual(tracker.request("GET", "/healthz")[0], 503)
+
+    def test_a_supervisor_may_have_it_end_by_itself(self):
+        with Tracker(PROGRAM, "--when-journal-fails", "exit", journal=self.path) as tracker:
+            tracker.create("one")
+            os.remove(self.path)
+            self.assertEqual(tracker.request("POST", "/operations", {"name": "x"})[0], 503)
+            self.assertEqual(tracker.exit_code(), 74)
+
+
+class Repair(unittest.TestCase):
+    def test_a_client_that_leaves_does_not_cost_the_whole_journal(self):
+        """A repair reads what the cut change may have written, and nothing else.
+
+        Method: the beginning of the journal becomes unreadable, and nobody notices.
+        """
+        with Tracker(PROGRAM, "--slow-sync", 300) as tracker:
+            self.assertEqual(tracker.create("one"), 1)
+            with open(tracker.journal, "r+b") as journal:
+                journal.write(b"#")
+            client = tracker.connect()
+            body = b'{"event":"start"}'
+            client.sendall(b"POST /operations/1/messages HTTP/1.1\r\nHost: localhost\r\n"
+                           b"Content-Type: application/json\r\n"
+                           b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            time.sleep(0.1)
+            client.close()
+            tracker.says("restored from the journal")
+            self.assertEqual(tracker.get(1)["state"], "pending")
+            self.assertEqual(tracker.send(1, "start")[0], 200)
+            self.assertEqual(tracker.metrics()["tracker_recoveries_total"], 1)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
