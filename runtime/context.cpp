@@ -4,9 +4,12 @@
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/leaf.hpp>
+#include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/detail/root_task.hpp>
 #include <toadstone/runtime/executor.hpp>
 
+#include <algorithm>
+#include <cstdio>
 #include <exception>
 #include <utility>
 
@@ -186,6 +189,15 @@ void destroy_frames(promise_base* innermost, promise_base* stop,
         destroy_frame(*innermost);
         innermost = parent;
     }
+}
+
+void report_lost_failure(const context& task, const char* what,
+                         const std::exception_ptr& error) noexcept {
+    char text[80]; // `what` is a literal of a few words
+    const int length = std::snprintf(text, sizeof text, ": %s failed", what);
+    report_unobserved(task.id(), task.name(),
+                      {text, std::min(static_cast<std::size_t>(length), sizeof text - 1)},
+                      error);
 }
 
 // A local whose destructor throws sends a coroutine that is being destroyed through

@@ -1,13 +1,10 @@
 // Groups of child contexts: counting the ends, telling the others, when_all and when_any.
 #include <toadstone/runtime/detail/group.hpp>
 
-#include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/finally.hpp>
 #include <toadstone/runtime/when_all.hpp>
 #include <toadstone/runtime/when_any.hpp>
 
-#include <algorithm>
-#include <cstdio>
 #include <stdexcept>
 
 namespace toadstone::detail {
@@ -127,15 +124,6 @@ void any_of::one_ended(context& child, const std::exception_ptr& error) noexcept
 
 void throw_empty_race() {
     throw std::invalid_argument("when_any() of no tasks would wait for ever");
-}
-
-void report_lost_failure(const context& task, const char* what,
-                         const std::exception_ptr& error) noexcept {
-    char text[80]; // `what` is a literal of a few words
-    const int length = std::snprintf(text, sizeof text, ": %s failed", what);
-    report_unobserved(task.id(), task.name(),
-                      {text, std::min(static_cast<std::size_t>(length), sizeof text - 1)},
-                      error);
 }
 
 } // namespace toadstone::detail

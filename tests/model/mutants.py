@@ -114,7 +114,7 @@ MUTANTS = {
         ("a close does not say that it waits", "before | waiting", "before"),
         (
             "who enters is not counted",
-            "word_.fetch_add(what, std::memory_order_relaxed)",
+            "word_.fetch_add(what, std::memory_order_acquire)",
             "word_.load(std::memory_order_relaxed)",
         ),
         (
@@ -139,7 +139,7 @@ MUTANTS = {
         ("a request does not look for the end", "!ended()", "true"),
         ("nobody is told of the end", "waiter->root_ended();", NOTHING),
         ("the run keeps its reference", "drop_reference();", NOTHING, 2),
-        ("a joiner that came too late waits", "return false;", "return true;"),
+        ("a joiner that came too late waits", "wait_result::ended", "wait_result::waits"),
         ("a state is told by the home worker only", "state->request(reason);", NOTHING),
         ("a request is flagged and not posted", "home().post(request_post_);", NOTHING),
     ),

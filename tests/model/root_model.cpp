@@ -101,6 +101,10 @@ private:
     sleeping_place bed_;
 };
 
+bool waits(root_task& task, joiner& waiter) noexcept {
+    return task.wait(waiter) == root_task::wait_result::waits;
+}
+
 /// Joined while it ends: told once or refused, and what the task did is seen.
 struct joined : home_scenario<joined> {
     void thread(unsigned i) {
@@ -117,7 +121,7 @@ struct joined : home_scenario<joined> {
             worker::plain_thread();
             if (!shared.load(std::memory_order_acquire)) return;
             joiner waiter; // made here, used by the worker
-            if (task->wait(waiter)) {
+            if (waits(*task, waiter)) {
                 waiter.sleep();
                 check(waiter.told == 1, "who waits is told once");
             }
@@ -143,7 +147,7 @@ struct join_given_up : home_scenario<join_given_up> {
             task->start(true);
         } else {
             worker::plain_thread();
-            if (task->wait(waiter) && !task->stop_waiting(waiter)) {
+            if (waits(*task, waiter) && !task->stop_waiting(waiter)) {
                 waiter.sleep();
                 check(out.written == 1, "who is told sees what the task did");
             }

@@ -194,8 +194,7 @@ TEST_CASE("stress: joins across workers, given up and finished at the same time"
                                          {.where = placement::any()}));
             if (i % 4 == 0) joiners.back().cancel();
         }
-        for (auto& each : joiners)
-            static_cast<void>(here.block_on(as_outcome(std::move(each))));
+        for (auto& each : joiners) static_cast<void>(here.block_on(each.outcome()));
     }
     CHECK(ends.values + ends.cancelled <= tasks);
     CHECK(ends.values + ends.cancelled >= tasks - tasks / 4);
@@ -220,8 +219,7 @@ TEST_CASE("stress: tokens cancelled by other threads while what they guard ends"
             }
             if (i % 2) std::this_thread::yield();
             source.cancel();
-            for (auto& each : handles)
-                static_cast<void>(here.block_on(as_outcome(std::move(each))));
+            for (auto& each : handles) static_cast<void>(here.block_on(each.outcome()));
         }
     }
     CHECK(counts.begun == counts.destroyed);
