@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_IO_BUFFER_HPP
 #define TOADSTONE_IO_BUFFER_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <cstddef>
 #include <ranges>
 #include <span>

@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_IO_UNEXPECTED_END_HPP
 #define TOADSTONE_IO_UNEXPECTED_END_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <cstddef>
 #include <string_view>
 #include <system_error>

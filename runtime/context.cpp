@@ -148,24 +148,13 @@ void context::resume_chain() noexcept {
 }
 
 // Nothing would ever resume it: better to say so than to be silent for ever.
-void context::die_of_unknown_suspension() const noexcept {
-    try {
-        const std::string last =
-            where().line()
-                ? "the last co_await at which it waited was " + describe_place(where())
-                : std::string("it has not waited at any co_await yet");
-        const std::string text =
-            describe_task(id_, name()) +
-            " has suspended without the library's knowledge and would never go on (" + last +
-            "): g++ 12 compiles some forms of co_await wrongly, such as a condition in a "
-            "coroutine whose outermost scope declares nothing; tools/lint finds them";
-        contract_violated(text.c_str(), __FILE__, __LINE__);
-    } catch (...) {
-        contract_violated(
-            "a coroutine has suspended without the library's knowledge; tools/lint "
-            "finds forms of co_await that g++ 12 compiles wrongly",
-            __FILE__, __LINE__);
-    }
+void context::die_of_unknown_suspension() noexcept {
+    contract_violated(
+        "a coroutine has suspended without the library's knowledge and would never "
+        "go on: g++ 12 compiles some forms of co_await wrongly, such as a "
+        "condition in a coroutine whose outermost scope declares nothing; "
+        "tools/lint finds them",
+        __FILE__, __LINE__);
 }
 
 void context::tear_down() noexcept {

@@ -167,7 +167,8 @@ public:
 
 protected:
     explicit executor(waker& waker)
-        : waker_(&waker), stop_state_(new cancel_state), force_state_(new cancel_state) {}
+        : waker_(&waker), stop_state_(new worker_cancel_state),
+          force_state_(new worker_cancel_state) {}
     virtual ~executor();
 
     /// Binds the thread to this executor; returns what it was bound to before.

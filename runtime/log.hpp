@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_RUNTIME_LOG_HPP
 #define TOADSTONE_RUNTIME_LOG_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>

@@ -68,9 +68,13 @@ void root_task::request_from_anywhere(cancel_reason reason) noexcept {
     cancel_ref state;
     // finish() waits for this count, so that the worker is still there for the post below.
     requesters_.fetch_add(1, std::memory_order_seq_cst);
-    if (!ended() && flag_request(reason)) {
-        add_reference();
-        home().post(request_post_);
+    if (!ended()) {
+        if (flag_request(reason)) {
+            add_reference();
+            home().post(request_post_);
+        }
+        // Not by the first to ask alone, who may not have come to it when this returns.
+        reason = this->reason();
         state = state_to_tell();
     }
     // Released, so that the post does not come after it: the worker may go at once.

@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_SYNC_WOULD_DEADLOCK_HPP
 #define TOADSTONE_SYNC_WOULD_DEADLOCK_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <string_view>
 #include <system_error>
 

@@ -16,6 +16,7 @@ packages=(
     cmake # only for the test that its users find toadstone
     relacy-dev # the model checker behind tests/model
     clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19
+    clang-tools-19 # clang-query, for tools/lint
     llvm-19 # its symbolizer gives clang's sanitizer reports names and lines
     wrk netcat-openbsd
 )

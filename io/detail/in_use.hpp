@@ -55,7 +55,8 @@ public:
     ~in_use() { check_unused(no_name); }
 
     [[nodiscard]] bool unused() const noexcept {
-        return word_.load(std::memory_order_acquire) == 0; // (A) others are done
+        // Relaxed: that the others are done, whoever moves or destroys it knows already.
+        return word_.load(std::memory_order_relaxed) == 0;
     }
     /// Ends the process if somebody uses what goes or moves: an operation points to it. Objects
     /// that have a name check themselves, by `describe()`, before they let this one do it. What

@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_RUNTIME_DETAIL_ABOVE_STANDARD_HPP
 #define TOADSTONE_RUNTIME_DETAIL_ABOVE_STANDARD_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 namespace toadstone::detail {
 
 /// A descriptor of the library that is 0, 1 or 2, because the process was started with that one

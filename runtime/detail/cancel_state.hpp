@@ -44,7 +44,7 @@ private:
 /// reason. The follower holds a reference to its leader and stands in the leader's list without
 /// one, so that dropping a follower ends the link. Neither a request nor a destruction recurses
 /// along such a chain. Locks are taken from the follower to the leader.
-class cancel_state final : public pooled, private posted {
+class cancel_state : public pooled, private posted {
 public:
     cancel_state() = default;
     cancel_state(const cancel_state&) = delete;
@@ -102,6 +102,9 @@ public:
     /// The context whose cancellation is deferred; null when it is gone. Its home worker.
     void set_owner(context* owner) noexcept;
 
+protected:
+    ~cancel_state() override = default;
+
 private:
     /// The states that one call of request() has marked and not told. The caller's thread.
     struct marked {
@@ -111,7 +114,6 @@ private:
     };
     static per_thread<marked*>& telling_here() noexcept;
 
-    ~cancel_state() = default;
     static void free(cancel_state* state) noexcept;
     /// False when the last reference has gone and the state is being freed.
     [[nodiscard]] bool add_reference_unless_dying() noexcept;
@@ -143,6 +145,16 @@ private:
     plain<cancel_state*> next_marked_ = nullptr; // the thread whose request was the first
     std::shared_ptr<void> kept_;                 // guarded by lock_
     std::shared_ptr<void> stop_link_;            // set before the state is shared
+};
+
+/// A state of a worker: no task leaves it behind, so it is not counted among the frames.
+class worker_cancel_state final : public cancel_state {
+public:
+    static void* operator new(std::size_t size) { return ::operator new(size); }
+    static void operator delete(void* state) noexcept { ::operator delete(state); }
+
+private:
+    ~worker_cancel_state() override = default;
 };
 
 /// A counted pointer to a cancel_state.

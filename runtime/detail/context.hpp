@@ -232,7 +232,7 @@ private:
     void deliver_request() noexcept;
     void resume_chain() noexcept;
     void tear_down() noexcept;
-    [[noreturn]] [[gnu::cold]] void die_of_unknown_suspension() const noexcept;
+    [[noreturn]] [[gnu::cold]] static void die_of_unknown_suspension() noexcept;
 
     executor* home_;
     promise_base* next_ = nullptr;

@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_RUNTIME_DETAIL_LOG_QUEUE_HPP
 #define TOADSTONE_RUNTIME_DETAIL_LOG_QUEUE_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>

@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_RUNTIME_DETAIL_PROGRAM_END_HPP
 #define TOADSTONE_RUNTIME_DETAIL_PROGRAM_END_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 namespace toadstone::detail {
 
 /// For the checks that an object is destroyed only when nobody uses it. exit(), from wherever,

@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_RUNTIME_URING_KERNEL_HPP
 #define TOADSTONE_RUNTIME_URING_KERNEL_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <array>
 #include <chrono>
 #include <cstddef>

@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_RUNTIME_URING_SYSTEM_CALLS_HPP
 #define TOADSTONE_RUNTIME_URING_SYSTEM_CALLS_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>

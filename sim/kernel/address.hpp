@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_SIM_KERNEL_ADDRESS_HPP
 #define TOADSTONE_SIM_KERNEL_ADDRESS_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <array>
 #include <cstdint>
 

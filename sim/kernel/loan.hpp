@@ -3,6 +3,8 @@
 #ifndef TOADSTONE_SIM_KERNEL_LOAN_HPP
 #define TOADSTONE_SIM_KERNEL_LOAN_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <vector>

@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_SIM_KERNEL_OWN_MEMORY_HPP
 #define TOADSTONE_SIM_KERNEL_OWN_MEMORY_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 namespace toadstone::sim::detail {
 
 /// While one lives, what this thread allocates belongs to the simulation.

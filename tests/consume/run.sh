@@ -52,6 +52,19 @@ subproject)
     ninja -C build
     grep -q -- -fno-rtti build/compile_commands.json || fail "cpp_rtti=false says nothing"
     meson test -C build --print-errorlogs
+    if command -v clang-query-19 >/dev/null; then
+        ninja -C build lint || fail "the lint finds something in a project that is right"
+        cat >main.cpp <<'END'
+#include <toadstone/runtime.hpp>
+
+toadstone::task<bool> ready() { co_return true; }
+toadstone::task<> wait() {
+    while (!co_await ready()) {}
+}
+int main() { toadstone::run(wait()); }
+END
+        ninja -C build lint && fail "the lint does not find a co_await in a condition"
+    fi
     ;;
 pkgconfig)
     prefix=$work_dir/prefix
@@ -70,6 +83,15 @@ pkgconfig)
     ./consumer-static || fail "consumer-static failed"
     LD_LIBRARY_PATH=$prefix/lib ./simulation || fail "simulation failed"
     [ ! -e "$prefix/include/toadstone/sim/kernel" ] || fail "sim/kernel was installed"
+
+    # The safe choice where the system's compiler is g++ 12: its library, clang's application.
+    if command -v clang++-19 >/dev/null; then
+        make clean
+        make CXX=clang++-19
+        LD_LIBRARY_PATH=$prefix/lib ./consumer-shared || fail "clang's consumer-shared failed"
+        ./consumer-static || fail "clang's consumer-static failed"
+        LD_LIBRARY_PATH=$prefix/lib ./simulation || fail "clang's simulation failed"
+    fi
     ;;
 cmake)
     # What is built already, and not where it was to be.
