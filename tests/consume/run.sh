@@ -63,7 +63,9 @@ toadstone::task<> wait() {
 }
 int main() { toadstone::run(wait()); }
 END
-        ninja -C build lint && fail "the lint does not find a co_await in a condition"
+        if ninja -C build lint; then
+            fail "the lint does not find a co_await in a condition"
+        fi
     fi
     ;;
 pkgconfig)

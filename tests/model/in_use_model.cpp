@@ -123,6 +123,12 @@ struct closed_again : closed<closed_again> {
     void after() {}
 };
 
+const std::vector<toadstone::model::spare> spares = {
+    {"io/detail/in_use.cpp", "enter", "modify", std::memory_order_acquire,
+     std::memory_order_relaxed,
+     "it shows the next of a kind the poison that the one before left, which is not in here"},
+};
+
 } // namespace
 } // namespace toadstone::model
 
@@ -140,5 +146,5 @@ int main(int argc, char** argv) {
                                 explore<closed_again>},
                            },
                        .files = {"io/detail/in_use"},
-                       .spares = {}});
+                       .spares = spares});
 }

@@ -440,6 +440,10 @@ const std::vector<toadstone::model::spare> spares = {
      "on hardware it keeps the post before it; Relacy lets no operation overtake"},
     {"runtime/detail/context.hpp", "deferred", "load", order::seq_cst, order::acquire,
      "a task's own state has a lock that both sides take; it is written as for adopted ones"},
+    {"runtime/cancel.cpp", "free", "modify", order::acq_rel, order::acquire,
+     "no scenario writes to a state and then drops it while another drops the last one"},
+    {"runtime/cancel.cpp", "free", "modify", order::acq_rel, order::release,
+     "as above: whoever frees a state has to see what every other holder did to it"},
 };
 
 } // namespace

@@ -316,15 +316,19 @@ TEST_CASE("this_task: a task that cancels itself knows at once") {
 TEST_CASE("this_task: stop callbacks run on the thread that asks, before the call returns") {
     runtime here(two_workers());
     std::atomic<bool> begun{false};
+    std::atomic<bool> told{false};
     std::optional<std::thread::id> where;
-    auto handle = here.spawn(
-        [](std::atomic<bool>& there, std::optional<std::thread::id>& caller) -> task<> {
-            const std::stop_callback callback(this_task::token().to_stop_token(),
-                                              [&] { caller = std::this_thread::get_id(); });
-            there = true;
-            there.notify_all();
-            co_await sleep_for(1h);
-        }(begun, where));
+    auto handle = here.spawn([](std::atomic<bool>& there, std::atomic<bool>& asked,
+                                std::optional<std::thread::id>& caller) -> task<> {
+        const std::stop_callback callback(this_task::token().to_stop_token(), [&] {
+            caller = std::this_thread::get_id();
+            asked = true;
+        });
+        there = true;
+        there.notify_all();
+        while (!asked) std::this_thread::yield(); // at no cancellation point
+        co_await checkpoint();
+    }(begun, told, where));
     begun.wait(false);
     handle.cancel();
     CHECK(where == std::this_thread::get_id());

@@ -60,7 +60,10 @@ public:
     /// As by the OOM killer.
     [[nodiscard]] task<> kill() {
         serving_->cancel();
-        static_cast<void>(co_await serving_->outcome());
+        try {
+            static_cast<void>(co_await serving_->outcome());
+        } catch (const std::logic_error&) { // listening() has joined it
+        }
     }
 
 private:
