@@ -86,7 +86,8 @@ public:
         if (!token_.can_be_cancelled()) return;
         if (!token_.state()->listen(*this)) fn_(token_.state()->reason());
     }
-    ~cancellation_callback() {
+    // Not inlined: g++ 12 would warn of one in a std::optional that may be empty.
+    [[gnu::noinline]] ~cancellation_callback() {
         if (token_.can_be_cancelled()) token_.state()->leave(*this);
     }
 

@@ -48,6 +48,8 @@ mkdir -p build
 cache=
 command -v ccache >/dev/null && cache='ccache '
 # Precompiled headers do not fit into a cache otherwise.
+# Another clone of the same tree finds what this one has compiled.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
 
 symbolizer=$(command -v llvm-symbolizer-19 || true)
