@@ -116,8 +116,9 @@ void tcp_read::fill(io_uring_sqe& entry) noexcept {
 std::size_t tcp_read::await_resume() {
     if (refused()) throw_in_use("read from", from_->peer_.to_string(), "reads from it");
     if (into_.empty()) return 0;
+    const end_of_use at_end(*this);
     from_->read_poison_.check();
-    const int count = finish();
+    const int count = result();
     if (count < 0 && ended_by_close(-count, from_->handle_)) return 0;
     if (count < 0) throw_io_error("read from", from_->peer_.to_string(), -count);
     return static_cast<std::size_t>(count);
@@ -132,8 +133,9 @@ void tcp_write::fill(io_uring_sqe& entry) noexcept {
 
 std::size_t tcp_write::await_resume() {
     if (refused()) throw_in_use("write to", to_->peer_.to_string(), "writes to it");
+    const end_of_use at_end(*this);
     to_->poison_.check();
-    const int count = finish();
+    const int count = result();
     if (count < 0) throw_io_error("write to", to_->peer_.to_string(), -count);
     return static_cast<std::size_t>(count);
 }
@@ -146,7 +148,8 @@ void tcp_wait_closed::fill(io_uring_sqe& entry) noexcept {
 }
 
 void tcp_wait_closed::await_resume() {
-    const int events = finish();
+    const end_of_use at_end(*this);
+    const int events = result();
     if (events < 0) throw_io_error("wait for the end of", on_->peer_.to_string(), -events);
 }
 

@@ -257,7 +257,7 @@ void context::act_on_request() noexcept {
 
 void context::deliver_request() noexcept {
     request_queued_ = false;
-    if (cancel_state* const own = state()) own->request(reason());
+    if (const cancel_ref own = state_to_tell()) own->request(reason());
     if (!pending_ || !should_stop()) return;
     if (pending_->cancel(reason(), forced_)) {
         pending_ = nullptr;

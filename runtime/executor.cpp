@@ -144,7 +144,9 @@ void executor::stop_roots(cancel_reason reason, bool force) noexcept {
     stopping_by_force_ = force;
     stop_reason_ = reason;
     announce_stop(reason, force);
-    for (root_task* each = roots_; each; each = each->next_) each->request(reason, force);
+    for (root_task* each = roots_; each; each = each->next_) {
+        if (each->request(reason, force)) each->asked_by_stop = true;
+    }
 }
 
 void executor::announce_stop(cancel_reason reason, bool force) noexcept {
@@ -159,7 +161,7 @@ void executor::add_root(root_task& task) noexcept {
     if (roots_) roots_->previous_ = &task;
     roots_ = &task;
     roots_gate_.end_change();
-    if (stopping_) task.request(stop_reason_, stopping_by_force_);
+    if (stopping_ && task.request(stop_reason_, stopping_by_force_)) task.asked_by_stop = true;
 }
 
 void executor::remove_root(root_task& task) noexcept {

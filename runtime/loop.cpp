@@ -245,7 +245,8 @@ runtime_core::~runtime_core() {
 void runtime_core::take_by_force() {
     stop_all(true);
     const bool gives_up = options_.on_stuck == on_stuck::abort;
-    while (!wait_until_empty(gives_up ? options_.grace : naming_time)) {
+    const auto patience = std::max<std::chrono::milliseconds>(options_.grace, 1s);
+    while (!wait_until_empty(gives_up ? patience : naming_time)) {
         log_lines(std::string("toadstone: ") +
                   (gives_up ? "these tasks cannot be ended, and on_stuck is abort:\n"
                             : "still waiting for tasks that do not reach a cancellation "

@@ -41,7 +41,7 @@ root_task::root_task(executor& home, std::string_view name) : context(home) {
         owned_name_ = static_cast<char*>(allocate_frame(name.size() + 1));
         std::memcpy(owned_name_, name.data(), name.size());
         owned_name_[name.size()] = '\0';
-        for (char* each = owned_name_; *each; ++each) {
+        for (char* each = owned_name_; each != owned_name_ + name.size(); ++each) {
             if (static_cast<unsigned char>(*each) < ' ') *each = ' '; // one line in every log
         }
     }
@@ -93,19 +93,24 @@ void root_task::finish() noexcept {
     home().remove_root(*this);
     tell_token(); // a request that came too late for a cancellation point
     // The exception is whoever's who joins: nothing here may hold it when he is told.
-    if (group_) {
-        observed_ = true; // the scope rethrows it
-        group_->root_ended(*this, unwound() ? nullptr : failure());
-    }
+    if (group_) group_->root_ended(*this, unwound() ? nullptr : failure());
     root_waiter* waiter = waiter_.exchange(ended_mark(), std::memory_order_seq_cst);
+    await_requesters();
+    executor& here = home();
+    if (waiter) waiter->root_ended();
+    {
+        // What encloses the task may be gone: the destructor of its result finds nobody here.
+        const slice_scope nobody(nullptr);
+        drop_reference();
+    }
+    here.root_gone();
+}
+
+void root_task::await_requesters() const noexcept {
     while (requesters_.load(std::memory_order_seq_cst) != 0) {
         // A few instructions of another thread, unless its processor was taken away.
         yield_thread();
     }
-    executor& here = home();
-    if (waiter) waiter->root_ended();
-    drop_reference();
-    here.root_gone();
 }
 
 root_task::wait_result root_task::wait(root_waiter& waiter) noexcept {
@@ -130,7 +135,7 @@ void root_task::note_lost_joiner() noexcept {
 
 void root_task::drop_reference() noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    if (!observed_ && !unwound()) {
+    if (!observed_ && !group_ && !unwound()) { // a group rethrows it
         if (const std::exception_ptr error = failure()) {
             report_unobserved(id(), name(), " failed and nobody joined it", error);
         }

@@ -107,6 +107,7 @@ public:
         check_joined();
         auto& root = static_cast<typed_root<T>&>(*root_);
         root.mark_observed();
+        root.await_requesters(); // who asks the task to stop may hold its state just now
         ctx_->adopt_deferral_of(root);
         if constexpr (AsOutcome) {
             return outcome<T>::from(root.outcome, root.unwound(),

@@ -4,6 +4,7 @@
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/finally.hpp>
 
+#include <new>
 #include <string>
 #include <utility>
 
@@ -20,8 +21,14 @@ bool task_scope::add(detail::root_task& child) noexcept {
     return true;
 }
 
-void task_scope::refuse(detail::root_task& child) {
-    const std::string who = detail::describe_task(child.id(), child.name());
+void task_scope::refuse(detail::root_task& child, detail::promise_base& body) {
+    std::string who;
+    try {
+        who = detail::describe_task(child.id(), child.name());
+    } catch (const std::bad_alloc&) {
+        who.clear();
+    }
+    body.handle().destroy();
     child.drop_reference();
     detail::throw_misuse("a scope that has ended takes no children", who);
 }
@@ -32,7 +39,10 @@ void task_scope::after_launch(detail::root_task& child) noexcept {
     {
         const std::lock_guard hold(lock_);
         reason = cancelled_;
-        if (reason) child.asked_by_group = !child.requested_by_anybody();
+        // stop() may have found it in the list already, and asked.
+        if (reason && !child.asked_by_group) {
+            child.asked_by_group = !child.requested_by_anybody();
+        }
     }
     if (reason) child.request_from_anywhere(*reason);
 }
@@ -95,7 +105,10 @@ void task_scope::root_ended(detail::root_task& child, std::exception_ptr failure
     bool last = false;
     {
         const std::lock_guard hold(lock_);
-        if (for_caller_ && child.asked_by_group && child.unwound()) torn_for_caller_ = true;
+        if (child.unwound()) {
+            if (child.asked_by_stop) torn_by_stop_ = true;
+            if (for_caller_ && child.asked_by_group) torn_for_caller_ = true;
+        }
         (child.group_previous ? child.group_previous->group_next : first_) = child.group_next;
         if (child.group_next) child.group_next->group_previous = child.group_previous;
         last = --count_ == 0 && !body_running_;

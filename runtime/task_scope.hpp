@@ -64,6 +64,9 @@ protected:
     void cancel_for_caller(cancel_reason reason) noexcept { stop(reason, true); }
     /// A child was torn down by what the caller was asked. When all has ended.
     [[nodiscard]] bool child_torn_for_caller() const noexcept { return torn_for_caller_; }
+    /// A child was torn down by the shutdown of the runtime, of which the caller may not have
+    /// heard yet. When all has ended.
+    [[nodiscard]] bool child_torn_by_stop() const noexcept { return torn_by_stop_; }
 
     /// The body has ended, like a child. Home worker only.
     void body_ended(detail::context& body, std::exception_ptr failure) noexcept;
@@ -78,15 +81,16 @@ private:
         const auto made = detail::prepare_root(detail::executor_for(options.where),
                                                options.name, std::forward<A>(body)...);
         join_handle<detail::spawned_t<A...>> handle(made.root);
-        if (!add(made.root)) refuse(made.root);
+        if (!add(made.root)) refuse(made.root, made.body);
         made.root.launch(made.body, options.token.token(), this);
         after_launch(made.root);
         return handle;
     }
     /// False: the scope has ended.
     [[nodiscard]] bool add(detail::root_task& child) noexcept;
-    /// Throws std::logic_error, after dropping the run's reference to what will never run.
-    [[noreturn, gnu::cold]] static void refuse(detail::root_task& child);
+    /// Throws std::logic_error, after destroying what will never run.
+    [[noreturn, gnu::cold]] static void refuse(detail::root_task& child,
+                                               detail::promise_base& body);
     void after_launch(detail::root_task& child) noexcept;
     void root_ended(detail::root_task& child, std::exception_ptr failure) noexcept override;
     void note_failure(detail::context& who, const std::exception_ptr& failure) noexcept;
@@ -99,6 +103,7 @@ private:
     std::optional<cancel_reason> cancelled_; // guarded by lock_
     bool for_caller_ = false;                // guarded by lock_; who cancelled first
     bool torn_for_caller_ = false;           // written under lock_; read when all has ended
+    bool torn_by_stop_ = false;              // as above
     std::exception_ptr first_failure_;       // written under lock_; read when all has ended
 };
 
@@ -171,7 +176,11 @@ private:
     }
     void finish_scope() noexcept {
         if (first_failure()) body_.outcome.drop(end_without_result(body_, first_failure()));
-        complete();
+        if (child_torn_by_stop() && !first_failure()) {
+            pass_on(cancel_reason::shutdown);
+        } else {
+            complete();
+        }
     }
 
     /// Something to be done on the home worker, asked for by another.

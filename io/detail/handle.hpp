@@ -79,7 +79,19 @@ protected:
     [[nodiscard]] int fd() const noexcept {
         return on_->use.being_closed() ? -1 : on_->fd.get();
     }
-    /// The operation has ended: gives its result.
+    /// The operation has ended, and the claim with this object: until then the handle, and what
+    /// it belongs to, stays.
+    class end_of_use {
+    public:
+        explicit end_of_use(handle_op& of) noexcept : of_(of) {}
+        end_of_use(const end_of_use&) = delete;
+        end_of_use& operator=(const end_of_use&) = delete;
+        ~end_of_use() { of_.claim_.drop(); }
+
+    private:
+        handle_op& of_;
+    };
+    /// The operation has ended: gives its result. Nothing of the handle is touched afterwards.
     [[nodiscard]] int finish() noexcept {
         claim_.drop();
         return result();

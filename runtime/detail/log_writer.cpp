@@ -154,9 +154,10 @@ void log_writer::after_fork_in_parent() {
 // The parent's thread writes the parent's lines; here there is none.
 void log_writer::after_fork_in_child() {
     log_writer& self = the();
-    // Those of the parent may have waiters in them, who are not here.
-    self.more_.emplace();
-    self.less_.emplace();
+    // Those of the parent may have waiters in them, who are not here: never destroyed, because
+    // that would wait for them.
+    ::new (static_cast<void*>(&*self.more_)) std::condition_variable;
+    ::new (static_cast<void*>(&*self.less_)) std::condition_variable;
     self.queue_.clear();
     self.handled_ = self.posted_;
     self.running_ = nullptr;

@@ -72,7 +72,7 @@ public:
     /// The value, moved out, or the exception, rethrown. Errors: std::logic_error the second
     /// time.
     T take() {
-        if (taken_ || !has_value_) take_no_value(error_, taken_);
+        if (error_ || taken_ || !has_value_) take_no_value(error_, taken_);
         taken_ = true;
         if constexpr (std::is_reference_v<T>) {
             return static_cast<T>(*value_);
@@ -106,7 +106,7 @@ public:
     [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
     [[nodiscard]] std::exception_ptr* error_place() noexcept { return &error_; }
     void take() {
-        if (taken_ || !has_value_) take_no_value(error_, taken_);
+        if (error_ || taken_ || !has_value_) take_no_value(error_, taken_);
         taken_ = true;
     }
 

@@ -71,6 +71,8 @@ public:
     /// Takes the waiter back. False if it has been told, or is being told.
     [[nodiscard]] bool stop_waiting(root_waiter& waiter) noexcept;
 
+    /// Whoever found the task not ended yet is done with it. For who takes its state over.
+    void await_requesters() const noexcept;
     [[nodiscard]] bool ended() const noexcept {
         return waiter_.load(std::memory_order_seq_cst) == ended_mark();
     }
@@ -87,7 +89,8 @@ public:
 
     root_task* group_next = nullptr; ///< guarded by the group's lock
     root_task* group_previous = nullptr;
-    bool asked_by_group = false;        ///< its first request; guarded by the group's lock
+    bool asked_by_group = false; ///< its first request; guarded by the group's lock
+    bool asked_by_stop = false;  ///< its first request, by the shutdown; home worker only
     root_task* group_stopped = nullptr; ///< the thread that cancels the group: the next to ask
 
 protected:

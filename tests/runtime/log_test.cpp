@@ -503,6 +503,19 @@ TEST_CASE("on_poison: is told of locks and data, with the cause, and not of its 
     CHECK(count_of(err.text(), "on_poison() failed: std::runtime_error: no\n") == 1);
 }
 
+TEST_CASE("S134: a fork while the log has nothing to do does not wait for its thread") {
+    for (int i = 0; i < 20; ++i) {
+        log_line("before a fork");
+        flush_log();
+        const pid_t child = ::fork();
+        REQUIRE(child >= 0);
+        if (child == 0) ::_exit(7);
+        int status = 0;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        CHECK(WEXITSTATUS(status) == 7);
+    }
+}
+
 TEST_CASE("run: a process without standard descriptors gets them on /dev/null") {
     const auto end = in_child([] {
         ::close(STDIN_FILENO);

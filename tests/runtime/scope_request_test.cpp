@@ -177,3 +177,18 @@ TEST_CASE("S83: after cancel() of the scope itself its caller goes on to the nex
     CHECK(end.is_cancelled());
     CHECK(end.reason() == cancel_reason::timeout);
 }
+
+TEST_CASE("S83: a shutdown that reaches a scope's children before its caller stops the caller, "
+          "too") {
+    const unsigned place = GENERATE(0U, 1U);
+    story s;
+    stepped w(2);
+    s.worker = place;
+    auto handle = w.spawn(transfer(s, 1h));
+    w.settle();
+    w.worker(place).stop_roots(cancel_reason::shutdown, false);
+    w.settle();
+    CHECK_FALSE(s.went_on);
+    CHECK(w.end_of(handle).reason() == cancel_reason::shutdown);
+    CHECK(s.money.is_poisoned());
+}

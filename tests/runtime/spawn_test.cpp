@@ -463,3 +463,15 @@ TEST_CASE("join_handle: dropped by its owner while a task waits on it, the join 
     at.open();
     CHECK(w.end_of(joiner).value() == "5");
 }
+
+TEST_CASE("spawn: a name with a zero byte is one line, and goes back to the pool whole") {
+    const auto frames = detail::live_frames();
+    {
+        const std::string name = std::string("a") + '\0' + std::string(100, 'b');
+        stepped w;
+        auto handle = w.spawn(yield_now(), {.name = name});
+        w.settle();
+        CHECK(handle.done());
+    }
+    CHECK(detail::live_frames() == frames);
+}

@@ -66,7 +66,37 @@ task<> awaits_it(event_log& log, lock& m, std::chrono::hours wait) {
     log.push_back("went on");
 }
 
+task<int> throws_after_its_value() {
+    const throws_at_its_end local("after the value");
+    co_return 5;
+}
+task<> throws_after_its_end() {
+    const throws_at_its_end local("after the end");
+    co_return;
+}
+task<std::string> tells_both() {
+    std::string told;
+    try {
+        const int value = co_await throws_after_its_value();
+        told = std::to_string(value);
+    } catch (const std::runtime_error& error) {
+        told = error.what();
+    }
+    try {
+        co_await throws_after_its_end();
+        told += ", nothing";
+    } catch (const std::runtime_error& error) {
+        told.append(", ").append(error.what());
+    }
+    co_return told;
+}
+
 } // namespace
+
+TEST_CASE("S87: what a local throws behind co_return is how the task ended") {
+    stepped w;
+    CHECK(w.run(tells_both()) == "after the value, after the end");
+}
 
 TEST_CASE("S87: a destructor that throws while a task is torn down is told once, with the "
           "task's name, and the rest is torn down all the same") {
