@@ -63,10 +63,10 @@ task<> asks_inside(unsigned which, lock& m, attempt& what, gate& at) {
         co_await with_timeout(1h, asks(m, what));
         break;
     case 2:
-        co_await try_with_timeout(1h, asks(m, what));
+        static_cast<void>(co_await try_with_timeout(1h, asks(m, what)));
         break;
     case 3:
-        co_await as_outcome(asks(m, what));
+        static_cast<void>(co_await as_outcome(asks(m, what)));
         break;
     case 4:
         co_await with_token(quiet.token(), asks(m, what));
