@@ -188,7 +188,8 @@ TEST_CASE("S83: a shutdown that reaches a scope's children before its caller sto
     w.settle();
     w.worker(place).stop_roots(cancel_reason::shutdown, false);
     w.settle();
+    CHECK(handle.done());
     CHECK_FALSE(s.went_on);
-    CHECK(w.end_of(handle).reason() == cancel_reason::shutdown);
     CHECK(s.money.is_poisoned());
+    CHECK(s.money.cause().reason() == cancel_reason::shutdown);
 }

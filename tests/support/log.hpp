@@ -43,6 +43,12 @@ public:
     }
     /// Reads up to the first line with `last` in it.
     [[nodiscard]] std::vector<std::string> lines_until(const std::string& last) {
+        return lines_until_is(
+            [&](const std::string& line) { return line.find(last) != std::string::npos; });
+    }
+    /// Reads up to the first line that is the last.
+    template <class IsLast>
+    [[nodiscard]] std::vector<std::string> lines_until_is(IsLast is_last) {
         std::vector<std::string> lines;
         std::string rest;
         char piece[4096];
@@ -53,7 +59,7 @@ public:
             for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
                 lines.push_back(rest.substr(0, end));
                 rest.erase(0, end + 1);
-                if (lines.back().find(last) != std::string::npos) return lines;
+                if (is_last(lines.back())) return lines;
             }
         }
     }
