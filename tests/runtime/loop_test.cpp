@@ -361,11 +361,11 @@ TEST_CASE("shutdown: after the grace, the report names who is left, where it is 
 
 TEST_CASE("S96: a task that computes and does not reach a co_await is named, and so are its "
           "neighbours, with their places, and those that have not begun") {
-    runtime here(some(1, 1ms));
     std::atomic<int> there{0};
     std::atomic<bool> stop{false};
     scope_end end;
     unsigned line = 0;
+    runtime here(some(1, 1ms)); // ends first: its tasks use what stands above
     auto neighbour = here.spawn(shielded_sleeper(there, end, line), {.name = "neighbour"});
     wait_for(there, 1);
     auto handle = here.spawn(spins_late(there, stop), {.name = "spinner"});

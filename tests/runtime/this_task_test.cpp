@@ -314,10 +314,10 @@ TEST_CASE("this_task: a task that cancels itself knows at once") {
 }
 
 TEST_CASE("this_task: stop callbacks run on the thread that asks, before the call returns") {
-    runtime here(two_workers());
     std::atomic<bool> begun{false};
     std::atomic<bool> told{false};
     std::optional<std::thread::id> where;
+    runtime here(two_workers()); // ends first: its tasks use what stands above
     auto handle = here.spawn([](std::atomic<bool>& there, std::atomic<bool>& asked,
                                 std::optional<std::thread::id>& caller) -> task<> {
         const std::stop_callback callback(this_task::token().to_stop_token(), [&] {

@@ -52,6 +52,7 @@ task<> outermost(event_log& log, lock& m, lock& other, unsigned how_many) {
     co_await middle(log, m, other, how_many);
 }
 
+#ifndef __clang__
 // The parameter that throws is the last one: what g++ 12 does with those after it is nothing.
 task<> parameter_throws(event_log& log, sync::guard<int> held,
                         [[maybe_unused]] throws_at_its_end last, std::chrono::hours wait) {
@@ -65,6 +66,7 @@ task<> awaits_it(event_log& log, lock& m, std::chrono::hours wait) {
     co_await parameter_throws(log, std::move(held), std::move(last), wait);
     log.push_back("went on");
 }
+#endif
 
 task<int> throws_after_its_value() {
     const throws_at_its_end local("after the value");
@@ -125,6 +127,7 @@ TEST_CASE("S87: a destructor that throws while a task is torn down is told once,
     CHECK(count_of(err.text(), "second") == how_many - 1);
 }
 
+#ifndef __clang__ // its code frees the frame, and then looks into it for the exception
 TEST_CASE("S87: a parameter whose destructor throws is told, whether its task was torn down or "
           "ended") {
     const bool torn_down = GENERATE(true, false);
@@ -144,3 +147,4 @@ TEST_CASE("S87: a parameter whose destructor throws is told, whether its task wa
     CHECK(m.is_poisoned() == torn_down);
     CHECK(count_of(err.text(), "'victim': the destructor of a parameter failed") == 1);
 }
+#endif
