@@ -191,9 +191,9 @@ void report_lost_failure(const context& task, const char* what,
 
 // A local whose destructor throws sends a coroutine that is being destroyed through
 // unhandled_exception() to its final suspension: destroy() returns, and the frame and its
-// parameters are still there. What a parameter's destructor throws comes out of destroy(), which
-// neither compiler gets right: g++ 12 leaves the rest undestroyed, clang 19 looks into the frame
-// that it has freed. It is told, and the documentation forbids it.
+// parameters are still there. What a parameter's destructor throws comes out of destroy(),
+// which neither compiler gets right: g++ 12 leaves the rest undestroyed, clang 19 looks into
+// the frame that it has freed. It is told, and the documentation forbids it.
 void destroy_frame(promise_base& frame) noexcept {
     context& task = *frame.ctx;
     try {
