@@ -467,7 +467,8 @@ TEST_CASE("S99: a forked process is refused the runtime of its parent, and may h
         if (!refused([&] { here->block_on(gives(2)); })) return 1;
         if (!refused([&] { here->spawn(gives(2)).detach(); })) return 2;
         if (!refused([&] { static_cast<void>(here->shutdown(1ms)); })) return 3;
-        here.reset(); // its threads are not here, and nobody waits for them
+        here.reset();                 // its threads are not here, and nobody waits for them
+        if (TOADSTONE_TSAN) return 0; // which lets nobody start threads after a fork
         runtime own(some(1));
         return own.block_on(gives(4)) == 4 ? 0 : 4;
     });
