@@ -72,18 +72,12 @@ void each_waits(rig& in) {
 /// A connection, and the first byte on it.
 void connects(rig& in) {
     const int listener = in.listener();
-    sockaddr_in name{};
-    socklen_t length = sizeof name;
-    auto* const address = reinterpret_cast<sockaddr*>(&name);
-    detail::system().getsockname(listener, address, &length);
+    const sockaddr* const name = in.name_of(listener);
     for (const bool open : {true, false}) {
         if (!open) in.shutdown(listener, SHUT_RDWR);
         const std::uint64_t at = open ? 1 : 11;
         const int client = in.socket();
-        in.add(
-            at,
-            [&](io_uring_sqe* e) { io_uring_prep_connect(e, client, address, sizeof name); },
-            soft);
+        in.add(at, rig::to_connect(client, name), soft);
         in.add(at + 1, send(client, "a", 1));
         in.ends(at, at + 1);
         in.same(open ? "somebody listens" : "nobody listens", in.of_chain(at, at + 1));

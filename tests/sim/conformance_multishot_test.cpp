@@ -196,16 +196,11 @@ void accept_close(rig& in) {
     in.same("open", close_accepted(all.fresh()));
     // By name, not by number, before the close: it may have to be asked again until then.
     if (all.asked() > 1) throw not_this_time();
-    sockaddr_in name{};
-    socklen_t length = sizeof name;
-    auto* const address = reinterpret_cast<sockaddr*>(&name);
-    detail::system().getsockname(listener, address, &length);
+    const sockaddr* const name = in.name_of(listener);
     in.close(listener);
     in.same("a close does not end it", all.end());
     const int late = in.socket();
-    in.same("connect", in.run([&](io_uring_sqe* e) {
-        io_uring_prep_connect(e, late, address, sizeof name);
-    }));
+    in.same("connect", in.run(rig::to_connect(late, name)));
     in.settle();
     if (in.has_ended(1)) throw not_this_time();
     in.same("it accepts", close_accepted(all.fresh()));

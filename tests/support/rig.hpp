@@ -195,14 +195,19 @@ public:
         detail::system().listen(fd, 16);
         return fd;
     }
-    void connect(int fd, int listener) {
-        auto& name = names_.emplace_back();
-        socklen_t length = sizeof name;
-        auto* const address = reinterpret_cast<sockaddr*>(&name);
+    /// As long as the rig is there: a body may end early and leave a connect behind.
+    [[nodiscard]] const sockaddr* name_of(int listener) {
+        socklen_t length = sizeof(sockaddr_in);
+        auto* const address = reinterpret_cast<sockaddr*>(&names_.emplace_back());
         detail::system().getsockname(listener, address, &length);
-        const int result =
-            run([&](io_uring_sqe* e) { io_uring_prep_connect(e, fd, address, sizeof name); });
-        holds("a client is connected", result == 0);
+        return address;
+    }
+    [[nodiscard]] static auto to_connect(int fd, const sockaddr* name) {
+        return
+            [=](io_uring_sqe* e) { io_uring_prep_connect(e, fd, name, sizeof(sockaddr_in)); };
+    }
+    void connect(int fd, int listener) {
+        holds("a client is connected", run(to_connect(fd, name_of(listener))) == 0);
     }
     int client_of(int listener) {
         const int fd = socket();
