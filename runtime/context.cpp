@@ -3,6 +3,7 @@
 
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/detail/frame_pool.hpp>
 #include <toadstone/runtime/detail/leaf.hpp>
 #include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/detail/root_task.hpp>
@@ -39,16 +40,25 @@ std::uint64_t current_serial() noexcept {
 }
 
 // What stands outside waits for this context, so that it stays, and changes nothing, meanwhile.
+const context* context::waiting_outside() const noexcept {
+    if (parent_) return parent_;
+    const root_group* const scope = group();
+    return scope ? scope->awaited_by() : nullptr;
+}
+
 bool context::waited_for_by(std::uint64_t serial) const noexcept {
-    for (const context* each = this; each;) {
+    for (const context* each = this; each; each = each->waiting_outside()) {
         if (each->serial_ == serial) return true;
-        if (each->parent_) {
-            each = each->parent_;
-        } else if (const root_group* group = each->group()) {
-            if (group->waiting_thread() == serial) return true;
-            each = group->awaited_by();
-        } else {
-            return false;
+        const root_group* const scope = each->parent_ ? nullptr : each->group();
+        if (scope && scope->waiting_thread() == serial) return true;
+    }
+    return false;
+}
+
+bool context::holds_or_is_inside(const void* object) const noexcept {
+    for (const context* each = this; each; each = each->waiting_outside()) {
+        for (promise_base* frame = each->frame_; frame; frame = frame->parent) {
+            if (frame_holds(frame->handle().address(), object)) return true;
         }
     }
     return false;

@@ -1,5 +1,6 @@
-// The per-thread pool behind coroutine frames. Under AddressSanitizer it steps aside, because a
-// pooled block would hide a use after free.
+// The per-thread pool behind coroutine frames. Under sanitizers it steps aside: a pooled block
+// would hide a use after free, and ThreadSanitizer would take a lock in it for the one that was
+// at the same place before.
 #include <toadstone/runtime/detail/frame_pool.hpp>
 
 #include <toadstone/runtime/detail/atomic.hpp>
@@ -14,9 +15,14 @@
 #include <new>
 #include <utility>
 
+#if TOADSTONE_ASAN || TOADSTONE_TSAN
+#include <sanitizer/allocator_interface.h>
+#endif
+
 namespace toadstone::detail {
 namespace {
 
+constexpr bool pooling = !TOADSTONE_ASAN && !TOADSTONE_TSAN;
 constexpr std::size_t granule = frame_alignment;
 constexpr std::size_t largest = 2048;
 constexpr std::size_t classes = largest / granule;
@@ -26,40 +32,72 @@ struct free_block {
     free_block* next;
 };
 
-// Blocks of the system are aligned to 16. One that is larger by `slack` has an aligned block
-// inside, and behind that eight bytes at least, where the way back to its beginning is kept.
-// With the eight bytes that glibc puts before each block, the whole is a multiple of 64.
-// std::aligned_alloc() would leave pieces of the heap behind that it does not find again before
-// glibc 2.38. AddressSanitizer is to see the true end of the block, and does not mind.
-constexpr std::size_t slack = frame_alignment - 8;
+// Blocks of the system are aligned to 16. One that is larger by a granule has an aligned block
+// inside that does not begin where it does: what is between holds the block's mark, its size and
+// the way back to the beginning. std::aligned_alloc() would leave pieces of the heap behind that
+// it does not find again before glibc 2.38. Sanitizers are to see the true ends of the block,
+// and do not mind.
 static_assert(__STDCPP_DEFAULT_NEW_ALIGNMENT__ >= 16);
 
 constexpr std::size_t rounded(std::size_t size) noexcept {
     return (size + granule - 1) / granule * granule;
 }
 
+/// The eight bytes before a block: its size, a multiple of 64, plus the sixteenths that were
+/// skipped, both disguised by its place. Where the compiler has put a frame into its caller's
+/// there is something else.
+class mark {
+public:
+    mark(std::size_t size, std::size_t skipped) noexcept : value_(size | skipped / 16) {}
+    static mark of(const void* block) noexcept {
+        std::uint64_t value;
+        std::memcpy(&value, before(block), sizeof value);
+        return mark(value ^ disguise(block));
+    }
+    void put(void* block) const noexcept {
+        const std::uint64_t value = value_ ^ disguise(block);
+        std::memcpy(static_cast<std::byte*>(block) - sizeof value, &value, sizeof value);
+    }
+    [[nodiscard]] std::size_t size() const noexcept { return value_ / granule * granule; }
+    [[nodiscard]] std::size_t skipped() const noexcept { return value_ % granule * 16; }
+    [[nodiscard]] bool plausible() const noexcept {
+        constexpr std::uint64_t most = std::uint64_t{1} << 40;
+        return size() != 0 && value_ < most && skipped() != 0 && skipped() <= granule;
+    }
+
+private:
+    explicit mark(std::uint64_t value) noexcept : value_(value) {}
+    static const std::byte* before(const void* block) noexcept {
+        return static_cast<const std::byte*>(block) - sizeof(std::uint64_t);
+    }
+    static std::uint64_t disguise(const void* block) noexcept {
+        constexpr std::uint64_t odd = 0x9e3779b97f4a7c15; // 2^64 / the golden ratio
+        return reinterpret_cast<std::uintptr_t>(block) * odd;
+    }
+    std::uint64_t value_;
+};
+
 void* system_block(std::size_t size) {
-    if (TOADSTONE_ASAN) return ::operator new(size, std::align_val_t(frame_alignment));
+    if (!pooling) return ::operator new(size, std::align_val_t(frame_alignment));
     constexpr auto most = std::numeric_limits<std::size_t>::max();
-    if (size > most - slack - granule) throw std::bad_alloc();
+    if (size > most - 2 * granule) throw std::bad_alloc();
     size = rounded(size);
-    auto* const begin = static_cast<std::byte*>(::operator new(size + slack));
+    auto* const begin = static_cast<std::byte*>(::operator new(size + granule));
     const std::uintptr_t past = reinterpret_cast<std::uintptr_t>(begin) % frame_alignment;
-    const std::size_t skipped = past ? frame_alignment - past : 0;
+    const std::size_t skipped = frame_alignment - past;
     std::byte* const block = begin + skipped;
-    std::memcpy(block + size, &skipped, sizeof skipped);
+    mark(size, skipped).put(block);
     return block;
 }
 
-void give_back(void* block, std::size_t size) noexcept {
-    if (TOADSTONE_ASAN) {
+void give_back(void* block) noexcept {
+    if (pooling) {
+        const mark of = mark::of(block);
+        mark(0, 0).put(block);
+        ::operator delete(static_cast<std::byte*>(block) - of.skipped());
+    } else {
         ::operator delete(block, std::align_val_t(frame_alignment));
-        return;
     }
-    std::size_t skipped = 0;
-    auto* const bytes = static_cast<std::byte*>(block);
-    std::memcpy(&skipped, bytes + rounded(size), sizeof skipped);
-    ::operator delete(bytes - skipped);
 }
 
 struct pool;
@@ -108,7 +146,7 @@ struct pool {
         for (std::size_t index = 0; index < classes; ++index) {
             while (free_block* const block = free[index]) {
                 free[index] = block->next;
-                give_back(block, (index + 1) * granule);
+                give_back(block);
             }
         }
         kept.fill(0);
@@ -142,7 +180,7 @@ void* allocate_frame(std::size_t size) {
         pools().of_ended_threads.fetch_add(1, std::memory_order_relaxed);
         return block;
     }
-    if (!TOADSTONE_ASAN && size <= largest) {
+    if (pooling && size <= largest) {
         const std::size_t index = (size - 1) / granule;
         if (free_block* block = own->free[index]) {
             own->free[index] = block->next;
@@ -161,11 +199,11 @@ void free_frame(void* frame, std::size_t size) noexcept {
     pool* own = this_thread_pool();
     if (!own) {
         pools().of_ended_threads.fetch_sub(1, std::memory_order_relaxed);
-        give_back(frame, size);
+        give_back(frame);
         return;
     }
     own->count(-1);
-    if (!TOADSTONE_ASAN && size <= largest) {
+    if (pooling && size <= largest) {
         const std::size_t index = (size - 1) / granule;
         if (own->kept[index] < own->keep) {
             own->free[index] = ::new (frame) free_block{own->free[index]};
@@ -173,14 +211,19 @@ void free_frame(void* frame, std::size_t size) noexcept {
             return;
         }
     }
-    give_back(frame, size);
+    give_back(frame);
 }
 
 void* allocate_frame(std::size_t size, std::align_val_t alignment) {
     if (static_cast<std::size_t>(alignment) <= frame_alignment) return allocate_frame(size);
     pool* own = this_thread_pool();
     if (own && own->watcher && own->watcher->refuses()) throw std::bad_alloc();
-    void* block = ::operator new(size, alignment);
+    const auto before = pooling ? static_cast<std::size_t>(alignment) : 0;
+    if (size > std::numeric_limits<std::size_t>::max() - before - granule)
+        throw std::bad_alloc();
+    auto* const begin = static_cast<std::byte*>(::operator new(size + before, alignment));
+    std::byte* const block = begin + before;
+    if (pooling) mark(rounded(size), granule).put(block);
     if (own) {
         own->count(1);
     } else {
@@ -199,7 +242,22 @@ void free_frame(void* frame, std::size_t size, std::align_val_t alignment) noexc
     } else {
         pools().of_ended_threads.fetch_sub(1, std::memory_order_relaxed);
     }
-    ::operator delete(frame, alignment);
+    if (pooling) mark(0, 0).put(frame);
+    const auto before = pooling ? static_cast<std::size_t>(alignment) : 0;
+    ::operator delete(static_cast<std::byte*>(frame) - before, alignment);
+}
+
+bool frame_holds(const void* frame, const void* object) noexcept {
+    const auto begin = reinterpret_cast<std::uintptr_t>(frame);
+    const auto place = reinterpret_cast<std::uintptr_t>(object);
+    if (place < begin) return false;
+#if TOADSTONE_ASAN || TOADSTONE_TSAN
+    return __sanitizer_get_ownership(frame) != 0 &&
+           place - begin < __sanitizer_get_allocated_size(frame);
+#else
+    const mark of = mark::of(frame);
+    return of.plausible() && place - begin < of.size();
+#endif
 }
 
 // With nothing kept, every request takes the slow path, where the watcher is asked.

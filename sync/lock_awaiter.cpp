@@ -31,11 +31,14 @@ namespace toadstone::sync::detail {
 namespace {
 
 // A task that waits for this one cannot acquire the lock in between, so what it holds it held
-// before: the owner of now is the one to look for among them.
+// before: the owner of now is the one to look for among them. A guard that was moved belongs to
+// whoever has it in a frame.
 asker as_asker(const toadstone::detail::context& task, const mutex_core& mutex) noexcept {
     const std::uint64_t owner = mutex.owner();
-    const bool ours = owner != 0 && task.waited_for_by(owner);
-    return {task.serial(), ours ? owner : task.serial()};
+    const void* const guard = mutex_core::place_of_guard(owner);
+    const bool hopeless = guard ? task.suspended() && task.holds_or_is_inside(guard)
+                                : owner != 0 && task.waited_for_by(owner);
+    return {task.serial(), hopeless ? owner : task.serial()};
 }
 
 asker this_asker(const mutex_core& mutex) noexcept {

@@ -173,6 +173,9 @@ public:
     /// The context with this serial number, or the thread, cannot go on before this one has
     /// ended: it is this one, or waits for it at a boundary, a scope, or in block_on().
     [[nodiscard]] bool waited_for_by(std::uint64_t serial) const noexcept;
+    /// `object` lies in a frame of this context, which is suspended, or of one that waits for it
+    /// as above.
+    [[nodiscard]] bool holds_or_is_inside(const void* object) const noexcept;
 
     /// The cancellation state that tokens and defer guards share; made on first use.
     /// Home worker, or a task inside.
@@ -227,6 +230,7 @@ private:
     [[nodiscard]] cancel_state* state() const noexcept {
         return extras_.load(std::memory_order_acquire);
     }
+    [[nodiscard]] const context* waiting_outside() const noexcept;
     /// What encloses this one; null at the top. Constant while anything runs inside.
     [[nodiscard]] context* around() const noexcept { return parent_ ? parent_ : around_; }
     void deliver_request() noexcept;

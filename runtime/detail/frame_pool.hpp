@@ -17,7 +17,7 @@ inline constexpr std::size_t frame_alignment = 64;
 
 /// Returns at least `size` bytes, aligned to frame_alignment. Throws std::bad_alloc.
 /// Shape: classes up to 2 KiB are kept on a list per thread; larger blocks go to the system,
-///     whose own alignment of 16 costs 48 bytes a block on top of its 16.
+///     whose own alignment of 16 costs 64 bytes a block on top of its 16.
 [[nodiscard]] void* allocate_frame(std::size_t size);
 
 /// Takes back what allocate_frame(size) returned, on whichever thread; it stays with that
@@ -28,6 +28,10 @@ void free_frame(void* frame, std::size_t size) noexcept;
 /// the system, and is not kept.
 [[nodiscard]] void* allocate_frame(std::size_t size, std::align_val_t alignment);
 void free_frame(void* frame, std::size_t size, std::align_val_t alignment) noexcept;
+
+/// `object` lies inside `frame`, the beginning of a live frame of any thread. False, too, where
+/// the compiler has put the frame into its caller's, which is asked by itself then.
+[[nodiscard]] bool frame_holds(const void* frame, const void* object) noexcept;
 
 /// Blocks handed out and not returned, over all threads. Exact when no task is running.
 [[nodiscard]] std::int64_t live_frames() noexcept;

@@ -152,8 +152,15 @@ public:
     [[nodiscard]] std::uint64_t owner() const noexcept {
         return owner_.load(std::memory_order_relaxed);
     }
-    /// A guard has moved: it may be another task's now, so a second lock() is no deadlock.
-    void owner_moved() noexcept { owner_.store(0, std::memory_order_relaxed); }
+    /// The guard has moved, and may be another task's now: the owner is whoever has that place.
+    void owner_moved(const void* guard) noexcept {
+        owner_.store(moved | reinterpret_cast<std::uintptr_t>(guard),
+                     std::memory_order_relaxed);
+    }
+    /// For an owner() that moved: where its guard was put. Else null.
+    [[nodiscard]] static const void* place_of_guard(std::uint64_t owner) noexcept {
+        return owner & moved ? reinterpret_cast<const void*>(owner & ~moved) : nullptr;
+    }
 
     /// Orders nothing: to read the cause or the data, one locks.
     [[nodiscard]] bool is_poisoned() const noexcept {
@@ -173,6 +180,7 @@ private:
     static constexpr std::uint32_t waiting = 2;
     static constexpr std::uint32_t poisoned = 4;
     static constexpr std::uint32_t queue = 8;
+    static constexpr std::uint64_t moved = std::uint64_t{1} << 63;
 
     /// Locks the queue; returns the word without the queue bit.
     std::uint32_t lock_queue() const noexcept;
@@ -189,10 +197,11 @@ private:
     template <class T>
     using plain = toadstone::detail::plain<T>;
     mutable toadstone::detail::atomic<std::uint32_t> word_{0};
-    toadstone::detail::atomic<std::uint64_t> owner_{0}; // a hint: whose it is; 0 if unknown
-    plain<lock_waiter*> first_ = nullptr;               // guarded by the queue lock
-    plain<lock_waiter*> last_ = nullptr;                // guarded by the queue lock
-    plain<toadstone::detail::cause_ref> cause_;         // guarded by the queue lock
+    // A hint: a serial number, or `moved` and the place of the guard, or 0 if unknown.
+    toadstone::detail::atomic<std::uint64_t> owner_{0};
+    plain<lock_waiter*> first_ = nullptr;       // guarded by the queue lock
+    plain<lock_waiter*> last_ = nullptr;        // guarded by the queue lock
+    plain<toadstone::detail::cause_ref> cause_; // guarded by the queue lock
     std::string_view name_;
 };
 

@@ -8,10 +8,13 @@
 
 #include <catch2/catch.hpp>
 
+#include <array>
 #include <chrono>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 using namespace toadstone;
 using namespace toadstone::tests;
@@ -102,12 +105,68 @@ task<> holds_and_asks(unsigned which, lock& m, attempt& what, gate& at) {
     co_await asks_inside(which, m, what, at);
 }
 
+task<> moves_and_asks(unsigned which, lock& m, attempt& what, gate& at) {
+    auto first = co_await m.lock();
+    int_guard held(std::move(first));
+    co_await asks_inside(which, m, what, at);
+}
+task<> assigns_and_asks(unsigned which, lock& m, attempt& what, gate& at) {
+    std::optional<int_guard> held;
+    {
+        auto first = co_await m.lock();
+        held = std::move(first);
+    }
+    co_await asks_inside(which, m, what, at);
+}
+task<> given_and_asks([[maybe_unused]] int_guard held, unsigned which, lock& m, attempt& what,
+                      gate& at) {
+    co_await asks_inside(which, m, what, at);
+}
+task<> gives_and_asks(unsigned which, lock& m, attempt& what, gate& at) {
+    auto first = co_await m.lock();
+    co_await given_and_asks(std::move(first), which, m, what, at);
+}
+/// In a frame that is larger than what the pool keeps.
+task<> moves_far_and_asks(unsigned which, lock& m, attempt& what, gate& at) {
+    struct {
+        std::array<char, 10000> before{};
+        std::optional<int_guard> held;
+        std::array<char, 10000> behind{};
+    } large;
+    auto first = co_await m.lock();
+    large.held = std::move(first);
+    co_await asks_inside(which, m, what, at);
+    large.before[0] = large.behind[0];
+}
+
 task<> holds(lock& m, gate& until) {
     auto held = co_await m.lock();
     co_await until.pass();
 }
 task<> branches(lock& m, attempt& what, gate& at) {
     co_await when_all(holds(m, at), asks(m, what));
+}
+task<> holds_moved(lock& m, gate& until) {
+    auto first = co_await m.lock();
+    int_guard held(std::move(first));
+    co_await until.pass();
+}
+task<> moved_branches(lock& m, attempt& what, gate& at) {
+    co_await when_all(holds_moved(m, at), asks(m, what));
+}
+task<> moves_to_heap_and_asks(lock& m, attempt& what, std::vector<int_guard>& kept) {
+    auto first = co_await m.lock();
+    kept.push_back(std::move(first));
+    co_await asks(m, what);
+}
+task<> keeps([[maybe_unused]] int_guard held, gate& until) {
+    co_await until.pass();
+}
+task<> gives_away_and_asks(lock& m, attempt& what, gate& at) {
+    auto held = co_await m.lock();
+    auto other = spawn(keeps(std::move(held), at));
+    co_await asks(m, what);
+    co_await other;
 }
 task<> spawns_who_asks(lock& m, attempt& what, gate& at) {
     auto held = co_await m.lock();
@@ -160,6 +219,42 @@ TEST_CASE("S85: a lock that the caller holds is would_deadlock behind every boun
     CHECK(what.end == "deadlock");
     CHECK(handle.done());
     CHECK_FALSE(m.is_poisoned()); // it was caught inside the section
+}
+
+TEST_CASE("S85: a guard that was moved belongs to whoever has it in a frame") {
+    using body = task<>(unsigned, lock&, attempt&, gate&);
+    const auto holder = GENERATE(static_cast<body*>(moves_and_asks), assigns_and_asks,
+                                 gives_and_asks, moves_far_and_asks);
+    const unsigned which = GENERATE(range(0U, boundaries));
+    lock m(0, "m");
+    attempt what;
+    gate at;
+    stepped w(2);
+    auto handle = w.spawn(holder(which, m, what, at));
+    w.settle();
+    INFO("boundary " << which);
+    CHECK(what.end == "deadlock");
+    CHECK(handle.done());
+    CHECK_FALSE(m.is_poisoned());
+}
+
+TEST_CASE("S88: a moved guard is waited for in a sibling, in another task, and on the heap") {
+    lock m(0, "m");
+    attempt what;
+    gate at;
+    std::vector<int_guard> kept;
+    stepped w;
+    const unsigned where = GENERATE(0U, 1U, 2U);
+    auto handle = where == 0   ? w.spawn(moved_branches(m, what, at))
+                  : where == 1 ? w.spawn(gives_away_and_asks(m, what, at))
+                               : w.spawn(moves_to_heap_and_asks(m, what, kept));
+    w.settle();
+    CHECK(what.end.empty());
+    at.open();
+    kept.clear();
+    w.settle();
+    CHECK(what.end == "locked");
+    CHECK(handle.done());
 }
 
 TEST_CASE("S85: a plain thread that holds a lock and blocks on a task that asks for it") {
