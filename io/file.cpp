@@ -93,7 +93,8 @@ void file_read::fill(io_uring_sqe& entry) noexcept {
 }
 
 std::size_t file_read::await_resume() {
-    const int count = finish();
+    const end_of_use at_end(*this);
+    const int count = result();
     if (count < 0) throw_io_error("read from", from_->path_, -count);
     return static_cast<std::size_t>(count);
 }
@@ -106,16 +107,17 @@ void file_sync::fill(io_uring_sqe& entry) noexcept {
 }
 
 bool file_sync::await_ready() const noexcept {
-    return which_->sync_error_ != 0 && !ctx_->should_stop();
+    return which_->sync_error() != 0 && !ctx_->should_stop();
 }
 
 void file_sync::await_resume() {
-    const int error = -finish();
+    const end_of_use at_end(*this);
+    const int error = -result();
     which_->check_synced("sync");
     if (error <= 0) return;
     // ECANCELED and EINTR: the kernel did not get to it. EBADF: the file was closed. None of
     // them says that data was lost.
-    if (error != ECANCELED && error != EINTR && error != EBADF) which_->sync_error_ = error;
+    if (error != ECANCELED && error != EINTR && error != EBADF) which_->keep_sync_error(error);
     throw_io_error("sync", which_->path_, error);
 }
 
@@ -139,15 +141,17 @@ toadstone::task<file> file::open_path(std::string path, open_options options,
 }
 
 void file::check_synced(const char* operation) const {
-    if (sync_error_ == 0) return;
+    const int error = sync_error();
+    if (error == 0) return;
     const std::string object =
         path_ + " (a sync of it has failed before, so what is on the disk is unknown)";
-    detail::throw_io_error(operation, object, sync_error_);
+    detail::throw_io_error(operation, object, error);
 }
 
 toadstone::task<> file::write_all_at(const_buffer data, std::uint64_t offset,
                                      std::source_location where) {
-    if (data.empty() || sync_error_ != 0) co_await toadstone::detail::checkpoint_for(where);
+    const detail::claim here(handle_.use, detail::in_use::one_more); // for the path in an error
+    if (data.empty() || sync_failed()) co_await toadstone::detail::checkpoint_for(where);
     check_synced("write to");
     while (!data.empty()) {
         const int count = co_await write_op(where, handle_, data, offset);
@@ -160,7 +164,7 @@ toadstone::task<> file::write_all_at(const_buffer data, std::uint64_t offset,
 
 toadstone::task<> file::append(const_buffer data, std::source_location where) {
     const detail::claim alone(handle_.use, detail::in_use::writing);
-    if (!alone || !appends_ || data.empty() || sync_error_ != 0 || poison_.set()) {
+    if (!alone || !appends_ || data.empty() || sync_failed() || poison_.set()) {
         co_await toadstone::detail::checkpoint_for(where);
     }
     if (!appends_) {

@@ -5,6 +5,7 @@
 #include <toadstone/io/buffer.hpp>
 #include <toadstone/io/detail/handle.hpp>
 #include <toadstone/io/detail/tear_watch.hpp>
+#include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
 #include <toadstone/runtime/task.hpp>
 
@@ -84,7 +85,7 @@ public:
     file(file&& other) noexcept
         : handle_((other.check_unused(), std::move(other.handle_))),
           path_(std::move(other.path_)), poison_(std::move(other.poison_)),
-          appends_(other.appends_), sync_error_(other.sync_error_) {}
+          appends_(other.appends_), sync_error_(other.sync_error()) {}
     file& operator=(file&& other) noexcept {
         check_unused();
         other.check_unused();
@@ -92,7 +93,7 @@ public:
         path_ = std::move(other.path_);
         poison_ = std::move(other.poison_);
         appends_ = other.appends_;
-        sync_error_ = other.sync_error_;
+        sync_error_.store(other.sync_error(), std::memory_order_relaxed);
         return *this;
     }
     ~file() { check_unused(); }
@@ -176,7 +177,7 @@ public:
     void unlock();
 
     /// A sync has failed, which is final, see the class.
-    [[nodiscard]] bool sync_failed() const noexcept { return sync_error_ != 0; }
+    [[nodiscard]] bool sync_failed() const noexcept { return sync_error() != 0; }
     [[nodiscard]] bool poisoned() const noexcept { return poison_.set(); }
     /// Empty unless poisoned.
     [[nodiscard]] toadstone::poison_cause cause() const noexcept { return poison_.cause(); }
@@ -206,6 +207,13 @@ private:
         : handle_(std::move(fd)), path_(std::move(path)), appends_(appends) {}
     static toadstone::task<file> open_path(std::string path, open_options options,
                                            std::source_location where);
+    [[nodiscard]] int sync_error() const noexcept {
+        return sync_error_.load(std::memory_order_relaxed);
+    }
+    void keep_sync_error(int error) noexcept {
+        int none = 0;
+        sync_error_.compare_exchange_strong(none, error, std::memory_order_relaxed);
+    }
     void check_synced(const char* operation) const;
     void check_unused() const noexcept {
         handle_.use.check_unused([this] { return "file '" + path_ + "'"; });
@@ -216,7 +224,8 @@ private:
     std::string path_;
     detail::poison_mark poison_;
     bool appends_ = false;
-    int sync_error_ = 0; ///< the first, which is final
+    /// The first, which is final. Several may sync at once.
+    toadstone::detail::unmodelled_atomic<int> sync_error_{0};
 };
 
 } // namespace toadstone::io

@@ -10,8 +10,10 @@
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/detail/fork_mark.hpp>
 
 #include <array>
+#include <cstddef>
 #include <bit>
 #include <cerrno>
 #include <csignal>
@@ -43,7 +45,7 @@ struct slot {
     toadstone::detail::atomic<std::uint64_t> pending{
         0};                                      // set by the handler, cleared by wait()
     toadstone::detail::atomic<int> event_fd{-1}; // fixed while wanted != 0
-    bool taken = false;                          // guarded by table_lock
+    bool taken = false;                          // guarded by table_lock()
 };
 static_assert(toadstone::detail::atomic<std::uint64_t>::is_always_lock_free);
 static_assert(toadstone::detail::atomic<int>::is_always_lock_free);
@@ -56,8 +58,15 @@ struct installed {
 };
 
 constinit std::array<slot, 64> slots;
-constinit std::mutex table_lock;
-std::array<installed, most_signal + 1> actions; // guarded by table_lock
+std::array<installed, most_signal + 1> actions; // guarded by table_lock()
+
+toadstone::detail::process_lock& table_lock() noexcept {
+    using toadstone::detail::process_lock;
+    // Never destroyed: threads may outlive statics.
+    alignas(process_lock) static std::byte place[sizeof(process_lock)];
+    static auto* const one = ::new (place) process_lock;
+    return *one;
+}
 
 constexpr std::uint64_t bit_of(int signal) noexcept {
     return std::uint64_t{1} << (signal - 1);
@@ -146,7 +155,7 @@ signal_set::signal_set(std::initializer_list<int> signals) : state_(new state) {
     state_->event.fd = detail::descriptor(::eventfd(0, EFD_CLOEXEC));
     if (!state_->event.fd) detail::throw_io_error("make an eventfd for", "a signal_set", errno);
 
-    const std::lock_guard hold(table_lock);
+    const std::lock_guard hold(table_lock());
     slot* place = nullptr;
     for (slot& each : slots) {
         if (!each.taken && !place) place = &each;
@@ -177,7 +186,7 @@ signal_set::signal_set(signal_set&& other) noexcept = default;
 signal_set::~signal_set() {
     if (!state_) return;
     TOADSTONE_ASSERT(state_->event.use.unused(), "a signal_set outlives the wait() on it");
-    const std::lock_guard hold(table_lock);
+    const std::lock_guard hold(table_lock());
     restore_all(state_->mask);
     slot& place = *state_->place;
     place.wanted.store(0, std::memory_order_seq_cst);

@@ -123,6 +123,9 @@ toadstone::task<tcp_stream> tcp_listener::accept_watched(detail::accept_watcher*
     std::chrono::milliseconds pause = first_back_off;
     unsigned failures = 0;
     for (;;) {
+        // Held for what is done with the listener behind the operation, too, but not while it
+        // pauses: close() does not wait for that.
+        detail::claim here(handle_.use, detail::in_use::one_more);
         detail::socket_address peer;
         const int result = co_await accept_op(where, handle_, peer);
         if (result >= 0) {
@@ -142,6 +145,7 @@ toadstone::task<tcp_stream> tcp_listener::accept_watched(detail::accept_watcher*
             break;
         }
         ++stats_.back_offs;
+        here.drop();
         co_await toadstone::sleep_for(pause);
         pause = std::min(2 * pause, longest_back_off);
     }

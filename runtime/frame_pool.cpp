@@ -5,6 +5,7 @@
 
 #include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/detail/fork_mark.hpp>
 
 #include <array>
 #include <cstddef>
@@ -104,7 +105,7 @@ struct pool;
 
 // Every live pool is listed, so that the frames of all threads can be counted together.
 struct registry {
-    std::mutex lock;
+    process_lock lock;
     pool* first = nullptr;
     atomic<std::int64_t> of_ended_threads{0};
 };

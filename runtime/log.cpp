@@ -2,6 +2,7 @@
 #include <toadstone/runtime/log.hpp>
 
 #include <toadstone/runtime/detail/atomic.hpp>
+#include <toadstone/runtime/detail/fork_mark.hpp>
 #include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/detail/log_writer.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
@@ -74,7 +75,7 @@ thread_local constinit log_diversion* diverted = nullptr;
 thread_local constinit bool in_poison_hook = false;
 
 struct hooks {
-    std::mutex lock;
+    process_lock lock;
     std::shared_ptr<hook<const unobserved_failure&>> unobserved; // guarded by lock
     std::shared_ptr<hook<const poison_cause&>> poison;           // guarded by lock
 };

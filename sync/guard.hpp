@@ -174,6 +174,10 @@ public:
     /// For the library.
     recovery(detail::guard_seed&& seed, T& value, poison_cause cause) noexcept
         : core_(std::move(seed)), value_(&value), cause_(std::move(cause)) {}
+    /// For the library: nobody was given it, so nothing was tried. The poison stays as it is.
+    void hand_back() noexcept {
+        if (core_.mutex()) core_.release_clean();
+    }
 
 private:
     void check() const {

@@ -1,10 +1,12 @@
-// Whether this process is the one in which something was made, or a fork of it.
+// Whether this process is the one in which something was made, or a fork of it; and locks that
+// a fork of it finds free.
 #ifndef TOADSTONE_RUNTIME_DETAIL_FORK_MARK_HPP
 #define TOADSTONE_RUNTIME_DETAIL_FORK_MARK_HPP
 
 #include <toadstone/runtime/detail/atomic.hpp>
 
 #include <cstdint>
+#include <mutex>
 
 namespace toadstone::detail {
 
@@ -22,6 +24,24 @@ public:
 private:
     const atomic<std::uint64_t>* number_;
     std::uint64_t made_in_;
+};
+
+/// A lock of the whole process. fork() waits until nobody holds it, or else the child, in which
+/// its holder does not exist, would wait for ever.
+///
+/// For objects that are never destroyed, and for holders that take no other of these.
+class process_lock {
+public:
+    process_lock() noexcept;
+    process_lock(const process_lock&) = delete;
+    process_lock& operator=(const process_lock&) = delete;
+    void lock() { lock_.lock(); }
+    void unlock() { lock_.unlock(); }
+
+private:
+    struct fork_handlers;
+    std::mutex lock_;
+    process_lock* next_ = nullptr;
 };
 
 } // namespace toadstone::detail

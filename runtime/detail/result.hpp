@@ -50,6 +50,7 @@ public:
         has_value_ = false;
         if (acquired_ && !taken_) [[unlikely]] {
             const slice_scope calm(current_context());
+            if constexpr (requires { value_.hand_back(); }) value_.hand_back();
             std::destroy_at(&value_);
         } else {
             std::destroy_at(&value_);

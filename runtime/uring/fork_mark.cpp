@@ -1,8 +1,9 @@
-// The page by which a forked process knows that it is one.
+// The page by which a forked process knows that it is one, and the locks that it finds free.
 #include <toadstone/runtime/detail/fork_mark.hpp>
 
 #include <new>
 
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -35,6 +36,37 @@ fork_mark::fork_mark() noexcept {
                                    std::memory_order_relaxed);
     number_ = &number;
     made_in_ = number.load(std::memory_order_relaxed);
+}
+
+struct process_lock::fork_handlers {
+    static inline constinit atomic<process_lock*> first{nullptr};
+    /// Where the list began that a fork has taken. Guarded by all locks of that list.
+    static inline constinit process_lock* taken = nullptr;
+
+    static void before() {
+        process_lock* const begin = first.load(std::memory_order_acquire);
+        for (process_lock* each = begin; each; each = each->next_) each->lock();
+        taken = begin;
+    }
+    static void after() {
+        for (process_lock* each = taken; each;) {
+            process_lock* const next = each->next_;
+            each->unlock();
+            each = next;
+        }
+    }
+};
+
+// Without memory for the handlers, a fork at a bad moment is what it is without them.
+process_lock::process_lock() noexcept {
+    using handlers = fork_handlers;
+    static const int registered =
+        pthread_atfork(handlers::before, handlers::after, handlers::after);
+    static_cast<void>(registered);
+    next_ = handlers::first.load(std::memory_order_relaxed);
+    while (!handlers::first.compare_exchange_weak(next_, this, std::memory_order_release,
+                                                  std::memory_order_relaxed)) {
+    }
 }
 
 } // namespace toadstone::detail

@@ -3,6 +3,7 @@
 
 #include <toadstone/runtime/detail/above_standard.hpp>
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/detail/fork_mark.hpp>
 #include <toadstone/runtime/loop.hpp>
 
 #include <algorithm>
@@ -46,7 +47,7 @@ void tell_completed([[maybe_unused]] void* operation) noexcept {
 constexpr unsigned longest_without_enter = 32;
 
 struct waker_stock {
-    std::mutex lock;
+    process_lock lock;
     std::vector<eventfd_waker*> idle;
 };
 

@@ -1,6 +1,9 @@
 // Objects that an expression with a co_await makes: closures, ?:, new, throw, results.
+#include <toadstone/sync.hpp>
+
 #include "compilers/forms.hpp"
 
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -444,5 +447,31 @@ task<constructed> returned_constructed() {
 FORM(return_constructed) {
     expect((co_await returned_constructed()).first.value == 7);
 }
+
+// Locks that nothing holds: wrong with every compiler; clang warns.
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-result"
+FORM(lock_as_statement) {
+    sync::mutex<int> m(0);
+    int n = 1;
+    // wrong: unheld
+    co_await m.lock();
+    if (n == 1)
+        // wrong: unheld
+        co_await m.lock(sync::wait_recovery);
+    // wrong: unheld
+    co_await m.try_lock_for(std::chrono::seconds(1));
+    expect(m.try_lock().has_value());
+}
+FORM(lock_held) {
+    sync::mutex<int> m(0);
+    auto held = co_await m.lock();
+    held.unlock();
+    *co_await m.lock() = 2;
+    (co_await m.lock()).poison("said");
+    static_cast<void>(co_await m.lock_or_poison());
+}
+#pragma GCC diagnostic pop
 
 } // namespace

@@ -1,6 +1,8 @@
 // The runtime itself: block_on, spawn, shutdown and its report, run(), and that nothing stays.
 #include <toadstone/runtime.hpp>
 
+#include <toadstone/runtime/detail/frame_pool.hpp>
+
 #include "support/capture.hpp"
 #include "support/pipe.hpp"
 #include "support/probe.hpp"
@@ -476,6 +478,37 @@ TEST_CASE("S99: a forked process is refused the runtime of its parent, and may h
     CHECK(end.exited);
     CHECK(end.code == 0);
     CHECK(here->block_on(gives(3)) == 3);
+}
+
+TEST_CASE("S99: a forked process finds the library's own locks free") {
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> holders;
+    const auto hold = [&](auto use) {
+        holders.emplace_back([&stop, use] {
+            while (!stop) use();
+        });
+    };
+    hold([] { static_cast<void>(detail::live_frames()); });
+    hold([] { on_unobserved(nullptr); });
+    int ended = 0;
+    int hung = 0;
+    for (int i = 0; i < 100; ++i) {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            ::alarm(20);
+            static_cast<void>(detail::live_frames());
+            on_unobserved(nullptr);
+            ::_exit(0);
+        }
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        ++(WIFEXITED(status) ? ended : hung);
+        if (hung > 0) break;
+    }
+    stop = true;
+    for (auto& each : holders) each.join();
+    CHECK(hung == 0);
+    CHECK(ended == 100);
 }
 
 TEST_CASE("S99: a task that forks and goes on in the child ends the child with a sentence") {

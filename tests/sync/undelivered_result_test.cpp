@@ -115,6 +115,14 @@ struct places {
     }
 };
 
+task<> fails_inside(lock& m) {
+    auto held = co_await m.lock();
+    throw std::runtime_error("half way");
+}
+task<> all_of_recover_with(lock& m, gate& at) {
+    static_cast<void>(co_await when_all(m.recover(), at.pass()));
+}
+
 } // namespace
 
 TEST_CASE("S86: a sibling's failure poisons a guard that when_all does not deliver") {
@@ -164,6 +172,22 @@ TEST_CASE("S86: an undelivered lock() itself is handed back clean: nobody was in
     }
     CHECK_FALSE(m.is_poisoned());
     CHECK(m.try_lock().has_value());
+}
+
+TEST_CASE("S86: an undelivered recover() is handed back: nothing was tried, the poison stays") {
+    lock m;
+    gate at;
+    stepped w;
+    CHECK_THROWS_AS(w.run(fails_inside(m)), std::runtime_error);
+    const std::string before = m.cause().to_string();
+    auto handle = w.spawn(all_of_recover_with(m, at));
+    w.settle();
+    handle.cancel();
+    w.settle();
+    CHECK(w.end_of(handle).is_cancelled());
+    REQUIRE(m.is_poisoned());
+    CHECK(m.cause().to_string() == before);
+    CHECK_FALSE(m.cause().previous());
 }
 
 TEST_CASE("S86: a loser that finishes all the same is let go clean if the winner has a value, "
