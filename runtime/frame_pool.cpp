@@ -17,7 +17,9 @@
 #include <utility>
 
 #if TOADSTONE_ASAN || TOADSTONE_TSAN
-#include <sanitizer/allocator_interface.h>
+// <sanitizer/allocator_interface.h>, which g++ does not have.
+extern "C" int __sanitizer_get_ownership(const volatile void* block);
+extern "C" std::size_t __sanitizer_get_allocated_size(const volatile void* block);
 #endif
 
 namespace toadstone::detail {

@@ -18,6 +18,10 @@ namespace toadstone {
 template <class T>
 struct any_result {
     any_result(std::size_t which, T&& result) : index(which), value(std::forward<T>(result)) {}
+    /// Makes the variant in place: of one that moves, g++ 12 fears that it is uninitialized.
+    template <std::size_t I, class Result>
+    any_result(std::in_place_index_t<I> which, Result&& result)
+        : index(I), value(which, std::forward<Result>(result)) {}
     std::size_t index;
     T value;
 };
@@ -78,8 +82,8 @@ private:
         } else {
             using branch = std::tuple_element_t<I, std::tuple<std::type_identity<T>...>>;
             return any_result<value>(
-                I, value(std::in_place_index<I>,
-                         to_store<typename branch::type>(std::get<I>(children_).take())));
+                std::in_place_index<I>,
+                to_store<typename branch::type>(std::get<I>(children_).take()));
         }
     }
 
