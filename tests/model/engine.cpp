@@ -141,7 +141,7 @@ std::memory_order weakened_to{};
 const char* seeded = nullptr;
 bool spurious = false;
 
-// "sync/mutex_core.cpp"; empty for what is not the library's.
+// "sync/detail/mutex_core.cpp"; empty for what is not the library's.
 std::string_view from_floor_on(std::string_view file) noexcept {
     if (file.find("tests/") != file.npos) return {};
     for (const std::string_view floor : {"runtime/", "sync/", "io/"}) {

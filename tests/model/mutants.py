@@ -14,7 +14,7 @@ NOTHING = ";"
 # By model and source: the fault's name; what is written, an expression or whole statements;
 # what the fault makes of it; and where the text stands more than once, which one is meant.
 MUTANTS = {
-    ("mutex", "sync/mutex_core.cpp"): (
+    ("mutex", "sync/detail/mutex_core.cpp"): (
         ("a waiter is not woken", "waiter->wake();", NOTHING),
         (
             "the list is read after the wake-up",
@@ -124,7 +124,7 @@ MUTANTS = {
         ),
         ("the closer is not known", "of_->closer_ = ctx_;", NOTHING),
     ),
-    ("root", "runtime/root_task.cpp"): (
+    ("root", "runtime/detail/root_task.cpp"): (
         (
             "the end does not wait for requests on their way",
             "requesters_.load(std::memory_order_seq_cst) != 0",
@@ -143,7 +143,7 @@ MUTANTS = {
         ("a state is told by the home worker only", "state->request(reason);", NOTHING),
         ("a request is flagged and not posted", "home().post(request_post_);", NOTHING),
     ),
-    ("root", "runtime/context.cpp"): (
+    ("root", "runtime/detail/context.cpp"): (
         ("a guard that outlives the task finds it", "disown();", NOTHING, 1),
         (
             "a guard's end posts nothing",
