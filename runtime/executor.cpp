@@ -50,7 +50,7 @@ void executor::post(posted& work) noexcept {
     if (!head && waker->asleep.load(std::memory_order_seq_cst)) waker->notify();
 }
 
-void executor::take_inbox() noexcept {
+void executor::take_what_came() noexcept {
     if (remote_ready_.load(std::memory_order_relaxed)) {
         context* newest = remote_ready_.exchange(nullptr, std::memory_order_acquire);
         context* in_order = nullptr;

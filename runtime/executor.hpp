@@ -128,7 +128,10 @@ public:
 
     /// Runs what other threads have posted, now. For whoever has to be sure that a node of his
     /// is not in the inbox any more before he destroys it. Resumes no task.
-    void take_inbox() noexcept;
+    void take_inbox() noexcept {
+        if (inbox_seems_filled()) [[unlikely]]
+            take_what_came();
+    }
 
     /// Spawned tasks whose home this is, for shutdown and its report. Home thread only.
     void add_root(root_task& task) noexcept;
@@ -174,7 +177,13 @@ protected:
     /// Binds the thread to this executor; returns what it was bound to before.
     [[gnu::noinline]] static executor* bind_thread(executor* to) noexcept;
 
-    /// Runs up to `most` ready contexts. Returns how many ran.
+    /// Something may have come from other threads. Orders nothing.
+    [[nodiscard]] bool inbox_seems_filled() const noexcept {
+        return remote_ready_.load(std::memory_order_relaxed) ||
+               inbox_.load(std::memory_order_relaxed);
+    }
+    /// Runs up to `most` ready contexts, each in the place of the slice that is active: the loop
+    /// has opened one that is nobody's. Returns how many ran.
     unsigned run_ready(unsigned most) noexcept;
     [[nodiscard]] bool has_ready() const noexcept { return first_ != nullptr; }
     [[nodiscard]] unsigned ready_count() const noexcept { return queued_; }
@@ -191,6 +200,8 @@ protected:
     [[nodiscard]] root_task* first_root() const noexcept { return roots_; }
 
 private:
+    void take_what_came() noexcept;
+
     run_observer* observer_ = nullptr;
     int turn_budget_ = 128;
     root_task* roots_ = nullptr; // changed by the home thread, inside the gate

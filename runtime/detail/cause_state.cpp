@@ -3,6 +3,7 @@
 
 #include <toadstone/runtime/detail/context.hpp>
 #include <toadstone/runtime/detail/log.hpp>
+#include <toadstone/runtime/detail/thread_slice.hpp>
 
 #include <algorithm>
 #include <array>
@@ -16,10 +17,8 @@
 namespace toadstone::detail {
 namespace {
 
-// Causes made on this thread by an exception that nobody has caught yet. Usually empty, so the
-// runtime asks the flag first: it is read at the end of every slice.
-thread_local constinit bool some_unexplained = false;
-
+// Causes made on this thread by an exception that nobody has caught yet. Usually none, so the
+// runtime asks the slice first: its flag is read at the end of every slice.
 struct unexplained_cause {
     std::weak_ptr<cause_state> cause;
     unsigned slice = 0;           // in which it happened
@@ -269,7 +268,7 @@ cause_ref new_cause(const poisoning& what) noexcept {
         }
         if (in_flight) {
             unexplained().push({cause, slice.serial, std::current_exception()});
-            some_unexplained = true;
+            this_slice.unexplained = true;
         }
         return cause;
     } catch (...) {
@@ -286,7 +285,7 @@ cause_ref make_cause(const poisoning& what) noexcept {
 }
 
 void explain_causes(const std::exception_ptr& error) noexcept {
-    if (!some_unexplained) return;
+    if (!this_slice.unexplained) return;
     const unsigned here = current_slice().serial;
     for (const auto& each : unexplained()) {
         const auto cause = each.cause.lock();
@@ -297,7 +296,7 @@ void explain_causes(const std::exception_ptr& error) noexcept {
 }
 
 void settle_unexplained_causes() noexcept {
-    if (!some_unexplained) return;
+    if (!this_slice.unexplained) return;
     if (const std::exception_ptr handled = std::current_exception()) {
         explain_causes(handled);
     } else {
@@ -306,9 +305,9 @@ void settle_unexplained_causes() noexcept {
 }
 
 void forget_unexplained_causes() noexcept {
-    if (!some_unexplained) return;
+    if (!this_slice.unexplained) return;
     unexplained().clear();
-    some_unexplained = false;
+    this_slice.unexplained = false;
 }
 
 } // namespace toadstone::detail

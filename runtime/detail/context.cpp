@@ -7,6 +7,7 @@
 #include <toadstone/runtime/detail/leaf.hpp>
 #include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/detail/root_task.hpp>
+#include <toadstone/runtime/detail/thread_slice.hpp>
 #include <toadstone/runtime/executor.hpp>
 
 #include <algorithm>
@@ -105,7 +106,8 @@ void context::run() noexcept {
     run_observer* const observer = home_->observer();
     if (observer) [[unlikely]]
         observer->before_run(*this);
-    const slice_scope slice(this);
+    thread_slice& slice = this_slice;
+    begin_slice(slice, this);
     if (pending_) {
         leaf* ended = std::exchange(pending_, nullptr);
         if (should_stop() && ended->taken()) unwinding_ = true;
@@ -117,6 +119,7 @@ void context::run() noexcept {
             observer->resuming(*this);
         resume_chain();
     }
+    end_slice(slice); // *this may be gone
 }
 
 // The trampoline: one native frame however deep the chain of coroutines is.

@@ -160,61 +160,80 @@ struct pool {
     }
 };
 
-// The pool may be gone already when a static destructor frees a frame; the flag outlives it.
-thread_local bool pool_gone = false;
+// Null before the thread's first block and after its last: a static destructor may free a frame
+// when the pool has gone.
+thread_local constinit pool* own_pool = nullptr;
+thread_local constinit bool pool_gone = false;
 
 struct pool_holder {
     pool own;
-    pool_holder() = default;
-    ~pool_holder() { pool_gone = true; }
+    pool_holder() { own_pool = &own; }
+    ~pool_holder() {
+        own_pool = nullptr;
+        pool_gone = true;
+    }
 };
 
-pool* this_thread_pool() {
+[[gnu::noinline, gnu::cold]] pool* make_pool() {
+    if (pool_gone) return nullptr;
     thread_local pool_holder holder;
-    return pool_gone ? nullptr : &holder.own;
+    return &holder.own;
+}
+
+pool* this_thread_pool() {
+    if (own_pool) [[likely]]
+        return own_pool;
+    return make_pool();
+}
+
+[[gnu::noinline, gnu::cold]] void* allocate_new(pool* own, std::size_t size) {
+    if (own && own->watcher && own->watcher->refuses()) throw std::bad_alloc();
+    void* block = system_block(size);
+    if (own) {
+        own->count(1);
+    } else {
+        pools().of_ended_threads.fetch_add(1, std::memory_order_relaxed);
+    }
+    return block;
+}
+
+[[gnu::noinline, gnu::cold]] void free_to_system(pool* own, void* frame) noexcept {
+    if (own) {
+        own->count(-1);
+    } else {
+        pools().of_ended_threads.fetch_sub(1, std::memory_order_relaxed);
+    }
+    give_back(frame);
 }
 
 } // namespace
 
 void* allocate_frame(std::size_t size) {
     pool* own = this_thread_pool();
-    if (!own) {
-        void* block = system_block(size);
-        pools().of_ended_threads.fetch_add(1, std::memory_order_relaxed);
-        return block;
-    }
-    if (pooling && size <= largest) {
+    if (pooling && size <= largest && own) [[likely]] {
         const std::size_t index = (size - 1) / granule;
-        if (free_block* block = own->free[index]) {
+        if (free_block* block = own->free[index]) [[likely]] {
             own->free[index] = block->next;
             --own->kept[index];
             own->count(1);
             return block;
         }
     }
-    if (own->watcher && own->watcher->refuses()) throw std::bad_alloc();
-    void* block = system_block(size);
-    own->count(1);
-    return block;
+    return allocate_new(own, size);
 }
 
 void free_frame(void* frame, std::size_t size) noexcept {
     pool* own = this_thread_pool();
-    if (!own) {
-        pools().of_ended_threads.fetch_sub(1, std::memory_order_relaxed);
-        give_back(frame);
-        return;
-    }
-    own->count(-1);
-    if (pooling && size <= largest) {
+    if (pooling && size <= largest && own) [[likely]] {
         const std::size_t index = (size - 1) / granule;
-        if (own->kept[index] < own->keep) {
+        if (own->kept[index] < own->keep) [[likely]] {
+            own->count(-1);
             own->free[index] = ::new (frame) free_block{own->free[index]};
             ++own->kept[index];
             return;
         }
     }
-    give_back(frame);
+    free_to_system(own, frame);
 }
 
 void* allocate_frame(std::size_t size, std::align_val_t alignment) {

@@ -3,6 +3,7 @@
 
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/log.hpp>
+#include <toadstone/runtime/detail/thread_slice.hpp>
 
 #include <cstring>
 #include <utility>
@@ -98,11 +99,9 @@ void root_task::finish() noexcept {
     await_requesters();
     executor& here = home();
     if (waiter) waiter->root_ended();
-    {
-        // What encloses the task may be gone: the destructor of its result finds nobody here.
-        const slice_scope nobody(nullptr);
-        drop_reference();
-    }
+    // What encloses the task may be gone: the destructor of its result finds nobody here.
+    begin_slice(this_slice, nullptr);
+    drop_reference();
     here.root_gone();
 }
 

@@ -46,6 +46,10 @@ void tell_completed([[maybe_unused]] void* operation) noexcept {
 // Turns with ready tasks after which the kernel is entered even if nothing seems to need it.
 constexpr unsigned longest_without_enter = 32;
 
+// Rounds through the ready contexts in one turn: what waits for a timer or for an operation to be
+// submitted waits so much longer.
+constexpr unsigned most_rounds = 8;
+
 struct waker_stock {
     process_lock lock;
     std::vector<eventfd_waker*> idle;
@@ -140,15 +144,34 @@ void worker::root_gone() noexcept {
 }
 
 unsigned worker::step(bool may_wait, unsigned most) noexcept {
-    refuse_fork();
     executor* const outer = bind_thread(this); // a test thread steps several workers
+    const slice_scope nobody(nullptr);
+    const unsigned done = turn(may_wait, most, false);
+    bind_thread(outer);
+    return done;
+}
+
+// Without what a turn does besides, which is for what comes from outside: and that is looked at
+// after each round.
+void worker::drain() noexcept {
+    for (unsigned rounds = 0; rounds < most_rounds && has_ready(); ++rounds) {
+        if (inbox_seems_filled() || ring_.has_completion() || ring_.kernel_has_work()) return;
+        run_ready(ready_count());
+    }
+}
+
+unsigned worker::turn(bool may_wait, unsigned most, bool drains) noexcept {
+    refuse_fork();
     turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     unsigned done = 0;
     take_inbox();
     if (!timers_.empty()) done += timers_.advance(now());
     done += run_ready(std::min(most, ready_count()));
-    send_waiting_cancels();
-    start_waiting();
+    if (drains) drain();
+    if (cancels_first_) [[unlikely]]
+        send_waiting_cancels();
+    if (waiting_first_) [[unlikely]]
+        start_waiting();
 
     // Nobody notifies again once stop() has: with nothing left, the loop has to look.
     const bool ending = stop_.load(std::memory_order_acquire) && !first_root();
@@ -171,14 +194,14 @@ unsigned worker::step(bool may_wait, unsigned most) noexcept {
     woke_up();
     done += ring_.reap([this](const io_uring_cqe& completion) { complete(completion); });
     if (ring_.is_refused() && done == 0 && !has_ready()) ring_.back_off();
-    bind_thread(outer);
     return done;
 }
 
 void worker::run() noexcept {
+    const slice_scope nobody(nullptr);
     while (!stop_.load(std::memory_order_acquire) || first_root() || has_ready() ||
            !inbox_empty()) {
-        step(true);
+        turn(true, ~0U, true);
     }
 }
 

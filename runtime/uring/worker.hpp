@@ -123,6 +123,10 @@ private:
                          "a runtime is used only by the process that made it: a fork of it may "
                          "call exec, or make a runtime of its own");
     }
+    /// What step() does on a thread that is bound to this worker. With `drains`, contexts that
+    /// become ready run in the same turn as long as nothing comes from outside.
+    unsigned turn(bool may_wait, unsigned most, bool drains) noexcept;
+    void drain() noexcept;
     void arm_wake_up() noexcept;
     [[nodiscard]] io_uring_sqe* entry() noexcept;
     void prepare(io_op& operation) noexcept;

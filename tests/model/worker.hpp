@@ -33,6 +33,7 @@ public:
     template <class Done>
     void run(Done done) noexcept {
         bind_thread(this);
+        const toadstone::detail::slice_scope nobody(nullptr);
         while (!done() || has_ready() || !inbox_empty()) {
             take_inbox();
             run_ready(ready_count());
