@@ -36,7 +36,7 @@ private:
 template <class A>
 [[nodiscard]] auto as_outcome(A&& awaitable) {
     using T = detail::await_result_t<A>;
-    return detail::awaitable<detail::outcome_awaiter<T>, task<T>>(
+    return detail::awaitable<detail::all_acquire<A>, detail::outcome_awaiter<T>, task<T>>(
         detail::as_task(std::forward<A>(awaitable)));
 }
 

@@ -80,8 +80,9 @@ private:
 template <class A, class C>
 [[nodiscard]] auto finally(A&& body, C&& cleanup) {
     using T = detail::await_result_t<A>;
-    return detail::awaitable<detail::finally_awaiter<T>, task<T>, task<void>>(
-        detail::as_task(std::forward<A>(body)), detail::as_task(std::forward<C>(cleanup)));
+    return detail::awaitable<detail::all_acquire<A>, detail::finally_awaiter<T>, task<T>,
+                             task<void>>(detail::as_task(std::forward<A>(body)),
+                                         detail::as_task(std::forward<C>(cleanup)));
 }
 
 } // namespace toadstone

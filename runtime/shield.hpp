@@ -52,7 +52,7 @@ private:
 template <class A>
 [[nodiscard]] auto shield(A&& awaitable) {
     using T = detail::await_result_t<A>;
-    return detail::awaitable<detail::shield_awaiter<T>, task<T>>(
+    return detail::awaitable<detail::all_acquire<A>, detail::shield_awaiter<T>, task<T>>(
         detail::as_task(std::forward<A>(awaitable)));
 }
 

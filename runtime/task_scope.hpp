@@ -227,7 +227,7 @@ template <class Fn>
         "g++ 12 destroys the captures of a temporary closure in a co_await expression "
         "twice: name the lambda first, or capture by reference");
     using T = typename detail::scope_task_t<F>::value_type;
-    return detail::awaitable<detail::scope_awaiter<F, T>, F>(F(std::forward<Fn>(fn)));
+    return detail::awaitable<false, detail::scope_awaiter<F, T>, F>(F(std::forward<Fn>(fn)));
 }
 
 } // namespace toadstone

@@ -93,12 +93,13 @@ private:
 /// Cancellation: a request to the caller reaches all of them. Nothing of them is left when the
 ///     caller goes on or is torn down.
 /// Poisoning: a guard in a result that is not delivered because this throws, or the caller is
-///     torn down, poisons: its section may be half done. One that came straight from lock() is
-///     handed back clean.
+///     torn down, poisons: its section may be half done. One that came straight from lock(),
+///     through other boundaries too, is handed back clean.
 template <class... A>
 [[nodiscard]] auto when_all(A&&... awaitables) {
     if constexpr (detail::fit_to_group<A...>()) {
-        return detail::awaitable<detail::all_awaiter<detail::await_result_t<A>...>,
+        return detail::awaitable<detail::all_acquire<A...>,
+                                 detail::all_awaiter<detail::await_result_t<A>...>,
                                  task<detail::await_result_t<A>>...>(
             detail::as_task(std::forward<A>(awaitables))...);
     } else {
@@ -110,7 +111,7 @@ template <class... A>
 /// pointers for task<T&>, or nothing for task<void>.
 template <class T>
 [[nodiscard]] auto when_all(std::vector<task<T>>&& tasks) {
-    return detail::awaitable<detail::all_vector_awaiter<T>, std::vector<task<T>>>(
+    return detail::awaitable<false, detail::all_vector_awaiter<T>, std::vector<task<T>>>(
         std::move(tasks));
 }
 

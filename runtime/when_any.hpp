@@ -128,12 +128,13 @@ private:
 ///     poisoned by then, a lock that was handed to it has gone to the next in line. A result of
 ///     a loser that finished all the same is destroyed. A request to the caller reaches all.
 /// Poisoning: a guard in a result that is not delivered because this throws, or the caller is
-///     torn down, poisons: its section may be half done. One that came straight from lock() is
-///     handed back clean, and so is any where another branch has won with a value.
+///     torn down, poisons: its section may be half done. One that came straight from lock(),
+///     through other boundaries too, is handed back clean, and so is any where another branch has won with a value.
 template <class... A>
 [[nodiscard]] auto when_any(A&&... awaitables) {
     if constexpr (detail::fit_to_group<A...>()) {
-        return detail::awaitable<detail::any_awaiter<detail::await_result_t<A>...>,
+        return detail::awaitable<detail::all_acquire<A...>,
+                                 detail::any_awaiter<detail::await_result_t<A>...>,
                                  task<detail::await_result_t<A>>...>(
             detail::as_task(std::forward<A>(awaitables))...);
     } else {
@@ -145,7 +146,7 @@ template <class... A>
 template <class T>
 [[nodiscard]] auto when_any(std::vector<task<T>>&& tasks) {
     if (tasks.empty()) detail::throw_empty_race();
-    return detail::awaitable<detail::any_vector_awaiter<T>, std::vector<task<T>>>(
+    return detail::awaitable<false, detail::any_vector_awaiter<T>, std::vector<task<T>>>(
         std::move(tasks));
 }
 

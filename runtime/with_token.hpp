@@ -78,8 +78,9 @@ private:
 template <class A>
 [[nodiscard]] auto with_token(cancellation_token token, A&& awaitable) {
     using T = detail::await_result_t<A>;
-    return detail::awaitable<detail::token_awaiter<T>, task<T>, cancellation_token>(
-        detail::as_task(std::forward<A>(awaitable)), std::move(token));
+    return detail::awaitable<detail::all_acquire<A>, detail::token_awaiter<T>, task<T>,
+                             cancellation_token>(detail::as_task(std::forward<A>(awaitable)),
+                                                 std::move(token));
 }
 
 } // namespace toadstone

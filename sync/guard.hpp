@@ -5,6 +5,7 @@
 #include <toadstone/runtime/poison_cause.hpp>
 #include <toadstone/sync/detail/guard_core.hpp>
 
+#include <functional>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -83,7 +84,7 @@ public:
                  (!std::is_member_object_pointer_v<Fn>)
     [[nodiscard]] auto map(Fn fn) {
         check();
-        auto& part = fn(*value_);
+        auto& part = std::invoke(fn, *value_);
         return guard<std::remove_reference_t<decltype(part)>>(std::move(core_), part);
     }
 

@@ -11,6 +11,7 @@
 #include <toadstone/sync/would_deadlock.hpp>
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <source_location>
 #include <string_view>
@@ -243,10 +244,10 @@ task<R> run_locked(Mutex& mutex, Fn fn, std::source_location where) {
     auto held = co_await mutex.lock(where);
     held.make_strict();
     if constexpr (std::is_void_v<R>) {
-        co_await fn(*held);
+        co_await std::invoke(fn, *held);
         held.unlock();
     } else {
-        R result = co_await fn(*held);
+        R result = co_await std::invoke(fn, *held);
         held.unlock();
         co_return result;
     }
@@ -257,10 +258,10 @@ task<R> run_locked_plain(Mutex& mutex, Fn fn, std::source_location where) {
     auto held = co_await mutex.lock(where);
     held.make_strict();
     if constexpr (std::is_void_v<R>) {
-        fn(*held);
+        std::invoke(fn, *held);
         held.unlock();
     } else {
-        R result = fn(*held);
+        R result = std::invoke(fn, *held);
         held.unlock();
         co_return result;
     }
@@ -291,13 +292,14 @@ template <class Fn>
 auto mutex<T, C, E>::blocking_with_lock(Fn&& fn, here where) -> std::invoke_result_t<Fn, T&> {
     guard held = blocking_lock(where);
     held.make_strict();
-    if constexpr (std::is_void_v<std::invoke_result_t<Fn, T&>>) {
-        std::forward<Fn>(fn)(*held);
+    using R = std::invoke_result_t<Fn, T&>;
+    if constexpr (std::is_void_v<R>) {
+        std::invoke(std::forward<Fn>(fn), *held);
         held.unlock();
     } else {
-        auto result = std::forward<Fn>(fn)(*held);
+        R result = std::invoke(std::forward<Fn>(fn), *held);
         held.unlock();
-        return result;
+        return static_cast<R&&>(result);
     }
 }
 

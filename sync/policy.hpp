@@ -8,8 +8,10 @@ namespace toadstone::sync {
 
 /// What happens when the holder is cancelled at a co_await inside the section.
 enum class on_cancel : unsigned char {
-    poison,  ///< the section is torn down and the lock poisoned
-    defer,   ///< the cancellation waits until the guard is released
+    poison, ///< the section is torn down and the lock poisoned
+    /// The cancellation waits until the guard is released: that of the task that locked, also
+    /// when the guard was moved to another task, whose own cancellation poisons as ever.
+    defer,
     release, ///< the section is torn down and the lock released as if nothing had happened
 };
 

@@ -137,9 +137,12 @@ task<await_result_t<A>> run_acquisition(A awaitable) {
     co_return co_await located<A>(awaitable);
 }
 
-/// An awaitable whose result may go back to where it came from: a lock's guard.
+/// An awaitable whose result may go back to where it came from: a lock's guard, or that of a
+/// lock inside a boundary. No code of the user has been in between.
 template <class A>
 concept acquisition = A::acquires;
+template <class... A>
+inline constexpr bool all_acquire = (acquisition<std::remove_cvref_t<A>> && ...);
 
 /// Makes a task of any awaitable of the library, so that combinators take them all.
 template <class A>
@@ -169,10 +172,12 @@ TOADSTONE_CORO_WRAPPER task<await_result_t<A>> as_task(A&& awaitable) {
 }
 
 /// An awaitable that can still be moved: it makes its awaiter, which cannot, when it is
-/// awaited.
-template <class Awaiter, class... Parts>
+/// awaited. `Acquires`: see acquisition.
+template <bool Acquires, class Awaiter, class... Parts>
 class [[nodiscard("an awaitable does nothing until it is awaited")]] awaitable {
 public:
+    static constexpr bool acquires = Acquires;
+
     explicit awaitable(Parts&&... parts) noexcept : parts_(std::move(parts)...) {}
 
     Awaiter make_awaiter(context& ctx, std::source_location where) && {

@@ -47,6 +47,12 @@ const context* context::waiting_outside() const noexcept {
     return scope ? scope->awaited_by() : nullptr;
 }
 
+const context* context::waiting(std::uint64_t serial) const noexcept {
+    const context* each = this;
+    while (each && each->serial_ != serial) each = each->waiting_outside();
+    return each;
+}
+
 bool context::waited_for_by(std::uint64_t serial) const noexcept {
     for (const context* each = this; each; each = each->waiting_outside()) {
         if (each->serial_ == serial) return true;
@@ -56,13 +62,13 @@ bool context::waited_for_by(std::uint64_t serial) const noexcept {
     return false;
 }
 
-bool context::holds_or_is_inside(const void* object) const noexcept {
+const context* context::holder_of(const void* object) const noexcept {
     for (const context* each = this; each; each = each->waiting_outside()) {
         for (promise_base* frame = each->frame_; frame; frame = frame->parent) {
-            if (frame_holds(frame->handle().address(), object)) return true;
+            if (frame_holds(frame->handle().address(), object)) return each;
         }
     }
-    return false;
+    return nullptr;
 }
 
 // A guard may outlive the context, and the worker: whoever releases it must find neither.

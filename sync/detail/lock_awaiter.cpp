@@ -12,17 +12,17 @@
 namespace toadstone::sync {
 namespace {
 
-std::string held_by_the_asker(std::string_view mutex_name) {
+std::string held_by(std::string_view mutex_name, std::string_view holder) {
     std::string text = "mutex ";
     if (!mutex_name.empty()) text.append("'").append(mutex_name).append("' ");
-    return text.append("is held by the task that asks for it");
+    return text.append("is held by ").append(holder);
 }
 
 } // namespace
 
-would_deadlock::would_deadlock(std::string_view mutex_name)
+would_deadlock::would_deadlock(std::string_view mutex_name, std::string_view holder)
     : std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
-                        held_by_the_asker(mutex_name)) {}
+                        held_by(mutex_name, holder)) {}
 
 } // namespace toadstone::sync
 
@@ -36,7 +36,7 @@ namespace {
 asker as_asker(const toadstone::detail::context& task, const mutex_core& mutex) noexcept {
     const std::uint64_t owner = mutex.owner();
     const void* const guard = mutex_core::place_of_guard(owner);
-    const bool hopeless = guard ? task.suspended() && task.holds_or_is_inside(guard)
+    const bool hopeless = guard ? task.suspended() && task.holder_of(guard) != nullptr
                                 : owner != 0 && task.waited_for_by(owner);
     return {task.serial(), hopeless ? owner : task.serial()};
 }
@@ -45,6 +45,18 @@ asker this_asker(const mutex_core& mutex) noexcept {
     if (const auto* task = toadstone::detail::current_context()) return as_asker(*task, mutex);
     const std::uint64_t thread = toadstone::detail::current_serial();
     return {thread, thread};
+}
+
+// Who holds it waits for this task, and so does so still.
+std::string describe_holder(const toadstone::detail::context& task, const mutex_core& mutex) {
+    const std::uint64_t owner = mutex.owner();
+    const void* const guard = mutex_core::place_of_guard(owner);
+    const auto* const holder = guard ? task.holder_of(guard) : task.waiting(owner);
+    if (!holder) return "the thread that waits for the task that asks for it";
+    if (holder->id() == task.id()) return "the task that asks for it";
+    return toadstone::detail::describe_task(holder->id(), holder->name()) +
+           ", which waits for " + toadstone::detail::describe_task(task.id(), task.name()) +
+           ", which asks for it";
 }
 
 } // namespace
@@ -64,7 +76,9 @@ void lock_leaf::wake() noexcept {
 }
 
 void lock_leaf::fail() const {
-    if (how() == state::deadlock) throw would_deadlock(mutex_->name());
+    if (how() == state::deadlock) {
+        throw would_deadlock(mutex_->name(), describe_holder(*ctx_, *mutex_));
+    }
     throw poison_error(failure());
 }
 

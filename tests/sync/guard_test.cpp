@@ -52,6 +52,41 @@ TEST_CASE("guard: it is move-only, and neither its release nor its end can throw
     STATIC_REQUIRE(std::is_same_v<mutex<int>::value_type, int>);
 }
 
+namespace {
+
+struct counter {
+    int value = 0;
+    int total = 0;
+    int& next() {
+        ++value;
+        return total;
+    }
+    int twice() const { return 2 * value; }
+    task<int> later() {
+        co_await yield_now();
+        co_return ++value;
+    }
+};
+
+} // namespace
+
+TEST_CASE("guard: members of the data do as functions, in map(), with_lock() and its twin") {
+    mutex<counter> m;
+    stepped w;
+    auto body = [](mutex<counter>& lock) -> task<int> {
+        const int first = co_await lock.with_lock(&counter::later);
+        const int second = co_await lock.with_lock(&counter::twice);
+        co_return 10 * first + second;
+    };
+    CHECK(w.run(body(m)) == 12);
+    CHECK(m.blocking_with_lock(&counter::twice) == 2);
+    CHECK(m.blocking_with_lock(&counter::value) == 1);
+    auto held = m.blocking_lock();
+    *held.map(&counter::next) = 5;
+    CHECK_FALSE(held.held());
+    CHECK(m.get_mut().total == 5);
+}
+
 TEST_CASE("S18: poison(why) says that the data is broken, and everybody hears the reason") {
     mutex<int> m;
     stepped w;

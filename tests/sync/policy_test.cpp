@@ -293,6 +293,31 @@ TEST_CASE("S22: a deferring guard that outlives its task and worker reaches for 
     CHECK(detail::live_frames() == frames); // an errand to the worker would be left
 }
 
+TEST_CASE(
+    "S22: a deferral stays with the task that locked: who was given the guard is cancelled "
+    "as in any section") {
+    deferring_mutex m;
+    gate never;
+    gate at;
+    std::optional<join_handle<void>> receiver;
+    stepped w;
+    auto body = [](deferring_mutex& lock, gate& child, gate& until,
+                   std::optional<join_handle<void>>& to) -> task<> {
+        auto held = co_await lock.lock();
+        to.emplace(spawn(let_go_later(std::move(held), child)));
+        co_await until.pass();
+    };
+    auto giver = w.spawn(body(m, never, at, receiver));
+    w.settle();
+    receiver->cancel();
+    w.settle();
+    CHECK(w.end_of(*receiver).is_cancelled());
+    CHECK(m.is_poisoned());
+    at.open();
+    w.settle();
+    CHECK(giver.done());
+}
+
 TEST_CASE("S22: a deferring guard that becomes a recovery which gives up defers no longer") {
     deferring_mutex m;
     gate never;

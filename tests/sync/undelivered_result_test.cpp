@@ -115,6 +115,51 @@ struct places {
     }
 };
 
+template <class A>
+task<> all_of(A first, task<> second) {
+    static_cast<void>(co_await when_all(std::move(first), std::move(second)));
+}
+task<> passes(gate& at) {
+    co_await at.pass();
+}
+task<> passes_and_fails(gate& at) {
+    co_await at.pass();
+    throw std::runtime_error("a sibling fails");
+}
+task<> nothing() {
+    co_return;
+}
+task<> all_of_wrapped_with(unsigned which, lock& m, lock& n, task<> other) {
+    switch (which) {
+    case 0:
+        return all_of(with_timeout(1h, m.lock()), std::move(other));
+    case 1:
+        return all_of(as_outcome(m.lock()), std::move(other));
+    case 2:
+        return all_of(when_all(m.lock(), n.lock()), std::move(other));
+    case 3:
+        return all_of(when_any(m.lock(), n.lock()), std::move(other));
+    case 4:
+        return all_of(shield(m.lock()), std::move(other));
+    case 5:
+        return all_of(with_token(cancellation_token(), m.lock()), std::move(other));
+    case 6:
+        return all_of(finally(m.lock(), nothing()), std::move(other));
+    case 7:
+        return all_of(try_with_timeout(1h, when_all(as_outcome(m.lock()), n.lock())),
+                      std::move(other));
+    default:
+        return all_of(with_deadline(std::chrono::steady_clock::time_point::max(), m.lock()),
+                      std::move(other));
+    }
+}
+task<> both_within(lock& m, lock& n) {
+    static_cast<void>(
+        co_await when_all(with_timeout(10ms, m.lock()), with_timeout(10ms, n.lock())));
+}
+task<> mixed_with(lock& m, lock& n, gate& at) {
+    static_cast<void>(co_await when_all(when_all(begin(m), n.lock()), at.pass()));
+}
 task<> fails_inside(lock& m) {
     auto held = co_await m.lock();
     throw std::runtime_error("half way");
@@ -172,6 +217,59 @@ TEST_CASE("S86: an undelivered lock() itself is handed back clean: nobody was in
     }
     CHECK_FALSE(m.is_poisoned());
     CHECK(m.try_lock().has_value());
+}
+
+TEST_CASE("S86: an undelivered lock() is handed back clean through other boundaries, too") {
+    lock m;
+    lock n;
+    gate at;
+    stepped w;
+    const unsigned which = GENERATE(range(0U, 9U));
+    INFO("form " << which);
+    SECTION("when the caller is cancelled") {
+        auto handle = w.spawn(all_of_wrapped_with(which, m, n, passes(at)));
+        w.settle();
+        handle.cancel();
+        w.settle();
+        CHECK(w.end_of(handle).is_cancelled());
+    }
+    SECTION("when a sibling fails") {
+        auto handle = w.spawn(all_of_wrapped_with(which, m, n, passes_and_fails(at)));
+        w.settle();
+        at.open();
+        w.settle();
+        CHECK(w.end_of(handle).has_exception());
+    }
+    CHECK_FALSE(m.is_poisoned());
+    CHECK_FALSE(n.is_poisoned());
+    CHECK(m.try_lock().has_value());
+    CHECK(n.try_lock().has_value());
+}
+
+TEST_CASE("S86: two locks with a limit each: the one that was had is handed back clean") {
+    lock m;
+    lock n;
+    stepped w;
+    auto other = n.blocking_lock();
+    auto handle = w.spawn(both_within(m, n));
+    w.settle();
+    w.advance(20ms);
+    w.settle();
+    CHECK(w.end_of(handle).has_exception());
+    CHECK_FALSE(m.is_poisoned());
+    CHECK(m.try_lock().has_value());
+}
+
+TEST_CASE("S86: beside a result of the user's a lock in a boundary poisons as it does") {
+    lock m;
+    lock n;
+    gate at;
+    stepped w;
+    auto handle = w.spawn(mixed_with(m, n, at));
+    w.settle();
+    handle.cancel();
+    w.settle();
+    CHECK(m.is_poisoned());
 }
 
 TEST_CASE("S86: an undelivered recover() is handed back: nothing was tried, the poison stays") {

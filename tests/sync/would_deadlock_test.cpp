@@ -196,6 +196,23 @@ task<std::string> asks_twice(lock& m) {
     co_return "locked twice";
 }
 
+task<> says_why(lock& m, std::string& said) {
+    try {
+        auto held = co_await m.lock();
+        said = "locked";
+    } catch (const sync::would_deadlock& error) {
+        said = error.what();
+    }
+}
+task<> scope_whose_child_asks(lock& m, std::string& said) {
+    auto held = co_await m.lock();
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(says_why(m, said), {.name = "child"}).detach();
+        co_return;
+    };
+    co_await with_scope(body);
+}
+
 } // namespace
 
 TEST_CASE(
@@ -219,6 +236,19 @@ TEST_CASE("S85: a lock that the caller holds is would_deadlock behind every boun
     CHECK(what.end == "deadlock");
     CHECK(handle.done());
     CHECK_FALSE(m.is_poisoned()); // it was caught inside the section
+}
+
+TEST_CASE("would_deadlock: the sentence names who holds the lock, and who waits for whom") {
+    lock m(0, "m");
+    std::string said;
+    stepped w;
+    auto handle = w.spawn(scope_whose_child_asks(m, said), {.name = "owner"});
+    w.settle();
+    REQUIRE(handle.done());
+    INFO(said);
+    CHECK_THAT(said, Catch::StartsWith("mutex 'm' is held by task "));
+    CHECK_THAT(said, Catch::Contains("'owner', which waits for task "));
+    CHECK_THAT(said, Catch::Contains("'child', which asks for it"));
 }
 
 TEST_CASE("S85: a guard that was moved belongs to whoever has it in a frame") {
