@@ -46,9 +46,8 @@ void tell_completed([[maybe_unused]] void* operation) noexcept {
 // Turns with ready tasks after which the kernel is entered even if nothing seems to need it.
 constexpr unsigned longest_without_enter = 32;
 
-// Rounds through the ready contexts in one turn: what waits for a timer or for an operation to be
-// submitted waits so much longer.
-constexpr unsigned most_rounds = 8;
+// Contexts that run in one turn, if there are more than were ready at its beginning.
+constexpr unsigned most_drained = 64;
 
 struct waker_stock {
     process_lock lock;
@@ -153,10 +152,13 @@ unsigned worker::step(bool may_wait, unsigned most) noexcept {
 
 // Without what a turn does besides, which is for what comes from outside: and that is looked at
 // after each round.
-void worker::drain() noexcept {
-    for (unsigned rounds = 0; rounds < most_rounds && has_ready(); ++rounds) {
+void worker::drain(unsigned ran) noexcept {
+    for (unsigned rounds = 0; has_ready() && ran < most_drained; ++rounds) {
         if (inbox_seems_filled() || ring_.has_completion() || ring_.kernel_has_work()) return;
-        run_ready(ready_count());
+        // A timer may be due by now, and the kernel may have had its work done.
+        if (rounds > 0 && (!timers_.empty() || ring_.unsubmitted() > 0)) return;
+        refuse_fork(); // one of them may have forked, and goes on in the child
+        ran += run_ready(std::min(most_drained - ran, ready_count()));
     }
 }
 
@@ -166,8 +168,9 @@ unsigned worker::turn(bool may_wait, unsigned most, bool drains) noexcept {
     unsigned done = 0;
     take_inbox();
     if (!timers_.empty()) done += timers_.advance(now());
-    done += run_ready(std::min(most, ready_count()));
-    if (drains) drain();
+    const unsigned ran = run_ready(std::min(most, ready_count()));
+    done += ran;
+    if (drains) drain(ran);
     if (cancels_first_) [[unlikely]]
         send_waiting_cancels();
     if (waiting_first_) [[unlikely]]

@@ -126,7 +126,7 @@ private:
     /// What step() does on a thread that is bound to this worker. With `drains`, contexts that
     /// become ready run in the same turn as long as nothing comes from outside.
     unsigned turn(bool may_wait, unsigned most, bool drains) noexcept;
-    void drain() noexcept;
+    void drain(unsigned ran) noexcept;
     void arm_wake_up() noexcept;
     [[nodiscard]] io_uring_sqe* entry() noexcept;
     void prepare(io_op& operation) noexcept;
