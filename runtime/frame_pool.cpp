@@ -112,10 +112,10 @@ struct registry {
     atomic<std::int64_t> of_ended_threads{0};
 };
 
-registry& pools() {
-    static registry* the = new registry; // never destroyed: threads may outlive statics
-    return *the;
+registry& pools() noexcept {
+    return never_destroyed<registry>();
 }
+const made_early<registry> pools_early;
 
 struct pool {
     std::array<free_block*, classes> free{};

@@ -81,11 +81,9 @@ struct hooks {
 };
 
 hooks& all_hooks() noexcept {
-    // Never destroyed: threads may outlive statics.
-    alignas(hooks) static std::byte place[sizeof(hooks)];
-    static hooks* const one = ::new (place) hooks;
-    return *one;
+    return never_destroyed<hooks>();
 }
+const made_early<hooks> hooks_early;
 
 template <class Hook>
 Hook taken(Hook hooks::* which) noexcept {
