@@ -25,7 +25,7 @@ constexpr std::size_t enough_text = 1500;
 // What a text has at most, whatever its records say: as much as a line of the log.
 constexpr std::size_t most_text = 4000;
 // Of exceptions that are nested in each other, so many are looked at.
-constexpr unsigned most_nested = 8;
+constexpr unsigned most_nested = 64;
 
 std::array<cause_ref, 2> next_after(const cause_state& cause) noexcept {
     return {cause.previous, cause.explained().link};

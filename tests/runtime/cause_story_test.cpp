@@ -134,9 +134,8 @@ struct contagion {
 
 } // namespace
 
-TEST_CASE(
-    "poison_cause: of repairs that fail by each other's poison, any number of times, a few "
-    "records are kept") {
+TEST_CASE("S144: of repairs that fail by each other's poison, any number of times, a few "
+          "records are kept") {
     const auto repair = GENERATE(repairs, looks);
     contagion c;
     for (int part = 0; part < 10; ++part) {
@@ -173,8 +172,7 @@ TEST_CASE("poison_cause: the text of a long story is short, tells each record on
     }
 }
 
-TEST_CASE(
-    "poison_cause: a line of mutexes, each poisoned by the one before, ends as it began") {
+TEST_CASE("S145: a line of mutexes, each poisoned by the one before, ends as it began") {
     constexpr int length = 20'000;
     const auto use = GENERATE(uses, wraps);
     stepped w;
