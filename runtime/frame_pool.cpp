@@ -224,9 +224,10 @@ void* allocate_frame(std::size_t size, std::align_val_t alignment) {
     const auto before = pooling ? static_cast<std::size_t>(alignment) : 0;
     if (size > std::numeric_limits<std::size_t>::max() - before - granule)
         throw std::bad_alloc();
+    if (pooling) size = rounded(size);
     auto* const begin = static_cast<std::byte*>(::operator new(size + before, alignment));
     std::byte* const block = begin + before;
-    if (pooling) mark(rounded(size), granule).put(block);
+    if (pooling) mark(size, granule).put(block);
     if (own) {
         own->count(1);
     } else {
