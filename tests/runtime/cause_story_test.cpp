@@ -196,6 +196,29 @@ TEST_CASE("S145: a line of mutexes, each poisoned by the one before, ends as it 
                              " earlier causes are left out") == 1);
 }
 
+TEST_CASE(
+    "poison_cause: where each record has much to say, the text goes from the latest ones to "
+    "the first") {
+    constexpr int attempts = 6;
+    const std::string name(200, 'n');
+    stepped w;
+    lock m(0, name);
+    run(w, breaks(m, "boom"));
+    const auto gives_up = [](lock& broken, std::string why) -> task<> {
+        auto right = co_await broken.recover();
+        throw std::runtime_error(why);
+    };
+    for (int i = 0; i < attempts; ++i) run(w, gives_up(m, std::string(200, 'x')));
+    const std::string text = m.cause().to_string();
+    CHECK(records_of(m.cause()).size() == attempts + 1); // all of them are known
+    CHECK(text.size() < 2700);
+    const std::size_t told = count_of(text, " poisoned: ");
+    CHECK(told < attempts);
+    CHECK(count_of(text, "at least " + std::to_string(attempts + 1 - told) +
+                             " earlier causes are left out; the first: mutex '" + name) == 1);
+    CHECK(count_of(text, "std::runtime_error: boom holding") == 1);
+}
+
 TEST_CASE("poison_cause: the exception of a cause with a long story can still be rethrown") {
     contagion c;
     c.go_on(100, repairs);
