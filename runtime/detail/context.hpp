@@ -173,8 +173,8 @@ public:
     /// The context with this serial number, or the thread, cannot go on before this one has
     /// ended: it is this one, or waits for it at a boundary, a scope, or in block_on().
     [[nodiscard]] bool waited_for_by(std::uint64_t serial) const noexcept;
-    /// `object` lies in a frame of this context, which is suspended, or of one that waits for it
-    /// as above.
+    /// `object` lies in a frame of this context, which is suspended, or of one that waits for
+    /// it as above.
     [[nodiscard]] bool holds_or_is_inside(const void* object) const noexcept;
 
     /// The cancellation state that tokens and defer guards share; made on first use.
