@@ -36,10 +36,10 @@ struct free_block {
 };
 
 // Blocks of the system are aligned to 16. One that is larger by a granule has an aligned block
-// inside that does not begin where it does: what is between holds the block's mark, its size and
-// the way back to the beginning. std::aligned_alloc() would leave pieces of the heap behind that
-// it does not find again before glibc 2.38. Sanitizers are to see the true ends of the block,
-// and do not mind.
+// inside that does not begin where it does: what is between holds the block's mark, its size
+// and the way back to the beginning. std::aligned_alloc() would leave pieces of the heap behind
+// that it does not find again before glibc 2.38. Sanitizers are to see the true ends of the
+// block, and do not mind.
 static_assert(__STDCPP_DEFAULT_NEW_ALIGNMENT__ >= 16);
 
 constexpr std::size_t rounded(std::size_t size) noexcept {

@@ -18,8 +18,8 @@ struct policies {
     on_exception exception = on_exception::poison;
 };
 
-/// What a guard is made of. A guard is built in place from it: of one that moves, only its place
-/// tells whose it is.
+/// What a guard is made of. A guard is built in place from it: of one that moves, only its
+/// place tells whose it is.
 struct guard_seed {
     guard_seed(mutex_core& from, toadstone::detail::watch begun, policies what,
                toadstone::detail::cancel_ref task) noexcept
