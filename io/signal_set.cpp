@@ -60,13 +60,11 @@ struct installed {
 constinit std::array<slot, 64> slots;
 std::array<installed, most_signal + 1> actions; // guarded by table_lock()
 
-toadstone::detail::process_lock& table_lock() noexcept {
-    using toadstone::detail::process_lock;
-    // Never destroyed: threads may outlive statics.
-    alignas(process_lock) static std::byte place[sizeof(process_lock)];
-    static auto* const one = ::new (place) process_lock;
-    return *one;
+struct table_mutex : toadstone::detail::process_lock {};
+table_mutex& table_lock() noexcept {
+    return toadstone::detail::never_destroyed<table_mutex>();
 }
+const toadstone::detail::made_early<table_mutex> table_lock_early;
 
 constexpr std::uint64_t bit_of(int signal) noexcept {
     return std::uint64_t{1} << (signal - 1);

@@ -81,11 +81,9 @@ struct hooks {
 };
 
 hooks& all_hooks() noexcept {
-    // Never destroyed: threads may outlive statics.
-    alignas(hooks) static std::byte place[sizeof(hooks)];
-    static hooks* const one = ::new (place) hooks;
-    return *one;
+    return never_destroyed<hooks>();
 }
+const made_early<hooks> hooks_early;
 
 template <class Hook>
 Hook taken(Hook hooks::* which) noexcept {
@@ -148,18 +146,18 @@ void log_lines(std::string_view text) noexcept {
 }
 
 std::string describe_for_log(const std::exception_ptr& error) {
-    constexpr std::size_t foreign = 200;
-    constexpr std::size_t story = 2000; // of poison: the library's own words
-    const std::string text = describe_exception(error);
+    constexpr std::size_t story = 4000; // of poison: the library's own words
+    std::string text = printable(describe_type(error));
     try {
         if (error) std::rethrow_exception(error);
-    } catch (const poison_error&) {
-        return printable(text, story);
+    } catch (const poison_error& caught) {
+        text += ": " + printable(what_of(caught), story);
+    } catch (const std::exception& caught) {
+        text += ": " + printable(what_of(caught));
     } catch (...) {
-        // The type's name, which is not foreign, ends with the first ": ".
+        // The type is all there is.
     }
-    const std::size_t type = text.find(": ");
-    return printable(text, foreign + (type == text.npos ? 0 : type + 2));
+    return text;
 }
 
 void report_unobserved(std::uint64_t task_id, std::string_view task_name, std::string_view what,
@@ -231,6 +229,11 @@ bool flush_log(std::chrono::milliseconds patience) noexcept {
     const bool ever = patience > std::chrono::hours(24 * 365);
     return detail::log_writer::the().flush(now +
                                            (ever ? std::chrono::hours(24 * 365) : patience));
+}
+
+std::string_view what_of(const std::exception& error) noexcept {
+    const char* const text = error.what();
+    return text ? text : "(no text)";
 }
 
 std::string printable(std::string_view foreign, std::size_t most) {

@@ -143,6 +143,10 @@ void on_poison(Fn&& fn) {
 /// Errors: std::bad_alloc.
 [[nodiscard]] std::string printable(std::string_view foreign, std::size_t most = 200);
 
+/// What `error` says; "(no text)" where what() returns a null pointer, as that of a foreign
+/// exception may.
+[[nodiscard]] std::string_view what_of(const std::exception& error) noexcept;
+
 /// Opens those of the descriptors 0, 1 and 2 that are closed, on /dev/null, so that no file or
 /// socket of this process becomes its standard error. For the first line of a main(); run()
 /// does it. (What the library opens is above 2 in any case.)

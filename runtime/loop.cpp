@@ -533,7 +533,7 @@ void runtime::check_block_on() const {
 namespace {
 
 // Whole, as this is the last that the program says; in one line.
-void say_why(const char* what) noexcept {
+void say_why(std::string_view what) noexcept {
     try {
         log_line("toadstone: " + std::string(what));
     } catch (...) {
@@ -557,7 +557,7 @@ int run_main(task<T> body, runtime_options options) {
             return here.block_on(std::move(body));
         }
     } catch (const std::exception& error) {
-        say_why(error.what());
+        say_why(what_of(error));
     } catch (...) {
         log_line("toadstone: the main task failed with an unknown exception");
     }

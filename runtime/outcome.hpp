@@ -86,6 +86,10 @@ public:
         return outcome(std::in_place_index<2>, reason);
     }
 
+    /// For the library.
+    void hand_back() noexcept {
+        if (has_value()) detail::hand_back(std::get<0>(how_));
+    }
     /// For the library: moves a result out.
     static outcome from(detail::result<T>& result, bool unwound, cancel_reason reason) {
         if (unwound) return of_cancellation(reason);

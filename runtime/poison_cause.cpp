@@ -1,6 +1,7 @@
 // Following the chain of causes, and the exception that carries one.
 #include <toadstone/runtime/poison_cause.hpp>
 
+#include <toadstone/runtime/detail/cause_story.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 
 #include <utility>
@@ -19,26 +20,11 @@ void poison_cause::refuse_empty() {
 }
 
 poison_cause poison_cause::linked() const {
-    const std::exception_ptr error = state_ ? state_->error() : nullptr;
-    if (!error) return {};
-    try {
-        std::rethrow_exception(error);
-    } catch (const poison_error& inner) {
-        return inner.cause();
-    } catch (...) {
-        return {};
-    }
+    return poison_cause(state_ ? state_->explained().link : nullptr);
 }
 
 poison_cause poison_cause::first() const {
-    poison_cause each = *this;
-    for (unsigned depth = 0; each && depth < 64; ++depth) {
-        poison_cause deeper = each.previous();
-        if (!deeper) deeper = each.linked();
-        if (!deeper) break;
-        each = std::move(deeper);
-    }
-    return each;
+    return poison_cause(detail::first_of(state_));
 }
 
 } // namespace toadstone

@@ -18,7 +18,9 @@ namespace toadstone {
 /// What ended a critical section half-way: who was in it, why it ended, and where.
 ///
 /// Shape: one counted pointer; copies share the record, which does not change once it is
-///     published (the exception of a section may become known a moment after the poison).
+///     published (the exception of a section may become known a moment after the poison). What
+///     one leads to is bounded: in a long story, previous() and linked() are copies that lead
+///     to the first cause at once.
 /// Errors: of an empty cause, every member but operator bool, to_string(), first() and linked()
 ///     throws std::logic_error: data may have been recovered since it was asked for its cause.
 /// Threads: every member from any thread.
@@ -31,8 +33,10 @@ public:
     /// For kinds cancelled and abandoned.
     [[nodiscard]] cancel_reason reason() const { return known().reason; }
     /// For kind exception. Null when the exception was caught, outside the section, by a
-    /// handler of the user before the runtime could see it.
-    [[nodiscard]] std::exception_ptr exception() const { return known().error(); }
+    /// handler of the user before the runtime could see it. A poison_error with a long story is
+    /// replaced by one with a shortened cause; an exception in which one is nested, by a
+    /// std::runtime_error of the same text with the shortened one nested.
+    [[nodiscard]] std::exception_ptr exception() const { return known().explained().error; }
     /// An exception ended the section while a cancellation was pending as well.
     [[nodiscard]] bool cancel_pending() const { return known().cancel_pending; }
     /// 0 for a plain thread.
@@ -48,13 +52,14 @@ public:
     [[nodiscard]] unsigned attempts() const { return known().attempts; }
     /// The cause that a failed repair wanted to mend; empty for a first poisoning.
     [[nodiscard]] poison_cause previous() const { return poison_cause(known().previous); }
-    /// Contagion: the cause inside the poison_error that ended this section; empty if it was
-    /// something else.
+    /// Contagion: the cause inside the poison_error that ended this section, or that is nested
+    /// in what did; empty if it was something else.
     [[nodiscard]] poison_cause linked() const;
     /// Follows linked() and previous() to the first cause.
     [[nodiscard]] poison_cause first() const;
 
-    /// The whole story in one line; "not poisoned" for an empty cause.
+    /// The story in one line of at most 4,000 bytes, foreign text printable() and cut. A long
+    /// one says how many causes it leaves out. "not poisoned" for an empty cause.
     [[nodiscard]] std::string to_string() const {
         return state_ ? state_->to_string() : "not poisoned";
     }
@@ -79,7 +84,7 @@ class poison_error : public std::runtime_error {
 public:
     explicit poison_error(poison_cause cause);
     [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
-    /// The whole story in one line.
+    /// The story in one line: the cause's to_string().
     [[nodiscard]] const char* what() const noexcept override;
 
 private:

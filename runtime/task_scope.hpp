@@ -138,8 +138,10 @@ public:
 
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) {
-        task<T> body = fn_(static_cast<task_scope&>(*this));
+        // First: a child on another worker may look at what waits for it before the body has
+        // returned its task, if that is a function.
         suspend_always(frame);
+        task<T> body = make_body();
         if (ctx_->should_stop()) cancel(ctx_->reason(), ctx_->forced());
         body_.begin(std::move(body));
     }
@@ -155,6 +157,19 @@ public:
     }
 
 private:
+    /// A function that throws may have spawned before: that ends as any scope whose body fails.
+    task<T> make_body() {
+        try {
+            return fn_(static_cast<task_scope&>(*this));
+        } catch (...) {
+            try {
+                return rethrows<T>(std::current_exception());
+            } catch (...) {
+                ctx_->suspension_undone();
+                throw;
+            }
+        }
+    }
     void child_ended(context& body) noexcept override {
         body_ended(body, body.unwound() ? nullptr : body_.outcome.error());
     }

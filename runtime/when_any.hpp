@@ -22,6 +22,8 @@ struct any_result {
     template <std::size_t I, class Result>
     any_result(std::in_place_index_t<I> which, Result&& result)
         : index(I), value(which, std::forward<Result>(result)) {}
+    /// For the library.
+    void hand_back() noexcept { detail::hand_back(value); }
     std::size_t index;
     T value;
 };

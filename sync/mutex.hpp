@@ -69,7 +69,8 @@ public:
     /// Waits for the lock. Returns: a guard.
     /// Errors: poison_error, holding nothing; would_deadlock when this task holds it already,
     ///     or what waits for this task does. A guard that was moved is known by the frame that
-    ///     it lies in: one on the heap is waited for.
+    ///     it lies in, of this task, or of one that waits for it and had it before: one on the
+    ///     heap is waited for.
     /// Cancellation: a cancellation point, looked at before anything else. A waiter leaves the
     ///     queue at once; a lock that was granted meanwhile goes on, clean, to the next.
     [[nodiscard]] detail::lock_awaiter<T> lock(here where = here::current()) noexcept {

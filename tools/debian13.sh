@@ -30,9 +30,23 @@ fi
 mirror=$(apt-get indextargets --format '$(ORIGIN) $(SITE)' 'Created-By: Packages' |
     awk '$1 == "Debian" && $2 !~ /security/ && !seen++ { print $2 }')
 
+# Runs a command in namespaces of its own: what it mounts and starts ends with it, or with this.
+apart() {
+    unshare --mount-proc --pid --fork --kill-child "$@" </dev/null &
+    wait $!
+}
+trap 'jobs -p | xargs --no-run-if-empty kill -KILL' EXIT
+trap 'exit 1' HUP INT TERM
+
 if [ ! -e "$system/etc/debian_version" ]; then
-    mmdebstrap --variant=minbase --mode=root --include=ca-certificates trixie "$system.new" \
+    # An earlier run was interrupted.
+    rm -rf --one-file-system "$system.new"
+    # Nobody misses the system after a power failure: dpkg need not wait for the disk.
+    apart mmdebstrap --variant=minbase --mode=root --include=ca-certificates \
+        --dpkgopt=force-unsafe-io trixie "$system.new" \
         "deb ${mirror:-http://deb.debian.org/debian} trixie main"
+    # Debian's installer writes it, the packages do not.
+    printf '127.0.0.1 localhost\n::1 localhost\n' >"$system.new/etc/hosts"
     mv "$system.new" "$system"
 fi
 echo "debian13: Debian $(cat "$system/etc/debian_version") in $system"
@@ -46,8 +60,7 @@ git ls-files -z --cached --others --exclude-standard |
     tar --extract --no-same-owner --directory "$system/toadstone"
 cp --dereference /etc/resolv.conf "$system/etc/resolv.conf"
 
-# The mounts end with the namespace.
-exec unshare --mount --pid --fork --kill-child bash -c '
+apart bash -c '
     set -e
     system=$1 && shift
     mount -t proc proc "$system/proc"

@@ -148,7 +148,7 @@ int main(int argc, char** argv) {
         toadstone::runtime here(workers);
         return here.block_on(tracker::run_until_signal(here, chosen));
     } catch (const std::exception& error) {
-        toadstone::log_line(std::string("operation_tracker: ") + error.what());
+        toadstone::log_line("operation_tracker: " + std::string(toadstone::what_of(error)));
         return 1;
     }
 }

@@ -6,6 +6,7 @@
 
 #include <toadstone/io/endpoint.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
+#include <toadstone/runtime/log.hpp>
 
 #include <algorithm>
 #include <charconv>
@@ -248,7 +249,7 @@ response answer_to_failure(const std::exception_ptr& failure) {
     } catch (const no_more_changes& why) {
         return error(503, why.what());
     } catch (const std::exception& why) {
-        log(std::string("a request failed: ") + why.what());
+        log("a request failed: " + std::string(toadstone::what_of(why)));
     } catch (...) {
         log("a request failed with an exception of unknown type");
     }

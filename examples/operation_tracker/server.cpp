@@ -29,7 +29,8 @@ struct log_failure {
         } catch (const std::system_error&) {
         } catch (const toadstone::timeout_error&) {
         } catch (const std::exception& why) {
-            log("the connection from " + peer.to_string() + " failed: " + why.what());
+            log("the connection from " + peer.to_string() +
+                " failed: " + std::string(toadstone::what_of(why)));
         }
     }
     void operator()(const io::accept_trouble& why) const {

@@ -130,6 +130,15 @@ public:
     void await_resume() const noexcept {}
 };
 
+/// Instead of a body that threw before it was a task.
+template <class T>
+task<T> rethrows(std::exception_ptr error) {
+    for (;;) {
+        std::rethrow_exception(error);
+        co_await mark_acquired();
+    }
+}
+
 /// run_awaitable() for what gives an acquisition that is handed back if nobody takes it.
 template <class A>
 task<await_result_t<A>> run_acquisition(A awaitable) {
@@ -138,7 +147,7 @@ task<await_result_t<A>> run_acquisition(A awaitable) {
 }
 
 /// An awaitable whose result may go back to where it came from: a lock's guard, or that of a
-/// lock inside a boundary. No code of the user has been in between.
+/// lock inside a boundary. No code of the user has seen it in between.
 template <class A>
 concept acquisition = A::acquires;
 template <class... A>

@@ -89,6 +89,9 @@ public:
     [[nodiscard]] promise_base& body() noexcept { return frame_.promise; }
 
 private:
+    [[nodiscard]] typename context::extent record() const noexcept override {
+        return {this, sizeof *this};
+    }
     struct own_frame : outer_frame {
         explicit own_frame(called_root& in) noexcept
             : outer_frame{&called_root::resume_frame, &called_root::destroy_frame, {}},

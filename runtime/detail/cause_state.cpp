@@ -1,9 +1,12 @@
 // Building and describing the causes of poison.
-#include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/runtime/detail/cause_state.hpp>
 
+#include <toadstone/runtime/detail/atomic.hpp>
+#include <toadstone/runtime/detail/cause_story.hpp>
 #include <toadstone/runtime/detail/context.hpp>
 #include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/detail/thread_slice.hpp>
+#include <toadstone/runtime/log.hpp>
 
 #include <algorithm>
 #include <array>
@@ -52,27 +55,6 @@ unexplained_causes& unexplained() {
     return list;
 }
 
-// A chain of causes longer than this is cut: its first and its latest links stay.
-constexpr unsigned longest_chain = 8;
-
-// An error that has `cause` in its own story cannot be what explains it.
-bool leads_to(const std::exception_ptr& error, const cause_state* cause) {
-    poison_cause each;
-    try {
-        std::rethrow_exception(error);
-    } catch (const poison_error& inner) {
-        each = inner.cause();
-    } catch (...) {
-        return false;
-    }
-    for (unsigned depth = 0; each && depth < 4 * longest_chain; ++depth) {
-        if (each.state().get() == cause) return true;
-        poison_cause deeper = each.previous();
-        each = deeper ? deeper : each.linked();
-    }
-    return false;
-}
-
 /// What kind of end it was, as far as the state of this thread tells.
 struct kind_of_end {
     poison_kind kind;
@@ -117,29 +99,6 @@ cause_ref cause_without_memory(kind_of_end end) noexcept {
 
 [[maybe_unused]] const cause_ref made_early = cause_without_memory({poison_kind::exception});
 
-std::string kind_and_reason(const cause_state& cause) {
-    const bool abandoned = cause.kind == poison_kind::abandoned;
-    return std::string(abandoned ? "was abandoned" : "was cancelled") + " (" +
-           std::string(to_string(cause.reason)) + ")";
-}
-
-std::string without_details(const cause_state& cause) {
-    std::string text = "poisoned: somebody ";
-    switch (cause.kind) {
-    case poison_kind::exception:
-        text += "failed with an exception";
-        break;
-    case poison_kind::cancelled:
-    case poison_kind::abandoned:
-        text += kind_and_reason(cause);
-        break;
-    case poison_kind::declared:
-        text += "declared the data broken";
-        break;
-    }
-    return text + "; there was no memory to record more";
-}
-
 } // namespace
 
 std::string describe_task(std::uint64_t id, std::string_view name) {
@@ -156,65 +115,57 @@ std::string describe_place(std::source_location where) {
     return std::string(file) + ":" + std::to_string(where.line());
 }
 
-std::string describe_exception(const std::exception_ptr& error) {
+std::string describe_type(const std::exception_ptr& error) {
     if (!error) return "an exception";
-    const auto type_name = [](const std::type_info* type) -> std::string {
-        if (!type) return "an exception of unknown type";
-        int status = 0;
-        char* plain = abi::__cxa_demangle(type->name(), nullptr, nullptr, &status);
-        std::string text = status == 0 && plain ? plain : type->name();
-        std::free(plain);
-        return text;
-    };
+    const std::type_info* type = nullptr;
     try {
         std::rethrow_exception(error);
-    } catch (const std::exception& caught) {
-        return type_name(&typeid(caught)) + ": " + caught.what();
     } catch (...) {
-        return type_name(abi::__cxa_current_exception_type());
+        type = abi::__cxa_current_exception_type();
     }
+    if (!type) return "an exception of unknown type";
+    int status = 0;
+    char* plain = abi::__cxa_demangle(type->name(), nullptr, nullptr, &status);
+    std::string text = status == 0 && plain ? plain : type->name();
+    std::free(plain);
+    return text;
 }
 
-std::exception_ptr cause_state::error() const {
-    const std::lock_guard hold(lock_);
-    return error_;
+std::string describe_exception(const std::exception_ptr& error) {
+    std::string text = describe_type(error);
+    try {
+        if (error) std::rethrow_exception(error);
+    } catch (const std::exception& caught) {
+        text.append(": ").append(what_of(caught));
+    } catch (...) {
+        // The type is all there is.
+    }
+    return text;
 }
 
-void cause_state::explain(std::exception_ptr error) {
+std::uint64_t cause_facts::next_serial() noexcept {
+    static constinit unmodelled_atomic<std::uint64_t> last{0};
+    return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+explanation cause_state::explained() const noexcept {
     const std::lock_guard hold(lock_);
-    if (!error_) error_ = std::move(error);
+    return end_;
+}
+
+void cause_state::explain(explanation end) noexcept {
+    const std::lock_guard hold(lock_);
+    if (!end_.error) end_ = std::move(end);
 }
 
 std::string cause_state::to_string() const {
-    if (incomplete) return without_details(*this);
-    std::string text = object + " poisoned: " + describe_task(task_id, task_name) + " ";
-    switch (kind) {
-    case poison_kind::exception:
-        text += "failed with " + describe_exception(error());
-        if (cancel_pending) text += " (a cancellation was pending too)";
-        break;
-    case poison_kind::cancelled:
-    case poison_kind::abandoned:
-        text += kind_and_reason(*this) + " at " + describe_place(interrupted_at);
-        break;
-    case poison_kind::declared:
-        text += "declared the data broken (" + why + ")";
-        break;
-    }
-    if (!during.empty())
-        text.append(" ").append(during).append(" ") += describe_place(locked_at);
-    if (attempts) text += "; " + std::to_string(attempts) + " failed repair(s)";
-    if (previous) text += "; before that: " + previous->to_string();
-    for (char& each : text) {
-        if (each == '\n' || each == '\r') each = ' ';
-    }
-    return text;
+    return tell_story(*this);
 }
 
 const char* cause_state::text() const noexcept {
     try {
         std::unique_lock hold(lock_);
-        const bool explained = error_ != nullptr;
+        const bool explained = end_.error != nullptr;
         if (!text_.empty() && text_explained_ == explained) return text_.c_str();
         hold.unlock();
         std::string fresh = to_string();
@@ -241,8 +192,8 @@ cause_ref new_cause(const poisoning& what) noexcept {
         auto cause = std::make_shared<cause_state>();
         const context* task = slice.task;
         if (slice.record && slice.record->task) task = slice.record->task;
-        cause->object = what.type;
-        if (!what.name.empty()) cause->object += " '" + std::string(what.name) + "'";
+        cause->object = printable(what.type);
+        if (!what.name.empty()) cause->object += " '" + printable(what.name) + "'";
         cause->during = what.during;
         cause->locked_at = what.locked_at;
         cause->when = std::chrono::system_clock::now();
@@ -256,15 +207,14 @@ cause_ref new_cause(const poisoning& what) noexcept {
         const bool in_flight = end.kind == poison_kind::exception && exceptions_in_slice() > 0;
         if (end.kind != poison_kind::declared && !in_flight && slice.record) {
             cause->interrupted_at = slice.record->where;
-            if (slice.record->error) cause->explain(slice.record->error);
+            cause->explain(explained_by(slice.record->error));
         }
         if (cause->kind == poison_kind::exception && task) {
             cause->cancel_pending = task->requested();
         }
         if (what.previous) {
             cause->attempts = what.previous->attempts + 1;
-            const bool long_enough = what.previous->attempts + 1 >= longest_chain;
-            cause->previous = long_enough ? what.previous->previous : what.previous;
+            cause->previous = kept_short(what.previous);
         }
         if (in_flight) {
             unexplained().push({cause, slice.serial, std::current_exception()});
@@ -287,10 +237,16 @@ cause_ref make_cause(const poisoning& what) noexcept {
 void explain_causes(const std::exception_ptr& error) noexcept {
     if (!this_slice.unexplained) return;
     const unsigned here = current_slice().serial;
-    for (const auto& each : unexplained()) {
-        const auto cause = each.cause.lock();
-        if (!cause || each.slice != here || each.handled == error) continue;
-        if (!leads_to(error, cause.get())) cause->explain(error);
+    try {
+        const explanation end = explained_by(error);
+        for (const auto& each : unexplained()) {
+            const auto cause = each.cause.lock();
+            if (!cause || each.slice != here || each.handled == error) continue;
+            // An error that has the cause in its own story cannot be what explains it.
+            if (!leads_to(end.link, *cause)) cause->explain(end);
+        }
+    } catch (...) {
+        // No memory to keep its story short: they stay causes by an unknown exception.
     }
     forget_unexplained_causes();
 }

@@ -12,6 +12,7 @@
 #include <source_location>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace toadstone {
 
@@ -24,9 +25,12 @@ enum class poison_kind : unsigned char {
 
 namespace detail {
 
-/// What is known of one poisoning. Everything but `error_` and the text is set before the
-/// record is shared and never changes.
-struct cause_state {
+struct cause_state;
+using cause_ref = std::shared_ptr<const cause_state>;
+
+/// What is known of one poisoning at once. Set before the record is shared, never changed.
+struct cause_facts {
+    std::uint64_t serial = next_serial(); ///< the number of the poisoning; copies keep it
     poison_kind kind = poison_kind::cancelled;
     cancel_reason reason = cancel_reason::requested; ///< for cancelled and abandoned
     bool incomplete = false;     ///< memory was short: kind and reason are all there is
@@ -40,12 +44,30 @@ struct cause_state {
     std::source_location locked_at;
     std::source_location interrupted_at; ///< for cancelled and abandoned
     std::chrono::system_clock::time_point when;
-    std::shared_ptr<const cause_state> previous; ///< a failed repair: what was to be repaired
+    cause_ref previous;         ///< a failed repair: what was to be repaired
+    std::uint64_t left_out = 0; ///< a shortened copy: causes between it and what it leads to
+
+private:
+    static std::uint64_t next_serial() noexcept;
+};
+
+/// The exception that ended a section.
+struct explanation {
+    std::exception_ptr error;
+    cause_ref link;      ///< the cause inside a poison_error: `error`, or one nested in it
+    bool nested = false; ///< for a link: nested
+};
+
+/// The record: the facts, and what is found out later.
+struct cause_state : cause_facts {
+    cause_state() = default;
+    explicit cause_state(cause_facts facts) : cause_facts(std::move(facts)) {}
 
     /// The exception, if it is known. An exception in flight cannot be named before somebody
     /// catches it: when it leaves the coroutine, the runtime fills it in.
-    [[nodiscard]] std::exception_ptr error() const;
-    void explain(std::exception_ptr error);
+    [[nodiscard]] explanation explained() const noexcept;
+    /// The first explanation stays.
+    void explain(explanation end) noexcept;
 
     [[nodiscard]] std::string to_string() const;
     /// to_string(), kept as long as the record lives.
@@ -53,13 +75,11 @@ struct cause_state {
 
 private:
     mutable std::mutex lock_;
-    std::exception_ptr error_;            // guarded by lock_
+    explanation end_;                     // guarded by lock_
     mutable bool text_explained_ = false; // guarded by lock_
     mutable std::string text_;            // guarded by lock_
     mutable std::string text_before_;     // guarded by lock_; the text while unexplained
 };
-
-using cause_ref = std::shared_ptr<const cause_state>;
 
 /// What a guard knows when it dies where it should not.
 struct poisoning {
@@ -83,7 +103,10 @@ void settle_unexplained_causes() noexcept;
 
 /// "task 17 'conn 127.0.0.1:50412'", or "a plain thread" for id 0.
 [[nodiscard]] std::string describe_task(std::uint64_t id, std::string_view name);
-/// "std::runtime_error: boom"; the demangled type alone for what is no std::exception.
+/// "std::runtime_error": the demangled name.
+[[nodiscard]] std::string describe_type(const std::exception_ptr& error);
+/// "std::runtime_error: boom", what() whole and as it is; the demangled type alone for what is
+/// no std::exception.
 [[nodiscard]] std::string describe_exception(const std::exception_ptr& error);
 /// "tracker.cpp:88": the last part of the path and the line; "?" when unknown.
 [[nodiscard]] std::string describe_place(std::source_location where);

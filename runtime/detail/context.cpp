@@ -64,8 +64,11 @@ bool context::waited_for_by(std::uint64_t serial) const noexcept {
 
 const context* context::holder_of(const void* object) const noexcept {
     for (const context* each = this; each; each = each->waiting_outside()) {
+        const extent own = each->record();
+        if (own.holds(object)) return each;
         for (promise_base* frame = each->frame_; frame; frame = frame->parent) {
-            if (frame_holds(frame->handle().address(), object)) return each;
+            const void* const begin = frame->handle().address();
+            if (!own.holds(begin) && frame_holds(begin, object)) return each;
         }
     }
     return nullptr;

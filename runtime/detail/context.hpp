@@ -9,6 +9,7 @@
 #include <toadstone/runtime/detail/level.hpp>
 
 #include <coroutine>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -142,6 +143,8 @@ public:
         pending_ = pending;
         where_.store(where, std::memory_order_relaxed);
     }
+    /// For a leaf whose await_suspend throws.
+    void suspension_undone() noexcept { pending_ = nullptr; }
     /// For a leaf, from await_suspend: the awaiting frame never resumes.
     void stop_here(promise_base& frame, std::source_location where) noexcept {
         suspend_at(frame, nullptr, where);
@@ -204,6 +207,17 @@ protected:
 
     /// All frames are gone; unwound() tells how. May destroy *this.
     virtual void finish() noexcept = 0;
+    /// What of a context that is no frame from the pool holds objects of the user.
+    struct extent {
+        const void* begin = nullptr;
+        std::size_t size = 0;
+        [[nodiscard]] bool holds(const void* object) const noexcept {
+            const auto offset = reinterpret_cast<std::uintptr_t>(object) -
+                                reinterpret_cast<std::uintptr_t>(begin);
+            return begin && offset < size;
+        }
+    };
+    [[nodiscard]] virtual extent record() const noexcept { return {}; }
     /// Of a root: the scope that it belongs to.
     [[nodiscard]] virtual const root_group* group() const noexcept { return nullptr; }
 

@@ -25,6 +25,7 @@ atomic<std::uint64_t>& number_of_process() noexcept {
     }();
     return number;
 }
+[[maybe_unused]] const atomic<std::uint64_t>& made_before_main = number_of_process();
 
 } // namespace
 

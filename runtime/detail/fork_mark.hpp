@@ -5,8 +5,10 @@
 
 #include <toadstone/runtime/detail/atomic.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <new>
 
 namespace toadstone::detail {
 
@@ -29,7 +31,9 @@ private:
 /// A lock of the whole process. fork() waits until nobody holds it, or else the child, in which
 /// its holder does not exist, would wait for ever.
 ///
-/// For objects that are never destroyed, and for holders that take no other of these.
+/// For objects that are never destroyed and are made before main() begins, by never_destroyed
+/// and made_early, so that no fork finds one half made; and for holders that take no other of
+/// these.
 class process_lock {
 public:
     process_lock() noexcept;
@@ -42,6 +46,21 @@ private:
     struct fork_handlers;
     std::mutex lock_;
     process_lock* next_ = nullptr;
+};
+
+/// The one T of the process: made by whoever comes first, and never destroyed, because threads
+/// may outlive statics.
+template <class T>
+[[nodiscard]] T& never_destroyed() noexcept {
+    alignas(T) static std::byte place[sizeof(T)];
+    static T* const one = ::new (place) T;
+    return *one;
+}
+
+/// As a variable of a namespace: sees to it that never_destroyed<T>() is there before main().
+template <class T>
+struct made_early {
+    made_early() noexcept { static_cast<void>(never_destroyed<T>()); }
 };
 
 } // namespace toadstone::detail

@@ -36,10 +36,10 @@ struct free_block {
 };
 
 // Blocks of the system are aligned to 16. One that is larger by a granule has an aligned block
-// inside that does not begin where it does: what is between holds the block's mark, its size and
-// the way back to the beginning. std::aligned_alloc() would leave pieces of the heap behind that
-// it does not find again before glibc 2.38. Sanitizers are to see the true ends of the block,
-// and do not mind.
+// inside that does not begin where it does: what is between holds the block's mark, its size
+// and the way back to the beginning. std::aligned_alloc() would leave pieces of the heap behind
+// that it does not find again before glibc 2.38. Sanitizers are to see the true ends of the
+// block, and do not mind.
 static_assert(__STDCPP_DEFAULT_NEW_ALIGNMENT__ >= 16);
 
 constexpr std::size_t rounded(std::size_t size) noexcept {
@@ -112,10 +112,10 @@ struct registry {
     atomic<std::int64_t> of_ended_threads{0};
 };
 
-registry& pools() {
-    static registry* the = new registry; // never destroyed: threads may outlive statics
-    return *the;
+registry& pools() noexcept {
+    return never_destroyed<registry>();
 }
+const made_early<registry> pools_early;
 
 struct pool {
     std::array<free_block*, classes> free{};
@@ -243,9 +243,10 @@ void* allocate_frame(std::size_t size, std::align_val_t alignment) {
     const auto before = pooling ? static_cast<std::size_t>(alignment) : 0;
     if (size > std::numeric_limits<std::size_t>::max() - before - granule)
         throw std::bad_alloc();
+    if (pooling) size = rounded(size);
     auto* const begin = static_cast<std::byte*>(::operator new(size + before, alignment));
     std::byte* const block = begin + before;
-    if (pooling) mark(rounded(size), granule).put(block);
+    if (pooling) mark(size, granule).put(block);
     if (own) {
         own->count(1);
     } else {

@@ -7,8 +7,10 @@
 
 #include <exception>
 #include <memory>
+#include <tuple>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 namespace toadstone::detail {
 
@@ -18,6 +20,26 @@ namespace toadstone::detail {
     if (std::exchange(taken, true)) throw_misuse("a task's result is fetched once");
     if (error) std::rethrow_exception(std::exchange(error, nullptr));
     throw_misuse("a task gives a value: a path of its coroutine ends without co_return");
+}
+
+/// To where it came from, by what an acquisition gives that has more to it than a release, and
+/// by what boundaries make of such.
+template <class... T>
+void hand_back(std::tuple<T...>& values) noexcept;
+template <class... T>
+void hand_back(std::variant<T...>& value) noexcept;
+template <class T>
+void hand_back(T& value) noexcept {
+    if constexpr (requires { value.hand_back(); }) value.hand_back();
+}
+template <class... T>
+void hand_back(std::tuple<T...>& values) noexcept {
+    std::apply([](T&... each) { (detail::hand_back(each), ...); }, values);
+}
+template <class... T>
+void hand_back(std::variant<T...>& value) noexcept {
+    if (value.valueless_by_exception()) return;
+    std::visit([](auto& one) { detail::hand_back(one); }, value);
 }
 
 template <class T>
@@ -50,7 +72,7 @@ public:
         has_value_ = false;
         if (acquired_ && !taken_) [[unlikely]] {
             const slice_scope calm(current_context());
-            if constexpr (requires { value_.hand_back(); }) value_.hand_back();
+            detail::hand_back(value_);
             std::destroy_at(&value_);
         } else {
             std::destroy_at(&value_);
@@ -101,6 +123,7 @@ public:
 
     void set_value() noexcept { has_value_ = true; }
     void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
+    void mark_acquired() noexcept {}
     void drop() noexcept { has_value_ = false; }
     void drop(const teardown_record&) noexcept { has_value_ = false; }
     [[nodiscard]] bool has_value() const noexcept { return has_value_; }

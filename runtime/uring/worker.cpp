@@ -54,10 +54,10 @@ struct waker_stock {
     std::vector<eventfd_waker*> idle;
 };
 
-waker_stock& stock() {
-    static auto* the = new waker_stock; // never destroyed: threads may outlive statics
-    return *the;
+waker_stock& stock() noexcept {
+    return never_destroyed<waker_stock>();
 }
+const made_early<waker_stock> stock_early;
 
 } // namespace
 

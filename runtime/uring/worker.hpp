@@ -27,7 +27,7 @@ public:
     static void release(eventfd_waker& waker) noexcept;
 
 private:
-    std::mutex lock_;
+    process_lock lock_;
     int fd_ = -1; // guarded by lock_
 };
 

@@ -1,6 +1,8 @@
 // How a guard ends: cleanly, poisoning, or giving up a repair.
 #include <toadstone/sync/detail/guard_core.hpp>
 
+#include <toadstone/runtime/detail/context.hpp>
+
 namespace toadstone::sync::detail {
 
 namespace {
@@ -40,6 +42,10 @@ void guard_core::release_unrepaired() noexcept {
     if (deferring_) stop_deferring();
     mutex->release_poisoned(
         cause_for(*mutex, watch_, interrupted ? "" : "the repair was not completed"));
+}
+
+void guard_core::note_move() const noexcept {
+    mutex_->owner_moved(this, toadstone::detail::current_serial());
 }
 
 std::string guard_core::describe() const {

@@ -18,8 +18,8 @@ struct policies {
     on_exception exception = on_exception::poison;
 };
 
-/// What a guard is made of. A guard is built in place from it: of one that moves, only its place
-/// tells whose it is.
+/// What a guard is made of. A guard is built in place from it: of one that moves, only its
+/// place tells whose it is.
 struct guard_seed {
     guard_seed(mutex_core& from, toadstone::detail::watch begun, policies what,
                toadstone::detail::cancel_ref task) noexcept
@@ -40,7 +40,7 @@ public:
         : mutex_(other.take_mutex()), self_(this), watch_(other.watch_), policy_(other.policy_),
           deferring_(std::move(other.deferring_)) {
         watch_.rebase();
-        if (mutex_) mutex_->owner_moved(this);
+        if (mutex_) note_move();
     }
     guard_core& operator=(guard_core&& other) noexcept {
         if (this != &other) {
@@ -50,7 +50,7 @@ public:
             policy_ = other.policy_;
             deferring_ = std::move(other.deferring_);
             watch_.rebase();
-            if (mutex_) mutex_->owner_moved(this);
+            if (mutex_) note_move();
         }
         return *this;
     }
@@ -100,6 +100,7 @@ private:
         return std::exchange(mutex_, nullptr);
     }
     void release_interrupted() noexcept;
+    void note_move() const noexcept;
     void stop_deferring() noexcept;
 
     mutex_core* mutex_;

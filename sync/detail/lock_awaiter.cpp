@@ -30,14 +30,22 @@ namespace toadstone::sync::detail {
 
 namespace {
 
+// In a frame of the task itself it is the task's. In one of whoever waits for it, it may be in a
+// slot that a sibling has filled, and is to empty: there it counts if one of them moved it.
+bool has_moved_guard(const toadstone::detail::context& task, const mutex_core& mutex,
+                     const void* guard) noexcept {
+    if (!task.suspended()) return false;
+    const auto* const holder = task.holder_of(guard);
+    return holder == &task || (holder && task.waited_for_by(mutex.mover()));
+}
+
 // A task that waits for this one cannot acquire the lock in between, so what it holds it held
-// before: the owner of now is the one to look for among them. A guard that was moved belongs to
-// whoever has it in a frame.
+// before: the owner of now is the one to look for among them.
 asker as_asker(const toadstone::detail::context& task, const mutex_core& mutex) noexcept {
     const std::uint64_t owner = mutex.owner();
     const void* const guard = mutex_core::place_of_guard(owner);
-    const bool hopeless = guard ? task.suspended() && task.holder_of(guard) != nullptr
-                                : owner != 0 && task.waited_for_by(owner);
+    const bool hopeless =
+        guard ? has_moved_guard(task, mutex, guard) : owner != 0 && task.waited_for_by(owner);
     return {task.serial(), hopeless ? owner : task.serial()};
 }
 
@@ -47,12 +55,12 @@ asker this_asker(const mutex_core& mutex) noexcept {
     return {thread, thread};
 }
 
-// Who holds it waits for this task, and so does so still.
+// Who held it then, if that can still be said.
 std::string describe_holder(const toadstone::detail::context& task, const mutex_core& mutex) {
     const std::uint64_t owner = mutex.owner();
     const void* const guard = mutex_core::place_of_guard(owner);
     const auto* const holder = guard ? task.holder_of(guard) : task.waiting(owner);
-    if (!holder) return "the thread that waits for the task that asks for it";
+    if (!holder) return "one who waits for the task that asks for it";
     if (holder->id() == task.id()) return "the task that asks for it";
     return toadstone::detail::describe_task(holder->id(), holder->name()) +
            ", which waits for " + toadstone::detail::describe_task(task.id(), task.name()) +
@@ -157,7 +165,9 @@ bool lock_here(mutex_core& mutex, bool block) {
         return true;
     case lock_waiter::state::deadlock:
         if (!block) return false;
-        throw would_deadlock(mutex.name());
+        throw would_deadlock(mutex.name(), toadstone::detail::current_context()
+                                               ? "the task that asks for it"
+                                               : "the thread that asks for it");
     default:
         throw poison_error(waiter.failure());
     }

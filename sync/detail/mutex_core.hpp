@@ -153,9 +153,15 @@ public:
         return owner_.load(std::memory_order_relaxed);
     }
     /// The guard has moved, and may be another task's now: the owner is whoever has that place.
-    void owner_moved(const void* guard) noexcept {
+    /// Who moved it there counts, too: a slot in the frame of a task may be a child's to fill.
+    void owner_moved(const void* guard, std::uint64_t mover) noexcept {
+        mover_.store(mover, std::memory_order_relaxed);
         owner_.store(moved | reinterpret_cast<std::uintptr_t>(guard),
                      std::memory_order_relaxed);
+    }
+    /// For an owner() that moved: a hint, too.
+    [[nodiscard]] std::uint64_t mover() const noexcept {
+        return mover_.load(std::memory_order_relaxed);
     }
     /// For an owner() that moved: where its guard was put. Else null.
     [[nodiscard]] static const void* place_of_guard(std::uint64_t owner) noexcept {
@@ -199,6 +205,7 @@ private:
     mutable toadstone::detail::atomic<std::uint32_t> word_{0};
     // A hint: a serial number, or `moved` and the place of the guard, or 0 if unknown.
     toadstone::detail::atomic<std::uint64_t> owner_{0};
+    toadstone::detail::unmodelled_atomic<std::uint64_t> mover_{0};
     plain<lock_waiter*> first_ = nullptr;       // guarded by the queue lock
     plain<lock_waiter*> last_ = nullptr;        // guarded by the queue lock
     plain<toadstone::detail::cause_ref> cause_; // guarded by the queue lock

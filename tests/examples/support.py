@@ -43,8 +43,9 @@ def refusal(program, *options):
 
 @functools.cache
 def sanitized(program):
-    """A program that a sanitizer is in. It needs memory of its own, and UndefinedBehaviorSanitizer
-    a descriptor at times: without one it takes valid objects for others."""
+    """A program that a sanitizer is in. It needs memory of its own, and
+    UndefinedBehaviorSanitizer a descriptor at times: without one it takes valid objects for
+    others."""
     with open(program, "rb") as file:
         content = file.read()
     return any(name in content for name in (b"__asan_init", b"__tsan_init", b"__ubsan_handle"))

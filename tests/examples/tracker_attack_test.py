@@ -163,10 +163,18 @@ async def slow_body(reader, writer, choice):
     await trickle(reader, writer, choice, b" " * 9)
 
 
+async def stays(reader, seconds):
+    """Until the server has had enough, or that long."""
+    try:
+        await asyncio.wait_for(reader.read(1), seconds)
+    except (asyncio.TimeoutError, ConnectionError):
+        pass
+
+
 async def silence(reader, writer, choice):
     if choice.random() < 0.5:
         writer.write(b"GET /operations HTTP/1.1\r\nHo")
-    await asyncio.wait([asyncio.ensure_future(reader.read(1))], timeout=10 * choice.random())
+    await stays(reader, 10 * choice.random())
 
 
 async def does_not_read(reader, writer, choice):
@@ -187,7 +195,7 @@ async def floods(reader, writer, choice):
             return
         writer.write(piece * (16384 // len(piece)))
         await writer.drain()
-    await asyncio.wait([asyncio.ensure_future(reader.read(1))], timeout=2)
+    await stays(reader, 2)
 
 
 async def leaves(reader, writer, choice):

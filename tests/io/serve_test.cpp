@@ -375,8 +375,8 @@ TEST_CASE(
     const std::string before = err.text();
     CHECK(before.find("toadstone: the connection from 127.0.0.1:50412 failed with ") == 0);
     CHECK(count_of(before, "write to a disk") == 1);
-    log(peer, std::make_exception_ptr(
-                  std::runtime_error("quotes \x1b[2J\n" + std::string(10'000, 'x'))));
+    const std::string hostile = std::string("quotes \x1b[2J\n").append(10'000, 'x');
+    log(peer, std::make_exception_ptr(std::runtime_error(hostile)));
     const std::string quoted = err.text().substr(before.size());
     CHECK(count_of(quoted, "\n") == 1);
     CHECK(count_of(quoted, "quotes ?[2J xxx") == 1);

@@ -42,6 +42,15 @@ seen what_arrives(const raw_socket& at) {
     }
 }
 
+/// Until nothing more seems to come.
+void read_until_quiet(const raw_socket& at) {
+    std::array<char, 65536> buffer;
+    pollfd there = {at.fd(), POLLIN, 0};
+    while (::poll(&there, 1, 200) > 0) {
+        if (::recv(at.fd(), buffer.data(), buffer.size(), MSG_DONTWAIT) <= 0) return;
+    }
+}
+
 task<> write_text(io::tcp_stream& to, std::string text) {
     co_await to.write_all(text);
 }
@@ -105,6 +114,19 @@ TEST_CASE("promise 15: closing a poisoned stream under a reader resets it, and t
     CHECK(watcher.done());
     CHECK(what_arrives(pair.peer).end == ECONNRESET);
     CHECK(world.worker().in_flight() == 0);
+}
+
+// With nothing in between, the peer would see an orderly end first, and no reset behind it.
+TEST_CASE("promise 15: so it is for a peer that has read all that there was") {
+    stepped world;
+    auto pair = poisoned_pair(world);
+    read_until_quiet(pair.peer);
+    auto reader = world.spawn(read_some(pair.stream));
+    world.settle();
+    REQUIRE_FALSE(reader.done());
+    world.run(pair.stream.close());
+    CHECK(world.end_of(reader).value() == 0);
+    CHECK(what_arrives(pair.peer).end == ECONNRESET);
 }
 
 TEST_CASE("promise 15: closing a stream under a write resets it: the peer sees no end") {

@@ -5,13 +5,16 @@
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/frame_pool.hpp>
 #include <toadstone/runtime/detail/log.hpp>
+#include <toadstone/runtime/log.hpp>
 
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <new>
+#include <string>
 #include <string_view>
 
 namespace toadstone::model {
@@ -414,6 +417,10 @@ void contract_violated(const char* sentence, const char* file, int line) noexcep
 void report_unobserved(std::uint64_t, std::string_view, std::string_view,
                        const std::exception_ptr&) noexcept {}
 void tell_of_poison(const cause_ref&) noexcept {}
+// Nor does one tell a story to anybody.
+std::string describe_for_log(const std::exception_ptr&) {
+    return {};
+}
 void contract_violated(const char* sentence, std::string_view, const char* file,
                        int line) noexcept {
     contract_violated(sentence, file, line);
@@ -424,3 +431,14 @@ void throw_misuse(const char* sentence, std::string_view) {
 }
 
 } // namespace toadstone::detail
+
+namespace toadstone {
+
+std::string printable(std::string_view foreign, std::size_t) {
+    return std::string(foreign);
+}
+std::string_view what_of(const std::exception&) noexcept {
+    return {};
+}
+
+} // namespace toadstone

@@ -285,6 +285,29 @@ TEST_CASE("S27: the first child that fails cancels siblings and body; its except
     CHECK(count_of(err.text(), "child failed") == 0);
 }
 
+TEST_CASE(
+    "task_scope: a body that is a function, and throws when it has spawned, fails as any") {
+    scope_end end;
+    std::string said;
+    stepped w;
+    auto outer = [](scope_end& of_child, std::string& what) -> task<> {
+        const auto function = [&of_child](task_scope& scope) -> task<> {
+            scope.spawn(waits(of_child)).detach();
+            throw std::runtime_error("no task"); // and no coroutine
+        };
+        try {
+            co_await with_scope(function);
+        } catch (const std::runtime_error& error) {
+            what = error.what();
+        }
+    };
+    auto handle = w.spawn(outer(end, said));
+    w.settle();
+    CHECK(handle.done());
+    CHECK(said == "no task");
+    CHECK(end.reason.value_or(cancel_reason::sibling_failed) == cancel_reason::sibling_failed);
+}
+
 TEST_CASE("task_scope: a body that fails cancels the children, and its exception is rethrown") {
     event_log log;
     scope_end sibling;

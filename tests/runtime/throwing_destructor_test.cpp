@@ -52,7 +52,9 @@ task<> outermost(event_log& log, lock& m, lock& other, unsigned how_many) {
     co_await middle(log, m, other, how_many);
 }
 
-#ifndef __clang__
+// clang's code frees the frame, and then looks into it for the exception; g++ 14.2 ends with an
+// internal error at such a parameter.
+#if !defined(__clang__) && __GNUC__ < 14
 // The parameter that throws is the last one: what g++ 12 does with those after it is nothing.
 task<> parameter_throws(event_log& log, sync::guard<int> held,
                         [[maybe_unused]] throws_at_its_end last, std::chrono::hours wait) {
@@ -127,7 +129,7 @@ TEST_CASE("S87: a destructor that throws while a task is torn down is told once,
     CHECK(count_of(err.text(), "second") == how_many - 1);
 }
 
-#ifndef __clang__ // its code frees the frame, and then looks into it for the exception
+#if !defined(__clang__) && __GNUC__ < 14
 TEST_CASE("S87: a parameter whose destructor throws is told, whether its task was torn down or "
           "ended") {
     const bool torn_down = GENERATE(true, false);

@@ -72,7 +72,7 @@ void each_waits(rig& in) {
 /// A connection, and the first byte on it.
 void connects(rig& in) {
     const int listener = in.listener();
-    const sockaddr* const name = in.name_of(listener);
+    const sockaddr* const name = in.address_of(listener);
     for (const bool open : {true, false}) {
         if (!open) in.shutdown(listener, SHUT_RDWR);
         const std::uint64_t at = open ? 1 : 11;

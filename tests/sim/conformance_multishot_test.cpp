@@ -196,7 +196,7 @@ void accept_close(rig& in) {
     in.same("open", close_accepted(all.fresh()));
     // By name, not by number, before the close: it may have to be asked again until then.
     if (all.asked() > 1) throw not_this_time();
-    const sockaddr* const name = in.name_of(listener);
+    const sockaddr* const name = in.address_of(listener);
     in.close(listener);
     in.same("a close does not end it", all.end());
     const int late = in.socket();

@@ -196,7 +196,7 @@ public:
         return fd;
     }
     /// As long as the rig is there: a body may end early and leave a connect behind.
-    [[nodiscard]] const sockaddr* name_of(int listener) {
+    [[nodiscard]] const sockaddr* address_of(int listener) {
         socklen_t length = sizeof(sockaddr_in);
         auto* const address = reinterpret_cast<sockaddr*>(&names_.emplace_back());
         detail::system().getsockname(listener, address, &length);
@@ -207,7 +207,7 @@ public:
             [=](io_uring_sqe* e) { io_uring_prep_connect(e, fd, name, sizeof(sockaddr_in)); };
     }
     void connect(int fd, int listener) {
-        holds("a client is connected", run(to_connect(fd, name_of(listener))) == 0);
+        holds("a client is connected", run(to_connect(fd, address_of(listener))) == 0);
     }
     int client_of(int listener) {
         const int fd = socket();

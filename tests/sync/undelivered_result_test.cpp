@@ -164,8 +164,19 @@ task<> fails_inside(lock& m) {
     auto held = co_await m.lock();
     throw std::runtime_error("half way");
 }
-task<> all_of_recover_with(lock& m, gate& at) {
-    static_cast<void>(co_await when_all(m.recover(), at.pass()));
+task<> all_of_recover_with(unsigned which, lock& m, gate& at) {
+    switch (which) {
+    case 0:
+        return all_of(m.recover(), passes(at));
+    case 1:
+        return all_of(as_outcome(m.recover()), passes(at));
+    case 2:
+        return all_of(when_any(m.recover(), with_timeout(1h, m.recover())), passes(at));
+    case 3:
+        return all_of(when_any(m.recover(), as_outcome(m.recover())), passes(at));
+    default:
+        return all_of(when_all(m.recover()), passes(at));
+    }
 }
 
 } // namespace
@@ -278,7 +289,7 @@ TEST_CASE("S86: an undelivered recover() is handed back: nothing was tried, the 
     stepped w;
     CHECK_THROWS_AS(w.run(fails_inside(m)), std::runtime_error);
     const std::string before = m.cause().to_string();
-    auto handle = w.spawn(all_of_recover_with(m, at));
+    auto handle = w.spawn(all_of_recover_with(GENERATE(range(0U, 5U)), m, at));
     w.settle();
     handle.cancel();
     w.settle();

@@ -196,6 +196,48 @@ task<std::string> asks_twice(lock& m) {
     co_return "locked twice";
 }
 
+task<> fills(std::optional<int_guard>& slot, lock& m, gate& at) {
+    auto held = co_await m.lock();
+    slot.emplace(std::move(held));
+    co_await at.pass();
+    slot.reset();
+}
+task<> has_a_slot(lock& m, attempt& what, gate& at) {
+    std::optional<int_guard> slot;
+    co_await when_all(fills(slot, m, at), asks(m, what));
+}
+task<> spawns_with_guard(lock& m, attempt& what, bool captured) {
+    auto held = co_await m.lock();
+    if (captured) {
+        auto asking = [&m, &what, kept = std::move(held)] { return asks(m, what); };
+        co_await spawn(std::move(asking));
+    } else {
+        const auto asking = [](const int_guard&, lock* at, attempt* into) {
+            return asks(*at, *into);
+        };
+        co_await spawn(asking, std::move(held), &m, &what);
+    }
+}
+task<> in_a_large_frame() {
+    std::array<char, 3000> room{};
+    co_await yield_now();
+    if (room[0] != 0) co_await yield_now();
+}
+task<> spawns_before_it_suspends(stepped& w, lock& m, attempt& what,
+                                 std::vector<int_guard>& kept) {
+    {
+        auto held = co_await m.lock();
+        kept.push_back(std::move(held));
+    }
+    co_await in_a_large_frame();
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(asks(m, what), {.where = placement::worker(1)}).detach();
+        w.step(1);
+        return nothing();
+    };
+    co_await with_scope(body);
+}
+
 task<> says_why(lock& m, std::string& said) {
     try {
         auto held = co_await m.lock();
@@ -266,6 +308,45 @@ TEST_CASE("S85: a guard that was moved belongs to whoever has it in a frame") {
     CHECK(what.end == "deadlock");
     CHECK(handle.done());
     CHECK_FALSE(m.is_poisoned());
+}
+
+TEST_CASE("S88: a slot in a parent's frame that a sibling fills is the sibling's") {
+    lock m(0, "m");
+    attempt what;
+    gate at;
+    stepped w;
+    auto handle = w.spawn(has_a_slot(m, what, at));
+    w.settle();
+    CHECK(what.end.empty());
+    at.open();
+    w.settle();
+    CHECK(what.end == "locked");
+    CHECK(handle.done());
+}
+
+TEST_CASE("S85: a guard among what spawn(fn, args...) keeps lies in the task's own record") {
+    lock m(0, "m");
+    attempt what;
+    stepped w;
+    auto handle = w.spawn(spawns_with_guard(m, what, GENERATE(false, true)));
+    w.settle();
+    CHECK(what.end == "deadlock");
+    CHECK(handle.done());
+}
+
+// The awaiting task has left its last frame, and has not returned into the loop yet.
+TEST_CASE("S88: a child on another worker asks before the body, a function, has returned") {
+    lock m(0, "m");
+    attempt what;
+    std::vector<int_guard> kept;
+    stepped w(2);
+    auto handle = w.spawn(spawns_before_it_suspends(w, m, what, kept));
+    w.settle();
+    CHECK(what.end.empty());
+    kept.clear();
+    w.settle();
+    CHECK(what.end == "locked");
+    CHECK(handle.done());
 }
 
 TEST_CASE("S88: a moved guard is waited for in a sibling, in another task, and on the heap") {
