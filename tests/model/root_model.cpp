@@ -436,7 +436,8 @@ namespace {
 using order = std::memory_order;
 
 const std::vector<toadstone::model::spare> spares = {
-    {"runtime/detail/root_task.cpp", "request_from_anywhere", "modify", order::release, order::relaxed,
+    {"runtime/detail/root_task.cpp", "request_from_anywhere", "modify", order::release,
+     order::relaxed,
      "on hardware it keeps the post before it; Relacy lets no operation overtake"},
     {"runtime/detail/context.hpp", "deferred", "load", order::seq_cst, order::acquire,
      "a task's own state has a lock that both sides take; it is written as for adopted ones"},
