@@ -34,14 +34,14 @@ public:
 };
 
 /// What a job leaves behind.
-struct record {
+struct report {
     plain<int> written = 0; ///< by the job's body or its teardown
     int gone = 0;           ///< jobs whose last reference went
 };
 
 class job final : public root_task {
 public:
-    job(worker& home, record& out) : root_task(home, {}), out_(out) {}
+    job(worker& home, report& out) : root_task(home, {}), out_(out) {}
     /// From any thread. The run has one reference, the caller another.
     void start(bool ends) {
         launch((ends ? write(out_) : wait_for_ever(*this)).promise(), {}, nullptr);
@@ -49,7 +49,7 @@ public:
 
 private:
     ~job() override { ++out_.gone; }
-    static body write(record& out) {
+    static body write(report& out) {
         out.written = 1;
         co_return;
     }
@@ -61,11 +61,11 @@ private:
     [[nodiscard]] std::exception_ptr failure() const noexcept override { return nullptr; }
 
     struct writing_at_the_end {
-        record& out;
+        report& out;
         ~writing_at_the_end() { out.written = 1; }
     };
 
-    record& out_;
+    report& out_;
     endless leaf_;
 };
 
@@ -77,7 +77,7 @@ struct home_scenario : scenario<Derived, 3> {
         home.reset(); // whoever still posts to it touches what is gone
     }
 
-    record out;
+    report out;
     sleep_waker alarm;
     std::unique_ptr<worker> home = std::make_unique<worker>(alarm);
     job* task = new job(*home, out);
@@ -334,7 +334,7 @@ struct asked_from_inside : scenario<asked_from_inside, 3> {
         check(out.gone == 1, "the last reference frees the task, once");
     }
 
-    record out;
+    report out;
     sleep_waker alarm;
     std::unique_ptr<worker> home = std::make_unique<worker>(alarm);
     job* task = new job(*home, out);
