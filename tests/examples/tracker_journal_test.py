@@ -70,7 +70,7 @@ class Alone(unittest.TestCase):
                 self.assertEqual(sorted(answers), [1, 2, 3, 4])
                 self.assertEqual(first, 5)
                 self.assertEqual(old.exit_code(), 0)
-                self.assertIn("waiting for its end", new.text())
+                new.says("waiting for its end")
                 self.assertEqual(len(new.list()), 5)
 
     def test_a_signal_ends_the_waiting_and_the_loading(self):
@@ -148,6 +148,7 @@ class NoJournal(unittest.TestCase):
         self.assertEqual([each["id"] for each in tracker.list()], [1])
         self.assertEqual(tracker.get(1)["state"], "pending")
         self.assertEqual(tracker.metrics()["tracker_journal_failed"], 1)
+        tracker.says("the journal has failed") # which comes by a thread of its own
         self.assertEqual(tracker.text().count("the journal has failed"), 1)
 
     def test_a_journal_that_was_renamed_or_removed(self):
