@@ -166,6 +166,11 @@ TEST_CASE("sleep: until a date it follows the calendar, set back and set forward
     w.advance(10s);
     CHECK(log == event_log{"woke"});
     CHECK(handle.done());
+    auto far = w.spawn(sleeps_until_calendar(w.kernel().calendar + 1h, log));
+    w.settle();
+    w.kernel().calendar += 1h; // at once, while it sleeps
+    w.advance(10s);
+    CHECK(far.done());
     auto late = w.spawn(sleeps_until_calendar(w.kernel().calendar - 1h, log));
     w.settle();
     w.advance(1us);
