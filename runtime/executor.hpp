@@ -182,8 +182,8 @@ protected:
         return remote_ready_.load(std::memory_order_relaxed) ||
                inbox_.load(std::memory_order_relaxed);
     }
-    /// Runs up to `most` ready contexts, each in the place of the slice that is active: the loop
-    /// has opened one that is nobody's. Returns how many ran.
+    /// Runs up to `most` ready contexts, each in the place of the slice that is active: the
+    /// loop has opened one that is nobody's. Returns how many ran.
     unsigned run_ready(unsigned most) noexcept;
     [[nodiscard]] bool has_ready() const noexcept { return first_ != nullptr; }
     [[nodiscard]] unsigned ready_count() const noexcept { return queued_; }

@@ -131,7 +131,8 @@ private:
 ///     a loser that finished all the same is destroyed. A request to the caller reaches all.
 /// Poisoning: a guard in a result that is not delivered because this throws, or the caller is
 ///     torn down, poisons: its section may be half done. One that came straight from lock(),
-///     through other boundaries too, is handed back clean, and so is any where another branch has won with a value.
+///     through other boundaries too, is handed back clean, and so is any where another branch
+///     has won with a value.
 template <class... A>
 [[nodiscard]] auto when_any(A&&... awaitables) {
     if constexpr (detail::fit_to_group<A...>()) {

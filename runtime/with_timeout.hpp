@@ -76,8 +76,9 @@ template <bool AsOutcome, class A>
 /// Cancellation: a boundary. When the time is up the inside is cancelled with
 ///     cancel_reason::timeout and torn down; the caller goes on, and guards that it holds stay
 ///     clean. If the inside finishes although its cancellation was asked for, its result is
-///     delivered. A request to the caller is handed to the inside with its own reason. A limit of
-///     zero ends the inside at its first cancellation point, even one that would not have waited.
+///     delivered. A request to the caller is handed to the inside with its own reason. A limit
+///     of zero ends the inside at its first cancellation point, even one that would not have
+///     waited.
 template <class Rep, class Period, class A>
 [[nodiscard]] auto with_timeout(std::chrono::duration<Rep, Period> limit, A&& awaitable) {
     return detail::limit_time<false>(std::forward<A>(awaitable), detail::time_limit(limit));

@@ -5,7 +5,6 @@
 #include <toadstone/runtime/poison_cause.hpp>
 #include <toadstone/sync/detail/guard_core.hpp>
 
-#include <functional>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -14,6 +13,23 @@ namespace toadstone::sync {
 
 template <class T>
 class recovery;
+
+namespace detail {
+
+/// std::invoke() of one argument, for which <functional> would be much to read.
+template <class Fn, class T>
+decltype(auto) call_on(Fn&& fn, T& value) {
+    using F = std::remove_cvref_t<Fn>;
+    if constexpr (std::is_member_object_pointer_v<F>) {
+        return (value.*fn);
+    } else if constexpr (std::is_member_function_pointer_v<F>) {
+        return (value.*fn)();
+    } else {
+        return std::forward<Fn>(fn)(value);
+    }
+}
+
+} // namespace detail
 
 /// The right to the data of a mutex. Move-only; a guard that was moved from holds nothing.
 ///
@@ -84,7 +100,7 @@ public:
                  (!std::is_member_object_pointer_v<Fn>)
     [[nodiscard]] auto map(Fn fn) {
         check();
-        auto& part = std::invoke(fn, *value_);
+        auto& part = detail::call_on(fn, *value_);
         return guard<std::remove_reference_t<decltype(part)>>(std::move(core_), part);
     }
 

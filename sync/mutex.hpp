@@ -11,7 +11,6 @@
 #include <toadstone/sync/would_deadlock.hpp>
 
 #include <chrono>
-#include <functional>
 #include <optional>
 #include <source_location>
 #include <string_view>
@@ -245,10 +244,10 @@ task<R> run_locked(Mutex& mutex, Fn fn, std::source_location where) {
     auto held = co_await mutex.lock(where);
     held.make_strict();
     if constexpr (std::is_void_v<R>) {
-        co_await std::invoke(fn, *held);
+        co_await detail::call_on(fn, *held);
         held.unlock();
     } else {
-        R result = co_await std::invoke(fn, *held);
+        R result = co_await detail::call_on(fn, *held);
         held.unlock();
         co_return result;
     }
@@ -259,10 +258,10 @@ task<R> run_locked_plain(Mutex& mutex, Fn fn, std::source_location where) {
     auto held = co_await mutex.lock(where);
     held.make_strict();
     if constexpr (std::is_void_v<R>) {
-        std::invoke(fn, *held);
+        detail::call_on(fn, *held);
         held.unlock();
     } else {
-        R result = std::invoke(fn, *held);
+        R result = detail::call_on(fn, *held);
         held.unlock();
         co_return result;
     }
@@ -295,10 +294,10 @@ auto mutex<T, C, E>::blocking_with_lock(Fn&& fn, here where) -> std::invoke_resu
     held.make_strict();
     using R = std::invoke_result_t<Fn, T&>;
     if constexpr (std::is_void_v<R>) {
-        std::invoke(std::forward<Fn>(fn), *held);
+        detail::call_on(std::forward<Fn>(fn), *held);
         held.unlock();
     } else {
-        R result = std::invoke(std::forward<Fn>(fn), *held);
+        R result = detail::call_on(std::forward<Fn>(fn), *held);
         held.unlock();
         return static_cast<R&&>(result);
     }

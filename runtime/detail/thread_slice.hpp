@@ -1,5 +1,5 @@
-// Where a thread keeps its slice. Only for the loop and level.cpp: a coroutine may not cache the
-// address of a thread-local object.
+// Where a thread keeps its slice. Only for the loop and level.cpp: a coroutine may not cache
+// the address of a thread-local object.
 #ifndef TOADSTONE_RUNTIME_DETAIL_THREAD_SLICE_HPP
 #define TOADSTONE_RUNTIME_DETAIL_THREAD_SLICE_HPP
 
@@ -24,8 +24,8 @@ struct thread_slice {
 
 extern thread_local constinit thread_slice this_slice;
 
-/// In the place of the slice that is active, which belongs to nobody: the worker's loop opens one
-/// and puts one context after the other into it.
+/// In the place of the slice that is active, which belongs to nobody: the worker's loop opens
+/// one and puts one context after the other into it.
 inline void begin_slice(thread_slice& slice, context* task) noexcept {
     slice.now.base = slice.globals->uncaught;
     slice.now.depth = 0;

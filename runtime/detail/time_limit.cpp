@@ -1,7 +1,8 @@
 // Time limits: arming their timers by either clock, and saying what ran out of time.
-#include <toadstone/runtime/detail/limit_timer.hpp>
+#include <toadstone/runtime/detail/time_limit.hpp>
 
 #include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/limit_timer.hpp>
 #include <toadstone/runtime/executor.hpp>
 #include <toadstone/runtime/with_timeout.hpp>
 

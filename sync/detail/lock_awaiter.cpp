@@ -30,8 +30,8 @@ namespace toadstone::sync::detail {
 
 namespace {
 
-// In a frame of the task itself it is the task's. In one of whoever waits for it, it may be in a
-// slot that a sibling has filled, and is to empty: there it counts if one of them moved it.
+// In a frame of the task itself it is the task's. In one of whoever waits for it, it may be in
+// a slot that a sibling has filled, and is to empty: there it counts if one of them moved it.
 bool has_moved_guard(const toadstone::detail::context& task, const mutex_core& mutex,
                      const void* guard) noexcept {
     if (!task.suspended()) return false;
