@@ -94,21 +94,6 @@ bool executor::may_sleep() noexcept {
     return inbox_empty();
 }
 
-unsigned executor::run_ready(unsigned most) noexcept {
-    unsigned ran = 0;
-    while (first_ && ran < most) {
-        context* const next = first_;
-        first_ = next->queue_link.next;
-        if (!first_) last_ = nullptr;
-        --queued_;
-        ++ran;
-        running_.store(next->id(), std::memory_order_relaxed);
-        next->run();
-    }
-    if (ran) running_.store(0, std::memory_order_relaxed);
-    return ran;
-}
-
 void executor::carry_out_request(context& ctx) noexcept {
     if (ctx.request_queued_) return;
     ctx.request_queued_ = true;

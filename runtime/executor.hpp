@@ -92,9 +92,8 @@ public:
     /// Makes ready without asking which thread this is. Home thread only.
     void push(context& ready) noexcept {
         ready.queue_link.next = nullptr;
-        (last_ ? last_->queue_link.next : first_) = &ready;
+        (first_ ? last_->queue_link.next : first_) = &ready;
         last_ = &ready;
-        ++queued_;
     }
 
     void arm(timer_node& timer, clock::time_point when) noexcept { timers_.arm(timer, when); }
@@ -182,11 +181,10 @@ protected:
         return remote_ready_.load(std::memory_order_relaxed) ||
                inbox_.load(std::memory_order_relaxed);
     }
-    /// Runs up to `most` ready contexts, each in the place of the slice that is active: the
-    /// loop has opened one that is nobody's. Returns how many ran.
+    /// Runs the contexts that are ready now, `most` of them at most, each in the place of the
+    /// slice that is active: the loop has opened one that is nobody's. Returns how many ran.
     unsigned run_ready(unsigned most) noexcept;
     [[nodiscard]] bool has_ready() const noexcept { return first_ != nullptr; }
-    [[nodiscard]] unsigned ready_count() const noexcept { return queued_; }
     [[nodiscard]] bool inbox_empty() const noexcept;
 
     /// Says that the worker is about to sleep. False: something was posted before that was
@@ -219,8 +217,7 @@ private:
     plain<context*> requests_last_ = nullptr;
     bool carrying_out_ = false;
     plain<context*> first_ = nullptr;
-    plain<context*> last_ = nullptr;
-    unsigned queued_ = 0;
+    plain<context*> last_ = nullptr; // what is last while anything is ready
     // (R) a push publishes the node; (A) take_inbox sees it. Newest first; reversed on taking.
     atomic<posted*> inbox_{nullptr};
     atomic<context*> remote_ready_{nullptr}; // as inbox_, for contexts

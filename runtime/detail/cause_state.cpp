@@ -219,6 +219,7 @@ cause_ref new_cause(const poisoning& what) noexcept {
         if (in_flight) {
             unexplained().push({cause, slice.serial, std::current_exception()});
             this_slice.unexplained = true;
+            this_slice.unsettled = true;
         }
         return cause;
     } catch (...) {
@@ -264,6 +265,7 @@ void forget_unexplained_causes() noexcept {
     if (!this_slice.unexplained) return;
     unexplained().clear();
     this_slice.unexplained = false;
+    this_slice.unsettled = this_slice.globals == nullptr;
 }
 
 } // namespace toadstone::detail

@@ -24,7 +24,7 @@ std::uint64_t next_task_id() noexcept {
 context::context(context& parent) noexcept
     : home_(parent.home_), parent_(&parent),
       source_(parent.flaggable_ ? &parent : parent.source_), id_(parent.id_),
-      name_(parent.name_) {}
+      name_(parent.name_), epoch_(parent.epoch_), seen_epoch_(parent.seen_epoch_) {}
 
 std::uint64_t next_serial() noexcept {
     constexpr std::uint64_t batch = 4096;
@@ -110,29 +110,46 @@ void context::start(promise_base& body, frame_owner& owner) noexcept {
     home_->push(*this);
 }
 
-void context::run() noexcept {
+inline void context::run(thread_slice& slice, run_observer* observer) noexcept {
     budget_ = home_->turn_budget();
-    run_observer* const observer = home_->observer();
     if (observer) [[unlikely]]
         observer->before_run(*this);
+    put_into_slice(slice, *this);
+    leaf* const ended = std::exchange(pending_, nullptr);
+    // What is being unwound has been requested, or passes somebody else's request on.
+    if (may_have_to_stop()) [[unlikely]] {
+        if (ended && has_to_stop() && ended->taken()) unwinding_ = true;
+        if (unwinding_) {
+            tear_down();
+            end_slice(slice); // *this may be gone
+            return;
+        }
+    }
+    if (observer) [[unlikely]]
+        observer->resuming(*this);
+    resume_chain(observer);
+    end_slice(slice);
+}
+
+unsigned executor::run_ready(unsigned most) noexcept {
+    if (!first_ || most == 0) return 0;
     thread_slice& slice = this_slice;
-    begin_slice(slice, this);
-    if (pending_) {
-        leaf* ended = std::exchange(pending_, nullptr);
-        if (should_stop() && ended->taken()) unwinding_ = true;
+    const context* const last = last_;
+    unsigned ran = 0;
+    for (bool more = true; more;) {
+        context& next = *first_;
+        first_ = next.queue_link.next;
+        ++ran;
+        more = &next != last && ran < most;
+        running_.store(next.id(), std::memory_order_relaxed);
+        next.run(slice, observer_);
     }
-    if (unwinding_) {
-        tear_down();
-    } else {
-        if (observer) [[unlikely]]
-            observer->resuming(*this);
-        resume_chain();
-    }
-    end_slice(slice); // *this may be gone
+    running_.store(0, std::memory_order_relaxed);
+    return ran;
 }
 
 // The trampoline: one native frame however deep the chain of coroutines is.
-void context::resume_chain() noexcept {
+inline void context::resume_chain(run_observer* observer) noexcept {
     promise_base* frame = frame_;
     for (;;) {
         frame->handle().resume();
@@ -156,14 +173,13 @@ void context::resume_chain() noexcept {
             frame = parent;
         } else if (next_) {
             frame = std::exchange(next_, nullptr);
-        } else {
-            if (unwinding_) {
-                tear_down();
-            } else if (!pending_) [[unlikely]] {
-                die_of_unknown_suspension();
-            } else if (run_observer* const observer = home_->observer()) [[unlikely]] {
+        } else if (pending_) [[likely]] {
+            if (observer) [[unlikely]]
                 observer->suspended(*this);
-            }
+            return;
+        } else {
+            if (!unwinding_) die_of_unknown_suspension();
+            tear_down();
             return;
         }
     }
@@ -256,7 +272,10 @@ void frame_owner::abandon() noexcept {
 bool context::flag_request(cancel_reason reason) noexcept {
     std::uint8_t none = 0;
     const auto mark = static_cast<std::uint8_t>(static_cast<unsigned>(reason) + 1);
-    return request_.compare_exchange_strong(none, mark, std::memory_order_seq_cst);
+    const bool first = request_.compare_exchange_strong(none, mark, std::memory_order_seq_cst);
+    // Not by the first to ask alone, who may not have come to it when this returns.
+    epoch_->fetch_add(1, std::memory_order_release); // (R)
+    return first;
 }
 
 bool context::request(cancel_reason reason, bool force) noexcept {
@@ -265,6 +284,22 @@ bool context::request(cancel_reason reason, bool force) noexcept {
     if (first_by_force) forced_ = true;
     if (first || first_by_force) act_on_request();
     return first;
+}
+
+bool context::has_to_stop() noexcept {
+    const std::uint32_t epoch = epoch_->load(std::memory_order_acquire); // before the flags
+    if (!requested() && !requested_outside()) {
+        seen_epoch_ = epoch;
+        return false;
+    }
+    return forced_ || !deferred();
+}
+
+bool context::requested_outside() noexcept {
+    for (context* each = source_; each; each = each->source_) {
+        if (each->requested()) return carry_inwards(*each);
+    }
+    return false;
 }
 
 // Through the boundary that the flagged one waits for, so that all that stands inside learns of

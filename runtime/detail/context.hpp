@@ -23,7 +23,9 @@ class context;
 class executor;
 class leaf;
 class root_group;
+class run_observer;
 struct promise_base;
+struct thread_slice;
 
 /// Whoever holds a running coroutine: an awaiter in the parent's frame, or a context.
 /// The handle is cleared as the frame goes, so that nobody destroys it twice.
@@ -74,9 +76,6 @@ public:
     context(const context&) = delete;
     context& operator=(const context&) = delete;
 
-    /// Runs the context until it suspends or ends. From the top of the worker's loop only.
-    void run() noexcept;
-
     /// Takes over a coroutine that has not started; it runs when the context is queued.
     void adopt(promise_base& body, frame_owner& owner) noexcept;
     /// adopt(), and queues it. Home worker only.
@@ -107,9 +106,7 @@ public:
     }
     /// A request is pending and nothing defers it: the next cancellation point ends the task.
     /// One that was made to a context around this one counts, delivered or not.
-    [[nodiscard]] bool should_stop() noexcept {
-        return (requested() || requested_outside()) && (forced_ || !deferred());
-    }
+    [[nodiscard]] bool should_stop() noexcept { return may_have_to_stop() && has_to_stop(); }
     /// The states of guards that came out of a boundary need the total order (see
     /// cancel_state::deferrals). The task's own has a lock besides, which both sides take.
     [[nodiscard]] bool deferred() const noexcept {
@@ -235,12 +232,13 @@ private:
     friend class executor;
     friend void destroy_frame(promise_base& frame) noexcept;
     [[nodiscard]] bool adopted_deferred() const noexcept;
-    [[nodiscard]] bool requested_outside() noexcept {
-        for (context* each = source_; each; each = each->source_) {
-            if (each->requested()) return carry_inwards(*each);
-        }
-        return false;
+    /// False: no request that this context has not seen was made to the root or anything in it,
+    /// and none that it has seen concerns it. Acquires what was flagged before the epoch.
+    [[nodiscard]] bool may_have_to_stop() const noexcept {
+        return epoch_->load(std::memory_order_acquire) != seen_epoch_; // (A)
     }
+    [[nodiscard]] [[gnu::noinline]] bool has_to_stop() noexcept;
+    [[nodiscard]] bool requested_outside() noexcept;
     [[nodiscard]] bool carry_inwards(context& flagged) noexcept;
     void disown() noexcept;
     [[nodiscard]] cancel_state* state() const noexcept {
@@ -250,7 +248,9 @@ private:
     /// What encloses this one; null at the top. Constant while anything runs inside.
     [[nodiscard]] context* around() const noexcept { return parent_ ? parent_ : around_; }
     void deliver_request() noexcept;
-    void resume_chain() noexcept;
+    /// Runs the context until it suspends or ends. From the top of the worker's loop only.
+    void run(thread_slice& slice, run_observer* observer) noexcept;
+    void resume_chain(run_observer* observer) noexcept;
     void tear_down() noexcept;
     [[noreturn]] [[gnu::cold]] static void die_of_unknown_suspension() noexcept;
 
@@ -271,6 +271,11 @@ private:
     std::uint64_t id_ = 0;
     std::uint64_t serial_ = next_serial();
     const char* name_ = nullptr;
+    // Of the root that this belongs to: counts the requests made to it, and to what is in it.
+    // (R) after the flag, so that who finds an epoch that it has seen need not look at flags.
+    atomic<std::uint32_t>* epoch_ = &own_epoch_;
+    atomic<std::uint32_t> own_epoch_{0};
+    std::uint32_t seen_epoch_ = 0; // nothing that was flagged up to it concerns this context
     int budget_ = 0;
     atomic<std::uint8_t> request_{0}; // 0, or reason + 1
     bool unwinding_ = false;

@@ -15,6 +15,7 @@ namespace {
 exception_globals* globals_of(thread_slice& slice) noexcept {
     if (!slice.globals) [[unlikely]] {
         slice.globals = reinterpret_cast<exception_globals*>(abi::__cxa_get_globals());
+        slice.unsettled = slice.unexplained;
     }
     return slice.globals;
 }
@@ -37,7 +38,7 @@ void leave_slice(const slice_state& outer) noexcept {
     slice.now = outer;
 }
 
-unsigned level() noexcept {
+unsigned settled_level() noexcept {
     auto& slice = this_slice;
     const unsigned in_flight = globals_of(slice)->uncaught - slice.now.base;
     // Nothing is in flight any more: a cause that still waits for its exception would get a

@@ -40,9 +40,35 @@ struct slice_state {
                                           const teardown_record* record) noexcept;
 [[gnu::noinline]] void leave_slice(const slice_state& outer) noexcept;
 
-/// The level now. Not inlined: a compiler may not cache the address of a thread-local object
-/// across a suspension, after which the coroutine can be on another thread.
-[[gnu::noinline]] unsigned level() noexcept;
+/// The head of the Itanium C++ ABI's per-thread exception record. libstdc++ and libc++abi agree
+/// on it; reading it directly costs a third of std::uncaught_exceptions().
+struct exception_globals {
+    void* caught;
+    unsigned uncaught;
+};
+
+/// Where a thread keeps its slice.
+struct thread_slice {
+    exception_globals* globals = nullptr; ///< null until the first slice
+    slice_state now;
+    unsigned last_serial = 0;
+    /// A cause of this thread waits for its exception, or `globals` is still unknown.
+    bool unsettled = true;
+    bool unexplained = false; ///< the former
+};
+extern thread_local constinit thread_slice this_slice;
+
+[[gnu::noinline, gnu::cold]] unsigned settled_level() noexcept;
+
+/// The level now. In a coroutine, too: neither g++, which splits it before it optimises, nor
+/// clang from 16 on keeps the address of a thread-local object across a suspension, after which
+/// the coroutine can be on another thread.
+[[nodiscard]] inline unsigned level() noexcept {
+    const thread_slice& slice = this_slice;
+    if (slice.unsettled) [[unlikely]]
+        return settled_level();
+    return slice.globals->uncaught - slice.now.base + slice.now.depth;
+}
 
 /// Exceptions thrown in this slice and not yet caught.
 [[gnu::noinline]] unsigned exceptions_in_slice() noexcept;

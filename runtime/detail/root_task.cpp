@@ -100,7 +100,7 @@ void root_task::finish() noexcept {
     executor& here = home();
     if (waiter) waiter->root_ended();
     // What encloses the task may be gone: the destructor of its result finds nobody here.
-    begin_slice(this_slice, nullptr);
+    end_slice(this_slice);
     drop_reference();
     here.root_gone();
 }

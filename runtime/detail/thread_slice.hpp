@@ -1,5 +1,4 @@
-// Where a thread keeps its slice. Only for the loop and level.cpp: a coroutine may not cache
-// the address of a thread-local object.
+// Beginning and ending slices, for the loop and level.cpp.
 #ifndef TOADSTONE_RUNTIME_DETAIL_THREAD_SLICE_HPP
 #define TOADSTONE_RUNTIME_DETAIL_THREAD_SLICE_HPP
 
@@ -8,24 +7,6 @@
 
 namespace toadstone::detail {
 
-/// The head of the Itanium C++ ABI's per-thread exception record. libstdc++ and libc++abi agree
-/// on it; reading it directly costs a third of std::uncaught_exceptions().
-struct exception_globals {
-    void* caught;
-    unsigned uncaught;
-};
-
-struct thread_slice {
-    exception_globals* globals = nullptr; ///< null until the first slice
-    slice_state now;
-    unsigned last_serial = 0;
-    bool unexplained = false; ///< a cause of this thread waits for its exception
-};
-
-extern thread_local constinit thread_slice this_slice;
-
-/// In the place of the slice that is active, which belongs to nobody: the worker's loop opens
-/// one and puts one context after the other into it.
 inline void begin_slice(thread_slice& slice, context* task) noexcept {
     slice.now.base = slice.globals->uncaught;
     slice.now.depth = 0;
@@ -35,8 +16,17 @@ inline void begin_slice(thread_slice& slice, context* task) noexcept {
 }
 inline void end_slice(thread_slice& slice) noexcept {
     slice.now.task = nullptr;
-    if (slice.unexplained && slice.globals->uncaught == 0) [[unlikely]]
-        forget_unexplained_causes();
+    if (slice.unexplained) [[unlikely]] {
+        if (slice.globals->uncaught == 0) forget_unexplained_causes();
+        slice.now.serial = ++slice.last_serial;
+    }
+}
+
+/// The worker's loop opens one slice, which is nobody's, and puts one context after the other
+/// into it. All else is as that slice began: no coroutine suspends with an exception in flight,
+/// and whatever nests restores it.
+inline void put_into_slice(thread_slice& slice, context& task) noexcept {
+    slice.now.task = &task;
 }
 
 } // namespace toadstone::detail

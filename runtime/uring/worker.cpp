@@ -158,7 +158,7 @@ void worker::drain(unsigned ran) noexcept {
         // A timer may be due by now, and the kernel may have had its work done.
         if (rounds > 0 && (!timers_.empty() || ring_.unsubmitted() > 0)) return;
         refuse_fork(); // one of them may have forked, and goes on in the child
-        ran += run_ready(std::min(most_drained - ran, ready_count()));
+        ran += run_ready(most_drained - ran);
     }
 }
 
@@ -168,7 +168,7 @@ unsigned worker::turn(bool may_wait, unsigned most, bool drains) noexcept {
     unsigned done = 0;
     take_inbox();
     if (!timers_.empty()) done += timers_.advance(now());
-    const unsigned ran = run_ready(std::min(most, ready_count()));
+    const unsigned ran = run_ready(most);
     done += ran;
     if (drains) drain(ran);
     if (cancels_first_) [[unlikely]]

@@ -158,6 +158,11 @@ MUTANTS = {
         ("an errand does nothing", "owner->act_on_request();", NOTHING),
         ("an errand keeps its reference", "drop_reference();", NOTHING, 3),
         (
+            "who is not the first to ask does not bump the epoch",
+            "epoch_->fetch_add(1, std::memory_order_release);",
+            "if (first) epoch_->fetch_add(1, std::memory_order_release);",
+        ),
+        (
             "a state that is made late sees no request",
             "made->request(reason());",
             NOTHING,

@@ -277,6 +277,7 @@ private:
         const cancel_ref state = self.shared_extras();
         if (self.asked.load(std::memory_order_acquire)) {
             check(state->requested(), "a state is told before the request returns");
+            check(self.should_stop(), "the next await stops, whoever asked first");
         }
         co_return;
     }

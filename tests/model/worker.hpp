@@ -36,7 +36,7 @@ public:
         const toadstone::detail::slice_scope nobody(nullptr);
         while (!done() || has_ready() || !inbox_empty()) {
             take_inbox();
-            run_ready(ready_count());
+            run_ready(~0U);
             // As the real worker: with nothing to come, the loop has to look.
             if (!has_ready() && !done() && may_sleep()) bed_.sleep();
             woke_up();
