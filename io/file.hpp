@@ -32,7 +32,7 @@ class file;
 
 namespace detail {
 
-class [[nodiscard]] file_read final : public handle_op {
+class file_read : public handle_op {
 public:
     file_read(file& from, mutable_buffer into, std::uint64_t offset) noexcept;
     [[nodiscard]] bool await_ready() noexcept { return into_.empty() && skip(); }
@@ -45,7 +45,7 @@ private:
     std::uint64_t offset_;
 };
 
-class [[nodiscard]] file_sync final : public handle_op {
+class file_sync : public handle_op {
 public:
     file_sync(file& which, bool data_only) noexcept;
     /// True: an earlier one has failed, and is not tried again.
@@ -57,6 +57,10 @@ private:
     file* which_;
     bool data_only_;
 };
+
+using file_read_operation =
+    toadstone::detail::operation<file_read, file&, mutable_buffer, std::uint64_t>;
+using file_sync_operation = toadstone::detail::operation<file_sync, file&, bool>;
 
 } // namespace detail
 
@@ -102,15 +106,15 @@ public:
     ///
     /// Cancellation: a cancellation point; bytes that were read are delivered. The buffer is
     ///     the kernel's until this returns or the frame is torn down.
-    [[nodiscard]] detail::file_read read_at(mutable_buffer into,
-                                            std::uint64_t offset) noexcept {
-        return detail::file_read(*this, into, offset);
+    [[nodiscard]] detail::file_read_operation read_at(mutable_buffer into,
+                                                      std::uint64_t offset) noexcept {
+        return detail::file_read_operation(*this, into, offset);
     }
     /// Reads at the file's own position, which it moves. Works on what has no positions, too.
     ///
     /// Cancellation: as read_at.
-    [[nodiscard]] detail::file_read read_some(mutable_buffer into) noexcept {
-        return detail::file_read(*this, into, own_position);
+    [[nodiscard]] detail::file_read_operation read_some(mutable_buffer into) noexcept {
+        return detail::file_read_operation(*this, into, own_position);
     }
 
     /// Writes all of `data` at `offset`, over as many writes as it takes.
@@ -134,14 +138,14 @@ public:
     ///
     /// Cancellation: a cancellation point. A sync that finished is delivered; one that was
     ///     cancelled says nothing about the data.
-    [[nodiscard]] detail::file_sync sync_data() noexcept {
-        return detail::file_sync(*this, true);
+    [[nodiscard]] detail::file_sync_operation sync_data() noexcept {
+        return detail::file_sync_operation(*this, true);
     }
     /// As sync_data(), with everything that stat(2) shows (fsync).
     ///
     /// Cancellation: as sync_data.
-    [[nodiscard]] detail::file_sync sync_all() noexcept {
-        return detail::file_sync(*this, false);
+    [[nodiscard]] detail::file_sync_operation sync_all() noexcept {
+        return detail::file_sync_operation(*this, false);
     }
 
     /// Bytes in the file now.

@@ -22,7 +22,7 @@ class tcp_stream;
 
 namespace detail {
 
-class [[nodiscard]] tcp_read : public handle_op {
+class tcp_read : public handle_op {
 public:
     tcp_read(tcp_stream& from, mutable_buffer into) noexcept;
     [[nodiscard]] bool await_ready() noexcept { return into_.empty() && skip(); }
@@ -34,7 +34,7 @@ private:
     mutable_buffer into_;
 };
 
-class [[nodiscard]] tcp_write final : public handle_op {
+class tcp_write : public handle_op {
 public:
     tcp_write(tcp_stream& to, const_buffer data) noexcept;
     std::size_t await_resume();
@@ -45,7 +45,7 @@ private:
     const_buffer data_;
 };
 
-class [[nodiscard]] tcp_wait_closed final : public handle_op {
+class tcp_wait_closed : public handle_op {
 public:
     explicit tcp_wait_closed(tcp_stream& on) noexcept;
     void await_resume();
@@ -54,6 +54,10 @@ private:
     void fill(io_uring_sqe& entry) noexcept override;
     tcp_stream* on_;
 };
+
+using read_operation = toadstone::detail::operation<tcp_read, tcp_stream&, mutable_buffer>;
+using write_operation = toadstone::detail::operation<tcp_write, tcp_stream&, const_buffer>;
+using wait_closed_operation = toadstone::detail::operation<tcp_wait_closed, tcp_stream&>;
 
 } // namespace detail
 
@@ -113,8 +117,8 @@ public:
     /// Errors also: poison_error, of the reading half.
     /// Cancellation: a cancellation point. Bytes that were read are delivered, never lost. The
     ///     buffer is the kernel's until this returns or the frame is torn down.
-    [[nodiscard]] detail::tcp_read read_some(mutable_buffer into) noexcept {
-        return detail::tcp_read(*this, into);
+    [[nodiscard]] detail::read_operation read_some(mutable_buffer into) noexcept {
+        return detail::read_operation(*this, into);
     }
 
     /// Fills all of `into`, which stays alive until this returns or is torn down.
@@ -134,8 +138,8 @@ public:
     ///
     /// Errors also: poison_error. Cancellation: a cancellation point; bytes that went out are
     ///     reported.
-    [[nodiscard]] detail::tcp_write write_some(const_buffer data) noexcept {
-        return detail::tcp_write(*this, data);
+    [[nodiscard]] detail::write_operation write_some(const_buffer data) noexcept {
+        return detail::write_operation(*this, data);
     }
 
     /// Writes everything. `data` stays alive until this returns or is torn down.
@@ -151,8 +155,8 @@ public:
     /// there to be read. Made for when_any(), beside work for that peer.
     ///
     /// Cancellation: a cancellation point; nothing is consumed.
-    [[nodiscard]] detail::tcp_wait_closed wait_closed() noexcept {
-        return detail::tcp_wait_closed(*this);
+    [[nodiscard]] detail::wait_closed_operation wait_closed() noexcept {
+        return detail::wait_closed_operation(*this);
     }
 
     /// Says to the peer that nothing more comes. Does not suspend. The other half stays open.

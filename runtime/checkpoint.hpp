@@ -11,7 +11,7 @@ namespace toadstone {
 namespace detail {
 
 /// Goes on at once, or after everybody else who is ready.
-class [[nodiscard("write co_await")]] yield_awaiter : public leaf {
+class yield_awaiter : public leaf {
 public:
     explicit yield_awaiter(bool always) noexcept : always_(always) {}
 
@@ -42,15 +42,15 @@ checkpoint_for(std::source_location where) noexcept {
 /// cooperative budget, it lets others run first.
 ///
 /// Cancellation: a cancellation point.
-[[nodiscard]] inline detail::yield_awaiter checkpoint() noexcept {
-    return detail::yield_awaiter(false);
+[[nodiscard]] inline detail::operation<detail::yield_awaiter, bool> checkpoint() noexcept {
+    return detail::operation<detail::yield_awaiter, bool>(false);
 }
 
 /// Lets every other ready task of this worker run before going on.
 ///
 /// Cancellation: a cancellation point, before and after the others ran.
-[[nodiscard]] inline detail::yield_awaiter yield_now() noexcept {
-    return detail::yield_awaiter(true);
+[[nodiscard]] inline detail::operation<detail::yield_awaiter, bool> yield_now() noexcept {
+    return detail::operation<detail::yield_awaiter, bool>(true);
 }
 
 } // namespace toadstone

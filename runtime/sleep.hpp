@@ -12,12 +12,9 @@
 namespace toadstone {
 namespace detail {
 
-class [[nodiscard("a sleep does nothing until it is awaited")]] sleep_awaiter final
-    : public leaf,
-      limit_timer {
+class sleep_awaiter : public leaf, limit_timer {
 public:
     explicit sleep_awaiter(time_limit limit) noexcept : limit_timer(limit) {}
-    sleep_awaiter(sleep_awaiter&& other) noexcept : leaf(other), limit_timer(other) {}
 
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     template <class Promise>
@@ -36,6 +33,7 @@ public:
 private:
     void time_up() noexcept override { ctx_->home().push(*ctx_); }
 };
+using sleep_operation = operation<sleep_awaiter, time_limit>;
 
 } // namespace detail
 
@@ -46,17 +44,18 @@ private:
 /// Units: resolution one microsecond, by the worker's monotonic clock. What is longer than 146
 ///     years, also infinite, is 146 years; what is negative is no time.
 template <class Rep, class Period>
-[[nodiscard]] detail::sleep_awaiter sleep_for(std::chrono::duration<Rep, Period> wait) {
-    return detail::sleep_awaiter(detail::time_limit(wait));
+[[nodiscard("a sleep does nothing until it is awaited")]] detail::sleep_operation
+sleep_for(std::chrono::duration<Rep, Period> wait) {
+    return detail::sleep_operation(detail::time_limit(wait));
 }
 
 /// Suspends the task until `when`, or lets others run once if that is past.
 ///
 /// Errors: as sleep_for. Cancellation: as sleep_for.
 template <class Duration>
-[[nodiscard]] detail::sleep_awaiter
+[[nodiscard("a sleep does nothing until it is awaited")]] detail::sleep_operation
 sleep_until(std::chrono::time_point<std::chrono::steady_clock, Duration> when) {
-    return detail::sleep_awaiter(detail::time_limit(when));
+    return detail::sleep_operation(detail::time_limit(when));
 }
 
 /// Suspends the task until the calendar says `when`: not earlier, also when the system's clock
@@ -64,9 +63,9 @@ sleep_until(std::chrono::time_point<std::chrono::steady_clock, Duration> when) {
 ///
 /// Errors: as sleep_for. Cancellation: as sleep_for.
 template <class Duration>
-[[nodiscard]] detail::sleep_awaiter
+[[nodiscard("a sleep does nothing until it is awaited")]] detail::sleep_operation
 sleep_until(std::chrono::time_point<std::chrono::system_clock, Duration> when) {
-    return detail::sleep_awaiter(detail::time_limit(when));
+    return detail::sleep_operation(detail::time_limit(when));
 }
 
 } // namespace toadstone

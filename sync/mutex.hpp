@@ -29,6 +29,19 @@ class recover_awaiter;
 template <class T>
 class timed_lock_awaiter;
 
+template <class Awaiter, class T, class... What>
+using lock_operation =
+    toadstone::detail::operation<Awaiter, mutex_core&, T&, What..., std::source_location>;
+template <class T>
+using lock_request = lock_operation<lock_awaiter<T>, T, wants, policies>;
+template <class T>
+using lock_or_poison_request = lock_operation<lock_or_poison_awaiter<T>, T, policies>;
+template <class T>
+using recover_request = lock_operation<recover_awaiter<T>, T, policies>;
+template <class T>
+using timed_lock_request =
+    lock_operation<timed_lock_awaiter<T>, T, policies, toadstone::detail::time_limit>;
+
 } // namespace detail
 
 /// Data behind a lock. A section that is left by an exception, or by the task's cancellation at
@@ -72,29 +85,30 @@ public:
     ///     heap is waited for.
     /// Cancellation: a cancellation point, looked at before anything else. A waiter leaves the
     ///     queue at once; a lock that was granted meanwhile goes on, clean, to the next.
-    [[nodiscard]] detail::lock_awaiter<T> lock(here where = here::current()) noexcept {
-        return {core_, value_, detail::wants::healthy, policy, where};
+    [[nodiscard]] detail::lock_request<T> lock(here where = here::current()) noexcept {
+        return detail::lock_request<T>(core_, value_, detail::wants::healthy, policy, where);
     }
     /// lock() with its own policy for cancellation in this one section.
-    [[nodiscard]] detail::lock_awaiter<T> lock(on_cancel cancel,
+    [[nodiscard]] detail::lock_request<T> lock(on_cancel cancel,
                                                here where = here::current()) noexcept {
-        return {core_, value_, detail::wants::healthy, {cancel, OnException}, where};
+        return detail::lock_request<T>(core_, value_, detail::wants::healthy,
+                                       {cancel, OnException}, where);
     }
     /// lock() that waits out a poisoning until somebody has recovered the data.
-    [[nodiscard]] detail::lock_awaiter<T> lock(wait_recovery_t,
+    [[nodiscard]] detail::lock_request<T> lock(wait_recovery_t,
                                                here where = here::current()) noexcept {
-        return {core_, value_, detail::wants::patience, policy, where};
+        return detail::lock_request<T>(core_, value_, detail::wants::patience, policy, where);
     }
     /// Waits for the lock, poisoned or not. Returns: a lock_result that holds it either way.
     /// Cancellation: as lock().
-    [[nodiscard]] detail::lock_or_poison_awaiter<T>
+    [[nodiscard]] detail::lock_or_poison_request<T>
     lock_or_poison(here where = here::current()) noexcept {
-        return {core_, value_, policy, where};
+        return detail::lock_or_poison_request<T>(core_, value_, policy, where);
     }
     /// Waits for the exclusive right to repair. Returns: a recovery; of a healthy mutex one
     /// whose cause() is empty. Cancellation: as lock().
-    [[nodiscard]] detail::recover_awaiter<T> recover(here where = here::current()) noexcept {
-        return {core_, value_, policy, where};
+    [[nodiscard]] detail::recover_request<T> recover(here where = here::current()) noexcept {
+        return detail::recover_request<T>(core_, value_, policy, where);
     }
 
     /// Acquires if nobody holds it or waits for it. Errors: poison_error.
@@ -108,17 +122,19 @@ public:
     /// the same moment wins. Errors and cancellation: as lock(); std::invalid_argument, at the
     /// call, when `limit` is NaN.
     template <class Rep, class Period>
-    [[nodiscard]] detail::timed_lock_awaiter<T>
+    [[nodiscard]] detail::timed_lock_request<T>
     try_lock_for(std::chrono::duration<Rep, Period> limit, here where = here::current()) {
-        return {core_, value_, policy, toadstone::detail::time_limit(limit), where};
+        return detail::timed_lock_request<T>(core_, value_, policy,
+                                             toadstone::detail::time_limit(limit), where);
     }
     /// try_lock_for() up to a point in time, by steady_clock or, for the calendar, system_clock
     /// (see with_deadline()). Errors and cancellation: as try_lock_for().
     template <class Clock, class Duration>
-    [[nodiscard]] detail::timed_lock_awaiter<T>
+    [[nodiscard]] detail::timed_lock_request<T>
     try_lock_until(std::chrono::time_point<Clock, Duration> limit,
                    here where = here::current()) {
-        return {core_, value_, policy, toadstone::detail::time_limit(limit), where};
+        return detail::timed_lock_request<T>(core_, value_, policy,
+                                             toadstone::detail::time_limit(limit), where);
     }
 
     /// Blocks the calling thread, which must not be a worker if it has to wait.
@@ -180,7 +196,7 @@ private:
 namespace detail {
 
 template <class T>
-class [[nodiscard("write co_await")]] lock_awaiter final : public lock_leaf {
+class lock_awaiter : public lock_leaf {
 public:
     lock_awaiter(mutex_core& core, T& value, wants what, policies policy,
                  std::source_location where) noexcept
@@ -195,7 +211,7 @@ private:
 };
 
 template <class T>
-class [[nodiscard("write co_await")]] lock_or_poison_awaiter final : public lock_leaf {
+class lock_or_poison_awaiter : public lock_leaf {
 public:
     lock_or_poison_awaiter(mutex_core& core, T& value, policies policy,
                            std::source_location where) noexcept
@@ -210,7 +226,7 @@ private:
 };
 
 template <class T>
-class [[nodiscard("write co_await")]] recover_awaiter final : public lock_leaf {
+class recover_awaiter : public lock_leaf {
 public:
     recover_awaiter(mutex_core& core, T& value, policies policy,
                     std::source_location where) noexcept
@@ -225,7 +241,7 @@ private:
 };
 
 template <class T>
-class [[nodiscard("write co_await")]] timed_lock_awaiter final : public timed_lock_leaf {
+class timed_lock_awaiter : public timed_lock_leaf {
 public:
     timed_lock_awaiter(mutex_core& core, T& value, policies policy,
                        toadstone::detail::time_limit limit, std::source_location where) noexcept

@@ -12,12 +12,15 @@
 
 #include <coroutine>
 #include <source_location>
+#include <tuple>
 #include <utility>
 
 namespace toadstone::detail {
 
 class leaf {
 public:
+    static constexpr bool acquires = false; ///< what is handed back if nobody takes it
+
     /// A request arrived while the leaf is pending. Home worker only. True: nothing is in
     /// flight any more and no completion will come. False: the completion comes as usual.
     virtual bool cancel(cancel_reason reason, bool force) noexcept = 0;
@@ -62,6 +65,40 @@ protected:
 
     context* ctx_ = nullptr;
     std::source_location where_;
+};
+
+/// A leaf that knows who awaits it from its beginning.
+template <class Leaf>
+class bound final : public Leaf {
+public:
+    template <class... Args>
+    bound(context& ctx, std::source_location where, Args&&... args)
+        : Leaf(std::forward<Args>(args)...) {
+        Leaf::bind(ctx, where);
+    }
+    bound(const bound&) = delete;
+    bound& operator=(const bound&) = delete;
+};
+
+/// What to do, and no more: the leaf is made where it stays, in the awaiting frame. A leaf that
+/// is an awaitable itself is copied there, by g++ 12 with wide loads of fields that have just
+/// been written.
+template <class Leaf, class... Args>
+class [[nodiscard("write co_await")]] operation {
+public:
+    static constexpr bool acquires = Leaf::acquires;
+
+    explicit operation(Args... args) noexcept : args_(std::forward<Args>(args)...) {}
+    bound<Leaf> make_awaiter(context& ctx, std::source_location where) const {
+        return std::apply(
+            [&](const auto&... args) {
+                return bound<Leaf>(ctx, where, const_cast<Args&>(args)...);
+            },
+            args_);
+    }
+
+private:
+    std::tuple<Args...> args_;
 };
 
 /// A leaf that a coroutine of the library awaits for its caller: the place that a user wants to
