@@ -36,25 +36,6 @@ private:
 };
 using connect_op = toadstone::detail::called_from<connect_leaf>;
 
-/// Part of write_all(), which has claimed the writing half. With MSG_WAITALL the kernel goes on
-/// after a short send by itself; cancelled or failed in between, it reports the bytes that went
-/// out, and the next send tells why.
-class send_leaf : public toadstone::detail::io_op {
-public:
-    send_leaf(const detail::handle& to, const_buffer data) noexcept : to_(&to), data_(data) {}
-    [[nodiscard]] int await_resume() const noexcept { return result(); }
-
-private:
-    void fill(io_uring_sqe& entry) noexcept override {
-        const int fd = to_->use.being_closed() ? -1 : to_->fd.get();
-        io_uring_prep_send(&entry, fd, data_.data(), detail::one_transfer(data_.size()),
-                           MSG_NOSIGNAL | MSG_WAITALL);
-    }
-    const detail::handle* to_;
-    const_buffer data_;
-};
-using send_op = toadstone::detail::called_from<send_leaf>;
-
 /// Part of read_exactly(), which has claimed the reading half.
 class recv_leaf : public toadstone::detail::io_op {
 public:
@@ -140,6 +121,56 @@ std::size_t tcp_write::await_resume() {
     return static_cast<std::size_t>(count);
 }
 
+tcp_write_all::tcp_write_all(tcp_stream& to, const_buffer data,
+                             std::source_location where) noexcept
+    : handle_op(to.handle_, in_use::writing, &to.poison_), to_(&to), data_(data) {
+    where_ = where;
+    make_parts();
+}
+
+void tcp_write_all::fill(io_uring_sqe& entry) noexcept {
+    io_uring_prep_send(&entry, fd(), data_.data(), one_transfer(data_.size()),
+                       MSG_NOSIGNAL | MSG_WAITALL);
+}
+
+bool tcp_write_all::go_on() noexcept {
+    const int count = result();
+    if (count <= 0) return false;
+    begun_ = true;
+    data_ = data_.last(data_.size() - static_cast<std::size_t>(count));
+    if (data_.empty() || end_asked()) return false;
+    begin();
+    return true;
+}
+
+void tcp_write_all::tear() noexcept {
+    writing_half half{&to_->peer_, &to_->handle_};
+    to_->poison_.tear(half, where_);
+}
+
+void tcp_write_all::settle() {
+    if (refused()) throw_in_use("write to", to_->peer_.to_string(), "writes to it");
+    const end_of_use at_end(*this);
+    to_->poison_.check();
+    if (data_.empty()) return;
+    const int error = result() == 0 ? EIO : -result();
+    if (!begun_) throw_io_error("write to", to_->peer_.to_string(), error);
+    // As if it were a coroutine of its own, which the exception leaves.
+    try {
+        const struct tearing {
+            tcp_write_all& self;
+            ~tearing() {
+                self.tear();
+                self.begun_ = false;
+            }
+        } here{*this};
+        throw_io_error("write to", to_->peer_.to_string(), error);
+    } catch (...) {
+        toadstone::detail::explain_causes(std::current_exception());
+        throw;
+    }
+}
+
 tcp_wait_closed::tcp_wait_closed(tcp_stream& on) noexcept
     : handle_op(on.handle_, in_use::one_more), on_(&on) {}
 
@@ -167,23 +198,6 @@ toadstone::task<tcp_stream> tcp_stream::connect(endpoint to, std::source_locatio
     const int result = co_await connect_op(where, fd.get(), address);
     if (result < 0) detail::throw_io_error("connect to", to.to_string(), -result);
     co_return tcp_stream(std::move(fd), to);
-}
-
-toadstone::task<> tcp_stream::write_all(const_buffer data, std::source_location where) {
-    const detail::claim alone(handle_.use, detail::in_use::writing);
-    if (!alone || data.empty() || poison_.set()) {
-        co_await toadstone::detail::checkpoint_for(where);
-    }
-    if (!alone) detail::throw_in_use("write to", peer_.to_string(), "writes to it");
-    poison_.check();
-    detail::tear_watch watch(poison_, writing_half{&peer_, &handle_}, data.size(), where);
-    while (watch.left() > 0) {
-        const int count = co_await send_op(where, handle_, data.last(watch.left()));
-        if (count <= 0) {
-            detail::throw_io_error("write to", peer_.to_string(), count == 0 ? EIO : -count);
-        }
-        watch.moved(static_cast<std::size_t>(count));
-    }
 }
 
 toadstone::task<> tcp_stream::read_exactly(mutable_buffer into, std::source_location where) {

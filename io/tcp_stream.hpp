@@ -45,6 +45,47 @@ private:
     const_buffer data_;
 };
 
+/// Goes on in the ring until all is written: the task resumes once. With MSG_WAITALL the kernel
+/// goes on after a short send by itself; cancelled or failed in between, it reports the bytes
+/// that went out, and the next part tells why.
+class tcp_write_all : public handle_op {
+public:
+    tcp_write_all(tcp_stream& to, const_buffer data, std::source_location where) noexcept;
+    tcp_write_all(const tcp_write_all&) = delete;
+    tcp_write_all& operator=(const tcp_write_all&) = delete;
+    /// Torn in between it poisons.
+    ~tcp_write_all() {
+        if (is_torn()) [[unlikely]]
+            tear();
+    }
+
+    void bind(toadstone::detail::context& ctx, std::source_location) noexcept {
+        handle_op::bind(ctx, where_);
+    }
+    bool taken() noexcept override { return result() > 0 ? is_torn() : handle_op::taken(); }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (suspend(frame)) start(data_.empty());
+    }
+    void await_resume() {
+        if (result() <= 0) [[unlikely]]
+            settle();
+        finish_use();
+    }
+
+private:
+    void fill(io_uring_sqe& entry) noexcept override;
+    bool go_on() noexcept override;
+    [[nodiscard]] bool is_torn() const noexcept { return begun_ && !data_.empty(); }
+    void tear() noexcept;
+    /// Returns if there was nothing to write.
+    void settle();
+
+    tcp_stream* to_;
+    const_buffer data_; ///< what is left
+    bool begun_ = false;
+};
+
 class tcp_wait_closed : public handle_op {
 public:
     explicit tcp_wait_closed(tcp_stream& on) noexcept;
@@ -57,6 +98,8 @@ private:
 
 using read_operation = toadstone::detail::operation<tcp_read, tcp_stream&, mutable_buffer>;
 using write_operation = toadstone::detail::operation<tcp_write, tcp_stream&, const_buffer>;
+using write_all_operation = toadstone::detail::operation<tcp_write_all, tcp_stream&,
+                                                         const_buffer, std::source_location>;
 using wait_closed_operation = toadstone::detail::operation<tcp_wait_closed, tcp_stream&>;
 
 } // namespace detail
@@ -147,8 +190,11 @@ public:
     /// Errors also: poison_error. Cancellation: a cancellation point. When all bytes have gone
     ///     out although cancellation was asked for, that is delivered.
     /// Poisoning: see the class.
-    [[nodiscard]] toadstone::task<>
-    write_all(const_buffer data, std::source_location where = std::source_location::current());
+    [[nodiscard]] detail::write_all_operation
+    write_all(const_buffer data,
+              std::source_location where = std::source_location::current()) noexcept {
+        return detail::write_all_operation(*this, data, where);
+    }
 
     /// Waits until the peer is gone: it has closed, reset the connection, or shut down its
     /// writing half (the kernel cannot tell these apart). Bytes that it sent before are still
@@ -205,6 +251,7 @@ public:
 private:
     friend class detail::tcp_read;
     friend class detail::tcp_write;
+    friend class detail::tcp_write_all;
     friend class detail::tcp_wait_closed;
     friend class buffered_reader;
 

@@ -53,10 +53,10 @@ public:
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         if (!suspend(frame)) return;
-        if (skipped_ || !may_start()) {
+        if (skipped_) {
             answer_later();
         } else {
-            begin();
+            start(false);
         }
     }
 
@@ -71,6 +71,14 @@ protected:
     [[nodiscard]] bool skip() noexcept {
         skipped_ = true;
         return may_complete_at_once();
+    }
+    /// For await_suspend. `nothing`: there is nothing to ask the kernel for.
+    void start(bool nothing) noexcept {
+        if (may_start() && !nothing) [[likely]] {
+            begin();
+        } else {
+            answer_later();
+        }
     }
     /// It did not start, because another task does the same.
     [[nodiscard]] bool refused() const noexcept { return refused_; }
@@ -96,6 +104,7 @@ protected:
         claim_.drop();
         return result();
     }
+    void finish_use() noexcept { claim_.drop(); }
 
 private:
     [[nodiscard]] bool may_start() noexcept {

@@ -23,9 +23,26 @@ public:
     }
     void clear() noexcept { cause_.reset(); }
 
-private:
+    /// A transfer on `object` that was begun at `where` is being left in the middle. The cause
+    /// is how: an exception in flight, or the teardown of the slice.
     template <class Object>
-    friend class tear_watch;
+    void tear(Object& object, std::source_location where) noexcept {
+        std::string name;
+        try {
+            name = object.name();
+        } catch (...) {
+            name.clear(); // out of memory: the cause goes without a name
+        }
+        toadstone::detail::poisoning what;
+        what.type = Object::type;
+        what.during = Object::during;
+        what.name = name;
+        what.locked_at = where;
+        cause_ = toadstone::detail::make_cause(what);
+        object.poisoned();
+    }
+
+private:
     toadstone::detail::cause_ref cause_;
 };
 
@@ -47,7 +64,7 @@ public:
     tear_watch(const tear_watch&) = delete;
     tear_watch& operator=(const tear_watch&) = delete;
     ~tear_watch() {
-        if (begun_ && left_ > 0) tear();
+        if (begun_ && left_ > 0) mark_.tear(object_, where_);
     }
 
     void moved(std::size_t bytes) noexcept {
@@ -57,22 +74,6 @@ public:
     [[nodiscard]] std::size_t left() const noexcept { return left_; }
 
 private:
-    void tear() noexcept {
-        std::string name;
-        try {
-            name = object_.name();
-        } catch (...) {
-            name.clear(); // out of memory: the cause goes without a name
-        }
-        toadstone::detail::poisoning what;
-        what.type = Object::type;
-        what.during = Object::during;
-        what.name = name;
-        what.locked_at = where_;
-        mark_.cause_ = toadstone::detail::make_cause(what);
-        object_.poisoned();
-    }
-
     poison_mark& mark_;
     Object object_;
     std::size_t left_;

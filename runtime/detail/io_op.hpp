@@ -47,6 +47,12 @@ protected:
     /// Hands the operation to the worker's ring.
     void begin() noexcept;
 
+    /// Of an operation in parts, when a part has completed: true if it has begun the next one.
+    virtual bool go_on() noexcept { return false; }
+    void make_parts() noexcept { in_parts_ = true; }
+    /// The kernel has been asked to end it.
+    [[nodiscard]] bool end_asked() const noexcept { return cancel_sent_; }
+
     /// The completion's result: a count, a descriptor, or -errno.
     [[nodiscard]] int result() const noexcept { return result_; }
     /// Operations that the kernel must not be asked to cancel: close.
@@ -65,6 +71,7 @@ private:
     stage stage_ = stage::idle;
     bool cancel_sent_ = false;
     bool cancel_waits_ = false;
+    bool in_parts_ = false;
     unsigned position_ = 0; // of its entry in the submission queue, while prepared
 };
 

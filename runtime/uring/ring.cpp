@@ -221,41 +221,37 @@ void ring::enable() {
     }
 }
 
-io_uring_sqe* ring::next_entry() noexcept {
-    auto& sq = ring_.sq;
-    const unsigned head = io_uring_smp_load_acquire(sq.khead);
-    if (sq.sqe_tail - head > sq_mask_) return nullptr;
-    io_uring_sqe* entry = &sq.sqes[sq.sqe_tail & sq_mask_];
-    ++sq.sqe_tail;
-    std::memset(entry, 0, sizeof *entry);
-    return entry;
-}
-
-int ring::enter(unsigned min_complete, unsigned flags, const __kernel_timespec* wait) noexcept {
+inline void ring::enter(unsigned min_complete, unsigned flags,
+                        const __kernel_timespec* wait) noexcept {
     io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);
     const int done = kernel_.enter(ring_, unsubmitted(), min_complete, flags, wait);
     // The head tells what was taken also when the call reports how its wait ended.
     submitted_ = io_uring_smp_load_acquire(ring_.sq.khead);
-    switch (-done) {
+    if (done >= 0) [[likely]] {
+        refusals_ = 0;
+    } else {
+        not_entered(-done);
+    }
+}
+
+void ring::not_entered(int error) noexcept {
+    switch (error) {
     case ETIME: // the wait is over
         refusals_ = 0;
-        return 0;
+        return;
     case EINTR: // a signal; whoever waits comes back
         // A signal now and then is no reason to slow down.
         if (kernel_.now() - refused_at_ > long_between_signals) refusals_ = 0;
         refused_at_ = kernel_.now();
         ++refusals_;
-        return 0;
+        return;
     case EAGAIN: // the kernel is short of memory: what is left is offered again
     case EBUSY:  // completions have to be reaped first
         ++refusals_;
-        return 0;
+        return;
     default:
-        break;
+        end_of_ring(error);
     }
-    if (done < 0) end_of_ring(-done);
-    refusals_ = 0;
-    return done;
 }
 
 void ring::back_off() noexcept {

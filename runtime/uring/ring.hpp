@@ -31,7 +31,15 @@ public:
     void enable();
 
     /// A cleared submission entry, or null when the queue is full: submit() first.
-    [[nodiscard]] io_uring_sqe* next_entry() noexcept;
+    [[nodiscard]] io_uring_sqe* next_entry() noexcept {
+        auto& sq = ring_.sq;
+        const unsigned head = io_uring_smp_load_acquire(sq.khead);
+        if (sq.sqe_tail - head > sq_mask_) return nullptr;
+        io_uring_sqe* const entry = &sq.sqes[sq.sqe_tail & sq_mask_];
+        ++sq.sqe_tail;
+        *entry = io_uring_sqe{};
+        return entry;
+    }
     /// The entry at a position that has not been submitted.
     [[nodiscard]] io_uring_sqe& entry_at(unsigned position) noexcept {
         return ring_.sq.sqes[position & sq_mask_];
@@ -97,7 +105,8 @@ public:
 private:
     void set_up(ring_options options);
     void probe();
-    int enter(unsigned min_complete, unsigned flags, const __kernel_timespec* wait) noexcept;
+    void enter(unsigned min_complete, unsigned flags, const __kernel_timespec* wait) noexcept;
+    [[gnu::cold]] void not_entered(int error) noexcept;
 
     kernel& kernel_;
     io_uring ring_{};

@@ -106,9 +106,9 @@ worker::worker(kernel& kernel, ring_options options, unsigned max_operations,
     limit_ = std::min<std::size_t>(max_operations, room);
     // All at once: what happens at a suspension or a completion must not need memory.
     slots_.resize(limit_);
-    free_slots_.resize(limit_);
-    for (std::size_t i = 0; i < limit_; ++i) {
-        free_slots_[i] = static_cast<std::uint32_t>(limit_ - 1 - i);
+    for (auto i = static_cast<std::uint32_t>(limit_); i-- > 0;) {
+        slots_[i].next_free = free_first_;
+        free_first_ = i;
     }
     event_fd_ = above_standard(::eventfd(0, EFD_CLOEXEC));
     if (event_fd_ < 0) {
@@ -148,6 +148,44 @@ unsigned worker::step(bool may_wait, unsigned most) noexcept {
     const unsigned done = turn(may_wait, most, false);
     bind_thread(outer);
     return done;
+}
+
+void worker::complete_other(std::uint32_t index) noexcept {
+    if (index == wake_up_slot) {
+        wake_up_armed_ = false;
+    } else if (index == cancel_slot) {
+        --pending_cancels_; // it decides nothing; the target's own completion does
+    } else {
+        ++strays_; // late or unknown: counted and dropped, nobody is woken
+    }
+}
+
+inline void worker::complete(const io_uring_cqe& completion) noexcept {
+    const auto index = static_cast<std::uint32_t>(completion.user_data);
+    const auto generation = static_cast<std::uint32_t>(completion.user_data >> 32);
+    if (index >= limit_ || slots_[index].generation != generation || !slots_[index].operation)
+        [[unlikely]] {
+        complete_other(index);
+        return;
+    }
+    slot& place = slots_[index];
+    io_op& operation = *place.operation;
+    tell_completed(&operation);
+    place.operation = nullptr;
+    ++place.generation;
+    place.next_free = free_first_;
+    free_first_ = index;
+    in_flight_.store(in_flight() - 1, std::memory_order_relaxed);
+    bool never_ran = false;
+    if (operation.cancel_sent_) [[unlikely]] {
+        if (operation.cancel_waits_) unlink_cancel(operation);
+        // A no-op that stands for a cancelled entry says 0; its operation never ran.
+        never_ran = operation.result_ == -ECANCELED;
+    }
+    if (!never_ran) operation.result_ = completion.res;
+    operation.stage_ = io_op::stage::completed;
+    if (operation.in_parts_ && operation.go_on()) return;
+    push(*operation.ctx_);
 }
 
 // Without what a turn does besides, which is for what comes from outside: and that is looked at
@@ -235,21 +273,23 @@ void worker::arm_wake_up() noexcept {
     wake_up_armed_ = true;
 }
 
-io_uring_sqe* worker::entry() noexcept {
-    refuse_fork();
-    io_uring_sqe* sqe = ring_.next_entry();
-    if (!sqe) {
-        ring_.submit();
-        sqe = ring_.next_entry();
-    }
-    return sqe;
+io_uring_sqe* worker::entry_of_full_queue() noexcept {
+    ring_.submit();
+    return ring_.next_entry();
 }
 
-void worker::start(io_op& operation) noexcept {
-    if (!waiting_first_ && in_flight() < limit_) {
-        prepare(operation);
-        if (operation.stage_ == io_op::stage::prepared) return;
-    }
+inline io_uring_sqe* worker::entry() noexcept {
+    refuse_fork();
+    io_uring_sqe* const sqe = ring_.next_entry();
+    return sqe ? sqe : entry_of_full_queue();
+}
+
+inline void worker::start(io_op& operation) noexcept {
+    if (waiting_first_ || !prepare(operation)) [[unlikely]]
+        wait_for_slot(operation);
+}
+
+void worker::wait_for_slot(io_op& operation) noexcept {
     operation.stage_ = io_op::stage::waiting;
     operation.next_ = nullptr;
     operation.previous_ = waiting_last_;
@@ -265,28 +305,29 @@ void worker::unlink_waiting(io_op& operation) noexcept {
 void worker::start_waiting() noexcept {
     while (waiting_first_ && in_flight() < limit_) {
         io_op& operation = *waiting_first_;
-        prepare(operation);
-        if (operation.stage_ != io_op::stage::prepared) return; // no entry: next turn
+        if (!prepare(operation)) return; // no entry: next turn
         unlink_waiting(operation);
     }
 }
 
-// Gives the operation a slot and an entry; leaves its stage alone when there is no entry.
-void worker::prepare(io_op& operation) noexcept {
-    if (free_slots_.empty()) return; // never: in_flight_ is below limit_
-    io_uring_sqe* sqe = entry();
-    if (!sqe) return;
-    const std::uint32_t index = free_slots_.back();
-    free_slots_.pop_back();
-    slots_[index].operation = &operation;
+// Gives the operation a slot and an entry. False: it needs one that is not there.
+inline bool worker::prepare(io_op& operation) noexcept {
+    if (free_first_ == no_slot) return false;
+    io_uring_sqe* const sqe = entry();
+    if (!sqe) return false;
+    const std::uint32_t index = free_first_;
+    slot& place = slots_[index];
+    free_first_ = place.next_free;
+    place.operation = &operation;
     operation.slot_ = index;
     operation.fill(*sqe);
-    sqe->user_data = tag(index, slots_[index].generation);
+    sqe->user_data = tag(index, place.generation);
     operation.position_ = ring_.last_position();
     operation.stage_ = io_op::stage::prepared;
     operation.cancel_sent_ = false;
     in_flight_.store(in_flight() + 1, std::memory_order_relaxed);
     tell_submitted(&operation);
+    return true;
 }
 
 bool worker::withdraw(io_op& operation) noexcept {
@@ -355,39 +396,8 @@ bool worker::send_cancel(std::uint64_t target) noexcept {
     return true;
 }
 
-void worker::complete(const io_uring_cqe& completion) noexcept {
-    const auto index = static_cast<std::uint32_t>(completion.user_data);
-    const auto generation = static_cast<std::uint32_t>(completion.user_data >> 32);
-    if (index == wake_up_slot) {
-        wake_up_armed_ = false;
-        return;
-    }
-    if (index == cancel_slot) {
-        --pending_cancels_; // it decides nothing; the target's own completion does
-        return;
-    }
-    if (index >= slots_.size() || slots_[index].generation != generation ||
-        !slots_[index].operation) {
-        ++strays_; // late or unknown: counted and dropped, nobody is woken
-        return;
-    }
-    io_op& operation = *slots_[index].operation;
-    tell_completed(&operation);
-    if (operation.cancel_waits_) unlink_cancel(operation);
-    slots_[index].operation = nullptr;
-    ++slots_[index].generation;
-    free_slots_.push_back(index);
-    in_flight_.store(in_flight() - 1, std::memory_order_relaxed);
-    // A no-op that stands for a cancelled entry says 0; its operation never ran.
-    const bool never_ran = operation.cancel_sent_ && operation.result_ == -ECANCELED;
-    if (!never_ran) operation.result_ = completion.res;
-    operation.stage_ = io_op::stage::completed;
-    push(*operation.ctx_);
-}
-
 void io_op::begin() noexcept {
     result_ = 0;
-    cancel_sent_ = false;
     static_cast<worker&>(ctx_->home()).start(*this);
 }
 

@@ -112,9 +112,11 @@ public:
     [[nodiscard]] clock::time_point next_timer() const noexcept { return timers_.next(); }
 
 private:
+    static constexpr std::uint32_t no_slot = 0xffffffff;
     struct slot {
         io_op* operation = nullptr;
         std::uint32_t generation = 1;
+        std::uint32_t next_free = no_slot;
     };
 
     /// The ring's memory is shared with a forked process, which would write into it.
@@ -129,13 +131,16 @@ private:
     void drain(unsigned ran) noexcept;
     void arm_wake_up() noexcept;
     [[nodiscard]] io_uring_sqe* entry() noexcept;
-    void prepare(io_op& operation) noexcept;
+    [[nodiscard]] [[gnu::noinline]] io_uring_sqe* entry_of_full_queue() noexcept;
+    [[nodiscard]] bool prepare(io_op& operation) noexcept;
+    void wait_for_slot(io_op& operation) noexcept;
     void send_cancel(io_op& operation) noexcept;
     [[nodiscard]] bool send_cancel(std::uint64_t target) noexcept;
     void send_waiting_cancels() noexcept;
     void unlink_cancel(io_op& operation) noexcept;
     void start_waiting() noexcept;
     void complete(const io_uring_cqe& completion) noexcept;
+    [[gnu::cold]] void complete_other(std::uint32_t index) noexcept;
     void unlink_waiting(io_op& operation) noexcept;
 
     kernel& kernel_;
@@ -152,7 +157,7 @@ private:
     unsigned turns_without_enter_ = 0;
 
     std::vector<slot> slots_;
-    std::vector<std::uint32_t> free_slots_;
+    std::uint32_t free_first_ = no_slot;
     atomic<std::size_t> in_flight_{0};
     io_op* waiting_first_ = nullptr;
     io_op* waiting_last_ = nullptr;
