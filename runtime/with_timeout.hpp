@@ -3,11 +3,13 @@
 #define TOADSTONE_RUNTIME_WITH_TIMEOUT_HPP
 
 #include <toadstone/runtime/detail/boundary.hpp>
+#include <toadstone/runtime/detail/fused.hpp>
 #include <toadstone/runtime/detail/limit_timer.hpp>
 #include <toadstone/runtime/executor.hpp>
 
 #include <chrono>
 #include <source_location>
+#include <type_traits>
 #include <utility>
 
 namespace toadstone {
@@ -59,11 +61,73 @@ private:
     bool timed_out_ = false;
 };
 
+/// The same around one leaf.
+template <class A, bool AsOutcome>
+class fused_timeout final : public fused_around<A>, limit_timer {
+    using T = await_result_t<A>;
+    using result_type = std::conditional_t<AsOutcome, outcome<T>, T>;
+
+public:
+    fused_timeout(context& ctx, std::source_location where, A&& inside, time_limit limit)
+        : fused_around<A>(std::move(inside), ctx, where), limit_timer(limit),
+          past_(is_past(ctx.home())) {
+        this->stop_ends_task_ = !AsOutcome;
+    }
+
+    [[nodiscard]] bool await_ready() { return !past_ && this->leaf_inside().await_ready(); }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (past_) [[unlikely]] {
+            this->stop_at_once(frame, cancel_reason::timeout);
+            return;
+        }
+        this->leaf_inside().await_suspend(frame);
+        if (this->stand_in()) arm(this->ctx_->home());
+    }
+    result_type await_resume() {
+        using ending = typename fused_leaf::ending;
+        if (armed()) disarm(this->ctx_->home());
+        if (this->how() > ending::result) [[unlikely]] {
+            this->check_stopped();
+            if constexpr (AsOutcome) return outcome<T>::of_cancellation(this->reason());
+            throw_timeout(limit(), this->where_, this->ctx_->where());
+        }
+        if constexpr (AsOutcome) {
+            return outcome_inside();
+        } else {
+            return this->leaf_inside().await_resume();
+        }
+    }
+
+private:
+    outcome<T> outcome_inside() {
+        try {
+            if constexpr (std::is_void_v<T>) {
+                this->leaf_inside().await_resume();
+                return outcome<T>::of_value();
+            } else {
+                return outcome<T>::of_value(this->leaf_inside().await_resume());
+            }
+        } catch (...) {
+            return outcome<T>::of_exception(std::current_exception());
+        }
+    }
+    void time_up() noexcept override { this->ask_inside(cancel_reason::timeout); }
+    void quiet() noexcept override { disarm(this->ctx_->home()); }
+
+    const bool past_;
+};
+
 template <bool AsOutcome, class A>
 [[nodiscard]] auto limit_time(A&& inside, time_limit limit) {
     using T = await_result_t<A>;
-    return awaitable<all_acquire<A>, timeout_awaiter<T, AsOutcome>, task<T>, time_limit>(
-        as_task(std::forward<A>(inside)), std::move(limit));
+    if constexpr (fusible<A>) {
+        return awaitable<all_acquire<A>, fused_timeout<A, AsOutcome>, A, time_limit>(
+            std::move(inside), std::move(limit));
+    } else {
+        return awaitable<all_acquire<A>, timeout_awaiter<T, AsOutcome>, task<T>, time_limit>(
+            as_task(std::forward<A>(inside)), std::move(limit));
+    }
 }
 
 } // namespace detail

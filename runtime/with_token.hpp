@@ -4,9 +4,12 @@
 
 #include <toadstone/runtime/cancel.hpp>
 #include <toadstone/runtime/detail/boundary.hpp>
+#include <toadstone/runtime/detail/fused.hpp>
 #include <toadstone/runtime/executor.hpp>
 
 #include <coroutine>
+#include <optional>
+#include <source_location>
 #include <utility>
 
 namespace toadstone {
@@ -66,6 +69,63 @@ private:
     std::optional<token_link> link_;
 };
 
+/// The same around one leaf.
+class fused_token_leaf : public fused_leaf, cancel_listener, posted {
+protected:
+    fused_token_leaf(context& ctx, std::source_location where,
+                     cancellation_token&& token) noexcept
+        : fused_leaf(ctx, where), token_(std::move(token)) {
+        limit_ends_task_ = true;
+        stop_ends_task_ = true;
+    }
+    ~fused_token_leaf() = default;
+
+    [[nodiscard]] bool is_cancelled() const noexcept { return token_.cancelled(); }
+    [[nodiscard]] cancel_reason token_reason() const noexcept {
+        return token_.state()->reason();
+    }
+    void listen() noexcept;
+    void stop_listening() noexcept;
+
+private:
+    void quiet() noexcept final { stop_listening(); }
+    bool requested_elsewhere(cancel_reason& why) const noexcept final;
+    void cancelled(cancel_reason reason) noexcept final;
+    void run_posted() noexcept final;
+
+    cancellation_token token_;
+    bool listening_ = false;
+    plain<cancel_reason> told_reason_ = cancel_reason::requested;
+    atomic<bool> told_{false}; // (R) with the reason; (A) read before the post has come
+};
+
+template <class A>
+class fused_token final : public fused_around<A, fused_token_leaf> {
+public:
+    fused_token(context& ctx, std::source_location where, A&& inside,
+                cancellation_token&& token)
+        : fused_around<A, fused_token_leaf>(std::move(inside), ctx, where, std::move(token)) {}
+
+    [[nodiscard]] bool await_ready() {
+        return !this->is_cancelled() && this->leaf_inside().await_ready();
+    }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (this->is_cancelled()) {
+            this->stop_at_once(frame, this->token_reason());
+            return;
+        }
+        this->leaf_inside().await_suspend(frame);
+        if (this->stand_in()) this->listen();
+    }
+    await_result_t<A> await_resume() {
+        this->check_stopped();
+        this->has_result();
+        this->stop_listening();
+        return this->leaf_inside().await_resume();
+    }
+};
+
 } // namespace detail
 
 /// Runs `awaitable` under a token as well as under the caller's own cancellation.
@@ -78,9 +138,14 @@ private:
 template <class A>
 [[nodiscard]] auto with_token(cancellation_token token, A&& awaitable) {
     using T = detail::await_result_t<A>;
-    return detail::awaitable<detail::all_acquire<A>, detail::token_awaiter<T>, task<T>,
-                             cancellation_token>(detail::as_task(std::forward<A>(awaitable)),
-                                                 std::move(token));
+    if constexpr (detail::fusible<A>) {
+        return detail::awaitable<detail::all_acquire<A>, detail::fused_token<A>, A,
+                                 cancellation_token>(std::move(awaitable), std::move(token));
+    } else {
+        return detail::awaitable<detail::all_acquire<A>, detail::token_awaiter<T>, task<T>,
+                                 cancellation_token>(
+            detail::as_task(std::forward<A>(awaitable)), std::move(token));
+    }
 }
 
 } // namespace toadstone

@@ -88,36 +88,9 @@ private:
     friend class idle_awaiter;
     friend class closing_mark;
 
-    // Set by a closer that waits; whoever leaves last takes it out and wakes the closer.
-    static constexpr std::uint32_t waiting = 0x80000000;
-
     /// False: somebody else reads, or writes.
-    [[nodiscard]] bool enter(std::uint32_t what) noexcept {
-        switch (what) { // of one constant bit, the compiler makes a bit test
-        case reading:
-            return !(word_.fetch_or(reading, std::memory_order_acquire) & reading); // (A)
-        case writing:
-            return !(word_.fetch_or(writing, std::memory_order_acquire) & writing); // (A)
-        default:
-            word_.fetch_add(what, std::memory_order_acquire); // (A)
-            return true;
-        }
-    }
-    void leave(std::uint32_t what) noexcept {
-        std::uint32_t before = word_.load(std::memory_order_relaxed);
-        std::uint32_t after = 0;
-        do {
-            after = before - what;
-            if (after == (waiting | closing)) after = closing;
-        } while (!word_.compare_exchange_weak(before, after,
-                                              std::memory_order_acq_rel, // (R), (A)
-                                              std::memory_order_relaxed));
-        // Whoever takes `waiting` out wakes the closer. Neither the closer nor *this can be
-        // gone: close() waits for exactly this call.
-        if ((before & waiting) && !(after & waiting)) [[unlikely]]
-            wake_closer();
-    }
-    [[gnu::cold]] void wake_closer() noexcept;
+    [[nodiscard]] bool enter(std::uint32_t what) noexcept;
+    void leave(std::uint32_t what) noexcept;
 
     toadstone::detail::atomic<std::uint32_t> word_{0};
     /// Set before `closing` waits; see leave().

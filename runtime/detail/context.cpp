@@ -118,7 +118,7 @@ inline void context::run(thread_slice& slice, run_observer* observer) noexcept {
     leaf* const ended = std::exchange(pending_, nullptr);
     // What is being unwound has been requested, or passes somebody else's request on.
     if (may_have_to_stop()) [[unlikely]] {
-        if (ended && has_to_stop() && ended->taken()) unwinding_ = true;
+        if (ended && stops_at(*ended)) unwinding_ = true;
         if (unwinding_) {
             tear_down();
             end_slice(slice); // *this may be gone
@@ -274,7 +274,7 @@ bool context::flag_request(cancel_reason reason) noexcept {
     const auto mark = static_cast<std::uint8_t>(static_cast<unsigned>(reason) + 1);
     const bool first = request_.compare_exchange_strong(none, mark, std::memory_order_seq_cst);
     // Not by the first to ask alone, who may not have come to it when this returns.
-    epoch_->fetch_add(1, std::memory_order_release); // (R)
+    bump_epoch();
     return first;
 }
 
@@ -289,10 +289,19 @@ bool context::request(cancel_reason reason, bool force) noexcept {
 bool context::has_to_stop() noexcept {
     const std::uint32_t epoch = epoch_->load(std::memory_order_acquire); // before the flags
     if (!requested() && !requested_outside()) {
-        seen_epoch_ = epoch;
+        if (!ask_leaf_) seen_epoch_ = epoch;
         return false;
     }
     return forced_ || !deferred();
+}
+
+bool context::stops_at(leaf& ended) noexcept {
+    ask_leaf_ = false;
+    if (has_to_stop()) return ended.taken();
+    cancel_reason why = cancel_reason::requested;
+    if (!ended.stopped(why) || deferred()) return false;
+    flag_request(why);
+    return true;
 }
 
 bool context::requested_outside() noexcept {

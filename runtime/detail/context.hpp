@@ -140,6 +140,21 @@ public:
         pending_ = pending;
         where_.store(where, std::memory_order_relaxed);
     }
+    /// For what stands around `inside` and has suspended it. False: the task stops there.
+    [[nodiscard]] bool stand_in_for(const leaf& inside, leaf& around) noexcept {
+        if (pending_ != &inside) return false;
+        pending_ = &around;
+        return true;
+    }
+    /// The pending leaf is asked how it ended before the task goes on. Home worker only.
+    void ask_leaf() noexcept {
+        ask_leaf_ = true;
+        seen_epoch_ = epoch_->load(std::memory_order_relaxed) - 1;
+    }
+    /// The same from another thread, if the task cannot go meanwhile. A hint.
+    void bump_epoch() noexcept {
+        epoch_->fetch_add(1, std::memory_order_release); // (R)
+    }
     /// For a leaf whose await_suspend throws.
     void suspension_undone() noexcept { pending_ = nullptr; }
     /// For a leaf, from await_suspend: the awaiting frame never resumes.
@@ -251,6 +266,7 @@ private:
     /// Runs the context until it suspends or ends. From the top of the worker's loop only.
     void run(thread_slice& slice, run_observer* observer) noexcept;
     void resume_chain(run_observer* observer) noexcept;
+    [[nodiscard]] bool stops_at(leaf& ended) noexcept;
     void tear_down() noexcept;
     [[noreturn]] [[gnu::cold]] static void die_of_unknown_suspension() noexcept;
 
@@ -284,6 +300,7 @@ private:
     bool request_queued_ = false;
     bool flaggable_ = false;
     bool shut_off_ = false;
+    bool ask_leaf_ = false;
 };
 
 /// Says on stderr that `what` of a task failed with an exception that nobody can be given.

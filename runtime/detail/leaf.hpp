@@ -29,6 +29,10 @@ public:
     /// acquired has been handed back and the task ends here. False: its result is delivered.
     virtual bool taken() noexcept = 0;
 
+    /// The leaf has ended, and the task has not to stop. True: what it stands around has ended
+    /// without a result by a request that is not the task's, `why`, and so the task ends here.
+    virtual bool stopped(cancel_reason&) noexcept { return false; }
+
     /// For await_transform: the task that awaits, and where.
     void bind(context& ctx, std::source_location where) noexcept {
         ctx_ = &ctx;

@@ -25,6 +25,11 @@ public:
 
     void arm(executor& home) noexcept;
     void disarm(executor& home) noexcept;
+    /// It is up before it begins. The clock is read only for a point in time.
+    [[nodiscard]] bool is_past(executor& home) const noexcept {
+        return limit_.what() == time_limit::kind::length ? limit_.time().count() <= 0
+                                                         : point_is_past(home);
+    }
     using timer_node::armed;
     [[nodiscard]] const time_limit& limit() const noexcept { return limit_; }
 
@@ -34,6 +39,7 @@ protected:
     virtual void time_up() noexcept = 0;
 
 private:
+    [[nodiscard]] bool point_is_past(executor& home) const noexcept;
     void expired() noexcept final;
 
     time_limit limit_;

@@ -32,6 +32,13 @@ void limit_timer::arm(executor& home) noexcept {
     }
 }
 
+bool limit_timer::point_is_past(executor& home) const noexcept {
+    const auto now = limit_.what() == time_limit::kind::steady
+                         ? home.now().time_since_epoch()
+                         : to_signed_nanoseconds(home.calendar_now().time_since_epoch());
+    return now >= limit_.time();
+}
+
 void limit_timer::disarm(executor& home) noexcept {
     home.disarm(*this);
 }
