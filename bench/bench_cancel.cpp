@@ -112,6 +112,32 @@ task<herd> by_token(unsigned count) {
     co_return meter.found();
 }
 
+// For callgrind: what by_scope() does before it cancels, and all of it. The former ends the
+// process, as the latter does soon after.
+task<> spawn_and_leave(task_scope& scope, std::uint64_t count) {
+    for (; count > 0; --count) scope.spawn(sleeper()).detach();
+    co_await yield_now();
+    std::_Exit(0);
+}
+
+task<double> sleepers_asleep(std::uint64_t n) {
+    const auto body = [n](task_scope& scope) { return spawn_and_leave(scope, n); };
+    co_await with_scope(body);
+    co_return 0;
+}
+
+task<double> sleepers_cancelled(std::uint64_t n) {
+    const herd found = co_await by_scope(static_cast<unsigned>(n));
+    co_return found.cancel_ms * 1e6;
+}
+
+task<double> sleepers_weighed(std::uint64_t n) {
+    const herd found = co_await by_scope(static_cast<unsigned>(n));
+    std::printf("%.1f\n", found.bytes);
+    std::fflush(stdout);
+    co_return 0;
+}
+
 bench::bare<bench::from_malloc> bare_sleeper() {
     co_await std::suspend_always();
 }
@@ -307,6 +333,14 @@ int main(int argc, char** argv) {
         herds(all.chosen());
     }
     bench::stage alone(1, all);
+    if (all.single()) {
+        all.compare("for bench/gate.py",
+                    {
+                        {"sleepers, asleep", alone.subject(sleepers_asleep)},
+                        {"sleepers, cancelled", alone.subject(sleepers_cancelled)},
+                        {"sleepers, bytes each", alone.subject(sleepers_weighed)},
+                    });
+    }
     const double one = chains(all, alone, 1);
     chains(all, alone, 5);
     const double ten = chains(all, alone, 10);

@@ -8,9 +8,6 @@
 #include "echo.hpp"
 #include "measure.hpp"
 
-#include <toadstone/io.hpp>
-#include <toadstone/runtime.hpp>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -21,7 +18,6 @@
 #include <cstring>
 #include <functional>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -36,45 +32,8 @@
 
 namespace {
 
-using namespace toadstone;
 using bench::load_shape;
-using ready_call = std::function<void(std::uint16_t)>;
-
-task<> echo(io::tcp_stream stream) {
-    const auto buffer = std::make_unique<std::array<std::byte, bench::echo_buffer>>();
-    for (;;) {
-        const std::size_t got = co_await stream.read_some(std::span<std::byte>(*buffer));
-        if (got == 0) break;
-        co_await stream.write_all(std::span(*buffer).first(got));
-    }
-}
-
-task<> serve(task_scope& scope, unsigned connections, const ready_call& ready) {
-    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
-    ready(listener.local_endpoint().port());
-    for (; connections > 0; --connections) {
-        io::tcp_stream stream = co_await listener.accept();
-        scope.spawn(echo(std::move(stream))).detach();
-    }
-}
-
-task<> serve_in_scope(unsigned connections, const ready_call& ready) {
-    const auto body = [&](task_scope& scope) { return serve(scope, connections, ready); };
-    co_await with_scope(body);
-}
-
-// For callgrind: the process ends inside the task, because valgrind 3.19 runs one thread at a
-// time and does not know that io_uring_enter(2) waits.
-task<> serve_and_leave(unsigned connections, const ready_call& ready) {
-    co_await serve_in_scope(connections, ready);
-    std::_Exit(0);
-}
-
-int serve_toadstone(unsigned connections, const ready_call& ready) {
-    return run(serve_in_scope(connections, ready), {.workers = 1});
-}
-
-using server = int (*)(unsigned connections, const ready_call& ready);
+using bench::server;
 
 // A server in a process of its own, made before this one has any thread.
 class server_process {
@@ -87,13 +46,13 @@ public:
         }
         if (pid_ == 0) {
             ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-            const auto tell = [&](std::uint16_t port) {
-                if (::write(ends[1], &port, sizeof port) < 0) ::_exit(1);
+            const auto tell = [&](bench::server_ports ports) {
+                if (::write(ends[1], &ports, sizeof ports) < 0) ::_exit(1);
             };
             ::_exit(serve(connections, tell));
         }
         ::close(ends[1]);
-        if (::read(ends[0], &port_, sizeof port_) != sizeof port_) {
+        if (::read(ends[0], &ports_, sizeof ports_) != sizeof ports_) {
             std::fprintf(stderr, "bench_echo: a server did not start\n");
             std::exit(1);
         }
@@ -110,6 +69,7 @@ public:
     /// to be killed.
     [[nodiscard]] bool end() {
         ended_ = true;
+        if (ports_.stop != 0) bench::stop_server(ports_.stop);
         int status = 0;
         for (int tries = 0; tries < 500; ++tries) {
             if (::waitpid(pid_, &status, WNOHANG) == pid_) {
@@ -122,7 +82,7 @@ public:
         return false;
     }
 
-    [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+    [[nodiscard]] std::uint16_t port() const noexcept { return ports_.echo; }
     [[nodiscard]] double cpu_ns() const noexcept {
         timespec used{};
         ::clock_gettime(clock_, &used);
@@ -132,7 +92,7 @@ public:
 private:
     pid_t pid_ = -1;
     bool ended_ = false;
-    std::uint16_t port_ = 0;
+    bench::server_ports ports_;
     clockid_t clock_{};
 };
 
@@ -140,10 +100,11 @@ struct contestant {
     const char* name;
     server serve;
 };
-constexpr std::array<contestant, 3> contestants{{
+constexpr std::array<contestant, 4> contestants{{
     {"raw io_uring, recv and send", bench::serve_raw},
     {"raw io_uring again: the noise", bench::serve_raw},
-    {"toadstone", serve_toadstone},
+    {"toadstone, bare loop", bench::serve_bare},
+    {"toadstone, as shipped", bench::serve_shipped},
 }};
 
 struct series {
@@ -238,6 +199,8 @@ int pin() {
 struct half {
     std::string_view serve;
     std::uint16_t port = 0;
+    std::uint16_t stop = 0;
+    bool in_step = false;
     load_shape shape;
 };
 
@@ -251,6 +214,10 @@ struct half {
             chosen.serve = value;
         } else if (name == "--load") {
             chosen.port = static_cast<std::uint16_t>(number);
+        } else if (name == "--stop") {
+            chosen.stop = static_cast<std::uint16_t>(number);
+        } else if (name == "--in-step") {
+            chosen.in_step = number != 0;
         } else if (name == "--connections") {
             chosen.shape.connections = std::max(1U, number);
         } else if (name == "--size") {
@@ -266,21 +233,41 @@ struct half {
 }
 
 int serve_alone(const half& chosen) {
-    const auto tell = [](std::uint16_t port) {
-        std::printf("%u\n", port);
+    const auto tell = [](bench::server_ports ports) {
+        std::printf("%u %u\n", ports.echo, ports.stop);
         std::fflush(stdout);
     };
     const unsigned connections = chosen.shape.connections;
-    if (chosen.serve == "raw") return bench::serve_raw(connections, tell);
-    return run(serve_and_leave(connections, tell), {.workers = 1});
+    bench::leave_from_inside();
+    for (const auto& [name, serve] : {
+             std::pair<std::string_view, server>{"raw", bench::serve_raw},
+             {"bare", bench::serve_bare},
+             {"shipped", bench::serve_shipped},
+         }) {
+        if (chosen.serve == name) return serve(connections, tell);
+    }
+    std::fprintf(stderr, "bench_echo: there is no server '%s'\n", chosen.serve.data());
+    return 2;
+}
+
+int load_alone(const half& chosen, std::uint64_t requests) {
+    {
+        bench::load_generator load(chosen.port, chosen.shape);
+        if (chosen.in_step) {
+            load.run_in_step(requests);
+        } else {
+            load.run(requests);
+        }
+    }
+    if (chosen.stop != 0) bench::stop_server(chosen.stop);
+    return 0;
 }
 
 constexpr const char* extra =
-    "  --serve toadstone|raw  be this server: print the port, echo until --connections have\n"
-    "                         come and closed\n"
-    "  --load PORT            be the load: --connections N, --size BYTES, --depth N, and "
-    "--count\n"
-    "                         requests\n";
+    "  --serve raw|bare|shipped  be this server: print the ports for echoes and for stopping\n"
+    "                         (0: stops when --connections have come and closed)\n"
+    "  --load PORT            be the load: --connections N, --size BYTES, --depth N, --count\n"
+    "                         requests, --in-step 1: in lock-step, --stop PORT: stop it then\n";
 
 } // namespace
 
@@ -289,13 +276,10 @@ int main(int argc, char** argv) {
         bench::parse(argc, argv, "Measures an echo server beside one on the bare ring.", extra);
     const half part = parse(chosen.others);
     if (!part.serve.empty()) return serve_alone(part);
-    if (part.port != 0) {
-        bench::load_generator(part.port, part.shape).run(chosen.count);
-        return 0;
-    }
+    if (part.port != 0) return load_alone(part, chosen.count);
     const int cpu = pin();
     std::printf("bench_echo: processor time of the server per request; servers and load on "
-                "processor %d;\n%u interleaved rounds; both servers: one ring, DEFER_TASKRUN, "
+                "processor %d;\n%u interleaved rounds; all servers: one ring, DEFER_TASKRUN, "
                 "plain recv and send, %zu bytes of buffer\n",
                 cpu, chosen.rounds, bench::echo_buffer);
     bool well = true;

@@ -19,6 +19,7 @@
 namespace {
 
 using namespace toadstone;
+using namespace std::chrono_literals;
 using bench::stopwatch;
 using sync::on_cancel;
 using sync::on_exception;
@@ -42,7 +43,24 @@ double two_swaps(std::uint64_t n) {
     return clock.ns();
 }
 
+// What a lock word is where only one thread locks.
+class plain_word {
+public:
+    explicit plain_word(std::uint32_t value) noexcept : value_(value) {}
+    bool compare_exchange_strong(std::uint32_t& expected, std::uint32_t wanted,
+                                 std::memory_order) noexcept {
+        if (value_ != expected) return false;
+        value_ = wanted;
+        bench::keep(value_);
+        return true;
+    }
+
+private:
+    std::uint32_t value_;
+};
+
 // The floor for a coroutine: an awaiter and a guard around the same two swaps.
+template <class Word>
 class bare_mutex {
 public:
     class guard {
@@ -75,19 +93,21 @@ public:
     awaiter lock() noexcept { return awaiter(*this); }
 
 private:
-    std::atomic<std::uint32_t> word_{0};
+    Word word_{0};
     int value_ = 0;
 };
 
-bench::bare<bench::from_malloc> bare_loop(bare_mutex& mutex, std::uint64_t n) {
+template <class Word>
+bench::bare<bench::from_malloc> bare_loop(bare_mutex<Word>& mutex, std::uint64_t n) {
     for (; n; --n) {
         const auto hold = co_await mutex.lock();
         bench::keep(++*hold);
     }
 }
 
+template <class Word>
 double bare_lock(std::uint64_t n) {
-    bare_mutex mutex;
+    bare_mutex<Word> mutex;
     const auto loop = bare_loop(mutex, n);
     const stopwatch clock;
     loop.resume();
@@ -164,6 +184,17 @@ task<double> with_lock(std::uint64_t n) {
     const auto work = [](int& value) { bench::keep(++value); };
     const stopwatch clock;
     for (; n; --n) co_await mutex.with_lock(work);
+    co_return clock.ns();
+}
+
+// A time limit around something that is there at once.
+task<double> lock_in_time(std::uint64_t n) {
+    plain_mutex mutex;
+    const stopwatch clock;
+    for (; n; --n) {
+        const auto hold = co_await with_timeout(1s, mutex.lock());
+        bench::keep(++*hold);
+    }
     co_return clock.ns();
 }
 
@@ -377,7 +408,7 @@ int main(int argc, char** argv) {
         {
             {"std::mutex", std_lock},
             {"two compare-and-swap", two_swaps},
-            {"bare coroutine mutex", bare_lock},
+            {"bare coroutine mutex", bare_lock<std::atomic<std::uint32_t>>},
             {"sync::mutex lock", one.subject(lock<plain_mutex>)},
             {"sync::mutex lock, g.unlock(): no poison check", one.subject(lock_and_say_unlock)},
             {"sync::mutex lock, policies release", one.subject(lock<careless_mutex>)},
@@ -385,7 +416,15 @@ int main(int argc, char** argv) {
             {"sync::mutex lock_or_poison", one.subject(lock_or_poison)},
             {"sync::mutex with_lock", one.subject(with_lock)},
             {"sync::mutex blocking_lock, plain thread", blocking_lock},
+            {"with_timeout of sync::mutex lock", one.subject(lock_in_time)},
         });
+#if __has_include(<toadstone/sync/local_mutex.hpp>)
+    all.compare("the same on one worker only",
+                {
+                    {"bare coroutine mutex, no atomics", bare_lock<plain_word>},
+                    {"sync::local_mutex lock", one.subject(lock<sync::local_mutex<int>>)},
+                });
+#endif
     all.compare("try_lock + unlock, nobody else wants it",
                 {
                     {"std::mutex try_lock", std_try_lock},

@@ -189,6 +189,21 @@ task<double> pass_checkpoint(std::uint64_t n) {
     co_return clock.ns();
 }
 
+task<double> checkpoint_below(std::uint64_t n, unsigned depth, cancellation_token token) {
+    if (depth == 0) {
+        co_return co_await pass_checkpoint(n);
+    }
+    const double ns = co_await with_token(token, checkpoint_below(n, depth - 1, token));
+    co_return ns;
+}
+
+// Within as many tokens, any of which could be cancelled.
+task<double> nested_checkpoint(std::uint64_t n, unsigned depth) {
+    cancellation_source source;
+    const double ns = co_await checkpoint_below(n, depth, source.token());
+    co_return ns;
+}
+
 task<double> as_outcome_of_ready(std::uint64_t n) {
     const stopwatch clock;
     for (; n; --n) {
@@ -264,6 +279,8 @@ int main(int argc, char** argv) {
                                 {"yield_now, alone", alone.subject(yield)},
                                 {"yield_now, 100 tasks", alone.subject(yield_among_100)},
                                 {"checkpoint", alone.subject(pass_checkpoint)},
+                                {"checkpoint, 1 deep", alone.subject(nested_checkpoint, 1U)},
+                                {"checkpoint, 64 deep", alone.subject(nested_checkpoint, 64U)},
                             });
     all.compare(
         "create a timer and cancel it",
@@ -275,13 +292,14 @@ int main(int argc, char** argv) {
         });
     bench::stage two(2, all);
     const auto everywhere = [&two](std::uint64_t n) {
+        static_cast<void>(two.runtime()); // not in the time of the first call
         const bench::wall_stopwatch clock;
         two.runtime().block_on(spawn_everywhere(n));
         return clock.ns();
     };
     all.compare("start tasks on two workers in turn, batches of 1000, wall clock",
                 {
-                    {"std::thread", start_thread},
+                    {"std::thread, one by one", start_thread},
                     {"spawn on any worker and join", everywhere},
                 });
     return all.result();

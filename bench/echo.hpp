@@ -29,6 +29,10 @@ public:
     /// Sends `requests` messages, shared evenly, and waits for all replies.
     void run(std::uint64_t requests);
 
+    /// The same in lock-step: a message on each connection, then their replies, and so on. A
+    /// server that runs only while this waits serves all of them in each turn of its loop.
+    void run_in_step(std::uint64_t requests);
+
 private:
     struct connection {
         int fd = -1;
@@ -38,6 +42,8 @@ private:
     };
     void send(connection& to, std::uint64_t messages);
     void receive(connection& from);
+    void begin(connection& with, std::uint64_t messages);
+    void await_replies();
 
     load_shape shape_;
     int poll_ = -1;
@@ -47,12 +53,34 @@ private:
     unsigned busy_ = 0;
 };
 
-constexpr std::size_t echo_buffer = 16 * 1024; ///< per connection, in both servers
+constexpr std::size_t echo_buffer = 16 * 1024; ///< per connection, in all servers
 
-/// Echoes with nothing between it and the ring: plain recv and send, one ring, SINGLE_ISSUER |
-/// DEFER_TASKRUN. Accepts `connections`, tells `ready` its port, and returns when all of them
-/// have closed. 0, or 1 with a sentence on stderr.
-int serve_raw(unsigned connections, const std::function<void(std::uint16_t)>& ready);
+/// Where a server listens. A connection to `stop`, where that is not 0, ends it.
+struct server_ports {
+    std::uint16_t echo = 0;
+    std::uint16_t stop = 0;
+};
+using ready_call = std::function<void(server_ports)>;
+
+/// For a load: ends the server behind `port`, and returns when it has taken notice.
+void stop_server(std::uint16_t port);
+
+/// Servers, each in the thread that calls it. `ready` is told its ports; a server without one
+/// for stopping returns when `connections` have come and closed. 0, or 1 with a sentence on
+/// stderr.
+using server = int (*)(unsigned connections, const ready_call& ready);
+
+/// Nothing between it and the ring: plain recv and send, one ring, SINGLE_ISSUER |
+/// DEFER_TASKRUN.
+int serve_raw(unsigned connections, const ready_call& ready);
+/// A loop of read_some and write_all: no serve(), no deadlines.
+int serve_bare(unsigned connections, const ready_call& ready);
+/// examples/echo_server.hpp with its defaults: limits, deadlines and draining. One worker.
+int serve_shipped(unsigned connections, const ready_call& ready);
+
+/// From now on serve_bare() and serve_shipped() end the process from inside, for callgrind:
+/// valgrind 3.19 runs one thread at a time and does not know that io_uring_enter(2) waits.
+void leave_from_inside() noexcept;
 
 } // namespace bench
 

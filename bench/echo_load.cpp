@@ -80,14 +80,14 @@ void load_generator::receive(connection& from) {
     if (from.unanswered == 0) --busy_;
 }
 
-void load_generator::run(std::uint64_t requests) {
-    const std::uint64_t share = std::max<std::uint64_t>(1, requests / connections_.size());
-    busy_ = static_cast<unsigned>(connections_.size());
-    for (connection& each : connections_) {
-        each.unsent = share;
-        each.unanswered = share;
-        send(each, std::min<std::uint64_t>(share, shape_.depth));
-    }
+void load_generator::begin(connection& with, std::uint64_t messages) {
+    ++busy_;
+    with.unsent = messages;
+    with.unanswered = messages;
+    send(with, std::min<std::uint64_t>(messages, shape_.depth));
+}
+
+void load_generator::await_replies() {
     epoll_event events[64];
     while (busy_ > 0) {
         const int count = ::epoll_wait(poll_, events, 64, patience_ms);
@@ -96,6 +96,31 @@ void load_generator::run(std::uint64_t requests) {
             receive(*static_cast<connection*>(events[i].data.ptr));
         }
     }
+}
+
+void load_generator::run(std::uint64_t requests) {
+    const std::uint64_t share = std::max<std::uint64_t>(1, requests / connections_.size());
+    for (connection& each : connections_) begin(each, share);
+    await_replies();
+}
+
+void load_generator::run_in_step(std::uint64_t requests) {
+    // The server accepts one after the other, so that this costs the same each time.
+    for (connection& each : connections_) {
+        begin(each, 1);
+        await_replies();
+    }
+    for (std::uint64_t round = requests / connections_.size(); round > 0; --round) {
+        for (connection& each : connections_) begin(each, 1);
+        await_replies();
+    }
+}
+
+void stop_server(std::uint16_t port) {
+    const int fd = connect_to(port);
+    char none = 0;
+    static_cast<void>(::recv(fd, &none, sizeof none, 0));
+    ::close(fd);
 }
 
 } // namespace bench

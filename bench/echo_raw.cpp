@@ -42,7 +42,7 @@ public:
         if (listener_ >= 0) ::close(listener_);
     }
 
-    int run(unsigned connections, const std::function<void(std::uint16_t)>& ready);
+    int run(unsigned connections, const ready_call& ready);
 
 private:
     [[nodiscard]] int listen(std::uint16_t& port);
@@ -135,7 +135,7 @@ void raw_server::go_on(conversation& with, int result) noexcept {
     }
 }
 
-int raw_server::run(unsigned connections, const std::function<void(std::uint16_t)>& ready) {
+int raw_server::run(unsigned connections, const ready_call& ready) {
     io_uring_params params{};
     params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
                    IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
@@ -149,7 +149,7 @@ int raw_server::run(unsigned connections, const std::function<void(std::uint16_t
     to_accept_ = connections;
     open_ = connections;
     accept();
-    ready(port);
+    ready({port, 0});
     while (open_ > 0) {
         const int done = io_uring_submit_and_wait(&ring_, 1);
         if (done < 0 && done != -EINTR) return fail("io_uring_enter", -done);
@@ -167,7 +167,7 @@ int raw_server::run(unsigned connections, const std::function<void(std::uint16_t
 
 } // namespace
 
-int serve_raw(unsigned connections, const std::function<void(std::uint16_t)>& ready) {
+int serve_raw(unsigned connections, const ready_call& ready) {
     raw_server server;
     return server.run(connections, ready);
 }

@@ -22,8 +22,23 @@ void usage(const char* program, const char* what, const char* extra) {
     std::printf("%s [--brief] [--rounds N] [--only SUBJECT --count N]\n%s\n"
                 "  --brief         a moment each; says that it works, nothing about time\n"
                 "  --rounds N      interleaved rounds per subject\n"
-                "  --only SUBJECT  run this subject alone, --count N times, for callgrind\n%s",
+                "  --only SUBJECT  run this subject alone, --count N times, for callgrind\n"
+                "  --compiler      print what compiled this\n%s",
                 program, what, extra);
+}
+
+void print_compiler() {
+#if defined(__x86_64__)
+    const char* const machine = "x86-64";
+#else
+    const char* const machine = "another machine";
+#endif
+#if defined(__clang__)
+    std::printf("clang %d.%d.%d %s\n", __clang_major__, __clang_minor__, __clang_patchlevel__,
+                machine);
+#else
+    std::printf("g++ %d.%d.%d %s\n", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__, machine);
+#endif
 }
 
 [[nodiscard]] unsigned long number(const char* text) {
@@ -53,6 +68,9 @@ options parse(int argc, char** argv, const char* what, const char* extra) {
         const bool has_value = i + 1 < argc;
         if (each == "--help") {
             usage(argv[0], what, extra);
+            std::exit(0);
+        } else if (each == "--compiler") {
+            print_compiler();
             std::exit(0);
         } else if (each == "--brief") {
             chosen.brief = true;

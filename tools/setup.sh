@@ -18,6 +18,7 @@ packages=(
     clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19
     clang-tools-19 # clang-query, for tools/lint
     llvm-19 # its symbolizer gives clang's sanitizer reports names and lines
+    valgrind # its callgrind counts instructions for bench/gate.py
     wrk netcat-openbsd
 )
 

@@ -10,7 +10,8 @@ tools/test.sh [--no-install] [--quick | --full] [--only NAME]...
   --quick        g++ alone, without sanitizers
   --full         every sanitizer with every compiler, and the long explorations: for hours
   --only NAME    this configuration, one of
-                 format gcc clang clang-asan gcc-tsan, or of --full: gcc-asan clang-tsan explore
+                 format gcc clang clang-asan gcc-tsan gate,
+                 or of --full: gcc-asan clang-tsan explore
 
 Builds in build/<configuration>. The last line counts the tests of all configurations; a
 configuration that does not build counts as one failed test.
@@ -18,7 +19,7 @@ END
 }
 
 install=yes full=no
-configurations=(format gcc clang clang-asan gcc-tsan)
+configurations=(format gcc clang clang-asan gcc-tsan gate)
 only=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -26,7 +27,7 @@ while [ $# -gt 0 ]; do
     --quick) configurations=(format gcc) ;;
     --full)
         full=yes
-        configurations=(format gcc clang clang-asan gcc-tsan gcc-asan clang-tsan explore)
+        configurations=(format gcc clang clang-asan gcc-tsan gate gcc-asan clang-tsan explore)
         ;;
     --only) only+=("${2:?--only needs a name}") && shift ;;
     --help | -h) usage && exit 0 ;;
@@ -158,6 +159,20 @@ format() {
     fi
 }
 
+# The instruction counts of the hot paths, in an optimised build of the benches alone.
+gate() {
+    local log=build/gate.log begun=$SECONDS
+    : >"$log"
+    echo "gate: building and counting"
+    if logged "$log" env CXX="${cache}g++" python3 -u bench/gate.py --build build/gate; then
+        passed=$((passed + 1))
+        sed -n '/^path  /,$p' "$log"
+        echo "gate: 1 passed, 0 failed, done in $((SECONDS - begun)) s"
+    else
+        fail_whole gate 'a path is dearer than held, or could not be counted' "$log"
+    fi
+}
+
 # The explorations of tests/sim again, with more runs and one departure more.
 explore() {
     local log=build/explore.log
@@ -184,6 +199,7 @@ for configuration in "${configurations[@]}"; do
     case $configuration in
     format) format ;;
     explore) explore ;;
+    gate) gate ;;
     gcc) run gcc g++ 1 "${plain[@]}" ;;
     clang) run clang clang++-19 1 "${plain[@]}" "${twice[@]}" ;;
     gcc-asan) run gcc-asan g++ 4 -Db_sanitize=address,undefined "${sanitized[@]}" ;;

@@ -1,0 +1,89 @@
+// The echo servers of the bench that stand on toadstone.
+#include "echo.hpp"
+
+#include "echo_server.hpp"
+
+#include <toadstone/io.hpp>
+#include <toadstone/runtime.hpp>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <span>
+#include <utility>
+
+namespace bench {
+namespace {
+
+using namespace toadstone;
+
+bool leaves_from_inside = false;
+
+int run_server(task<> body) {
+    const auto play = [](task<> inside) -> task<> {
+        co_await std::move(inside);
+        if (leaves_from_inside) std::_Exit(0);
+    };
+    return toadstone::run(play(std::move(body)), {.workers = 1});
+}
+
+task<> echo(io::tcp_stream stream) {
+    const auto buffer = std::make_unique<std::array<std::byte, echo_buffer>>();
+    for (;;) {
+        const std::size_t got = co_await stream.read_some(std::span<std::byte>(*buffer));
+        if (got == 0) break;
+        co_await stream.write_all(std::span(*buffer).first(got));
+    }
+}
+
+task<> accept_and_echo(task_scope& scope, unsigned connections, const ready_call& ready) {
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    ready({listener.local_endpoint().port(), 0});
+    for (; connections > 0; --connections) {
+        io::tcp_stream stream = co_await listener.accept();
+        scope.spawn(echo(std::move(stream))).detach();
+    }
+}
+
+task<> bare(unsigned connections, const ready_call& ready) {
+    const auto body = [&](task_scope& scope) {
+        return accept_and_echo(scope, connections, ready);
+    };
+    co_await with_scope(body);
+}
+
+task<> stop_on_connection(io::tcp_listener& listener, cancellation_source& stop) {
+    const io::tcp_stream stream = co_await listener.accept();
+    stop.cancel(cancel_reason::shutdown);
+}
+
+// As the main() of the example, which stops on a signal instead.
+task<> shipped(const ready_call& ready) {
+    constexpr std::chrono::seconds idle(60);
+    auto control = io::tcp_listener::bind(io::endpoint::loopback(0));
+    cancellation_source stop;
+    const auto say_where = [&](const io::endpoint& where) {
+        ready({where.port(), control.local_endpoint().port()});
+    };
+    co_await when_all(
+        echo_server::serve_echo(io::endpoint::loopback(0), {}, idle, stop.token(), say_where),
+        stop_on_connection(control, stop));
+}
+
+} // namespace
+
+void leave_from_inside() noexcept {
+    leaves_from_inside = true;
+}
+
+int serve_bare(unsigned connections, const ready_call& ready) {
+    return run_server(bare(connections, ready));
+}
+
+int serve_shipped(unsigned, const ready_call& ready) {
+    return run_server(shipped(ready));
+}
+
+} // namespace bench
