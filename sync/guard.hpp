@@ -82,9 +82,9 @@ public:
 
     /// From here on, leaving early does no harm: an interruption leaves the lock clean. For a
     /// section that has to span awaits before it begins to change the data.
-    void mark_consistent() noexcept { core_.watch().consistent = true; }
+    void mark_consistent() noexcept { core_.set_consistent(true); }
     /// Takes mark_consistent() back.
-    void mark_inconsistent() noexcept { core_.watch().consistent = false; }
+    void mark_inconsistent() noexcept { core_.set_consistent(false); }
 
     /// Narrows the guard to a member, or to whatever `fn(T&)` refers to. This guard is empty
     /// afterwards; the verdict goes on with the new one.
@@ -109,7 +109,7 @@ public:
         : core_(std::move(seed)), value_(&value) {}
     guard(detail::guard_core&& core, T& value) noexcept
         : core_(std::move(core)), value_(&value) {}
-    void make_strict() noexcept { core_.watch().strict = true; }
+    void make_strict() noexcept { core_.make_strict(); }
 
 private:
     void check() const {

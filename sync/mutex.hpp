@@ -177,9 +177,12 @@ public:
 private:
     detail::guard_seed make_guard(here where,
                                   toadstone::detail::cancel_ref deferring) noexcept {
-        if (deferring) detail::start_deferring(*deferring);
-        return detail::guard_seed(core_, toadstone::detail::watch::begin(where), policy,
-                                  std::move(deferring));
+        const bool defers = static_cast<bool>(deferring);
+        if (defers) {
+            detail::start_deferring(*deferring);
+            core_.set_deferring(std::move(deferring));
+        }
+        return {core_, where, policy, defers, toadstone::detail::level()};
     }
     void check_sole_owner() const {
         if (core_.is_held()) {
@@ -189,8 +192,8 @@ private:
         if (core_.is_poisoned()) throw poison_error(core_.cause());
     }
 
-    detail::mutex_core core_{std::string_view()};
-    T value_{};
+    [[no_unique_address]] detail::mutex_core core_{std::string_view()};
+    [[no_unique_address]] T value_{};
 };
 
 namespace detail {

@@ -158,6 +158,19 @@ void cause_state::explain(explanation end) noexcept {
     if (!end_.error) end_ = std::move(end);
 }
 
+const cause_state* cause_state::keep(const cause_ref& cause) noexcept {
+    if (!cause) return nullptr;
+    const std::lock_guard hold(cause->lock_);
+    if (cause->keepers_++ == 0) cause->self_ = cause;
+    return cause.get();
+}
+
+void cause_state::drop() const noexcept {
+    cause_ref last; // destroyed behind the lock
+    const std::lock_guard hold(lock_);
+    if (--keepers_ == 0) last = std::move(self_);
+}
+
 std::string cause_state::to_string() const {
     return tell_story(*this);
 }

@@ -59,9 +59,14 @@ struct explanation {
 };
 
 /// The record: the facts, and what is found out later.
-struct cause_state : cause_facts {
+struct cause_state : cause_facts, std::enable_shared_from_this<cause_state> {
     cause_state() = default;
     explicit cause_state(cause_facts facts) : cause_facts(std::move(facts)) {}
+
+    /// For those that refer to it by a plain pointer, of which there may be many: it stays
+    /// until each of them has dropped it. Returns that pointer; null for null.
+    [[nodiscard]] static const cause_state* keep(const cause_ref& cause) noexcept;
+    void drop() const noexcept;
 
     /// The exception, if it is known. An exception in flight cannot be named before somebody
     /// catches it: when it leaves the coroutine, the runtime fills it in.
@@ -79,6 +84,8 @@ private:
     mutable bool text_explained_ = false; // guarded by lock_
     mutable std::string text_;            // guarded by lock_
     mutable std::string text_before_;     // guarded by lock_; the text while unexplained
+    mutable unsigned keepers_ = 0;        // guarded by lock_
+    mutable cause_ref self_;              // guarded by lock_; while there are keepers
 };
 
 /// What a guard knows when it dies where it should not.

@@ -53,11 +53,12 @@ const context* context::waiting(std::uint64_t serial) const noexcept {
     return each;
 }
 
-bool context::waited_for_by(std::uint64_t serial) const noexcept {
+bool context::waited_for_by(std::uint64_t serial, std::uint64_t mask) const noexcept {
     for (const context* each = this; each; each = each->waiting_outside()) {
-        if (each->serial_ == serial) return true;
+        if ((each->serial_ & mask) == serial) return true;
         const root_group* const scope = each->parent_ ? nullptr : each->group();
-        if (scope && scope->waiting_thread() == serial) return true;
+        if (scope && scope->waiting_thread() != 0 && (scope->waiting_thread() & mask) == serial)
+            return true;
     }
     return false;
 }

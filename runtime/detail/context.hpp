@@ -187,7 +187,9 @@ public:
 
     /// The context with this serial number, or the thread, cannot go on before this one has
     /// ended: it is this one, or waits for it at a boundary, a scope, or in block_on().
-    [[nodiscard]] bool waited_for_by(std::uint64_t serial) const noexcept;
+    /// Of a part of the number, under a mask, the same part is compared.
+    [[nodiscard]] bool waited_for_by(std::uint64_t serial,
+                                     std::uint64_t mask = ~std::uint64_t{0}) const noexcept;
     /// That context; null if there is none, or if it is a thread.
     [[nodiscard]] const context* waiting(std::uint64_t serial) const noexcept;
     /// Of this context, which is suspended, and those that wait for it as above: the one that

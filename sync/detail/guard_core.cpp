@@ -5,43 +5,47 @@
 
 namespace toadstone::sync::detail {
 
-namespace {
-
-toadstone::detail::cause_ref cause_for(const mutex_core& mutex,
-                                       const toadstone::detail::watch& watch,
-                                       std::string_view why) noexcept {
+toadstone::detail::cause_ref guard_core::cause_for(const mutex_core& mutex,
+                                                   std::string_view why) const noexcept {
     const poison_cause before = mutex.cause();
     return toadstone::detail::make_cause({.type = "mutex",
                                           .during = "holding the lock taken at",
                                           .name = mutex.name(),
-                                          .locked_at = watch.where,
+                                          .locked_at = where_,
                                           .why = why,
                                           .previous = before.state()});
 }
 
-} // namespace
+void guard_core::release_by_rule() noexcept {
+    if (is_interrupted()) {
+        release_interrupted();
+    } else {
+        release_clean();
+    }
+}
 
 void guard_core::release_interrupted() noexcept {
     mutex_core* const mutex = std::exchange(mutex_, nullptr);
-    if (deferring_) stop_deferring();
+    if (bits_ & seed::deferring) stop_deferring(*mutex);
+    const policies policy = policies::of(bits_);
     const bool by_exception = toadstone::detail::interrupted_by_exception();
     const bool spared =
-        !watch_.strict && (by_exception ? policy_.exception == on_exception::release
-                                        : policy_.cancel == on_cancel::release);
+        !(bits_ & seed::strict) && (by_exception ? policy.exception() == on_exception::release
+                                                 : policy.cancel() == on_cancel::release);
     if (spared) {
         mutex->release();
     } else {
-        mutex->release_poisoned(cause_for(*mutex, watch_, {}));
+        mutex->release_poisoned(cause_for(*mutex, {}));
     }
 }
 
 void guard_core::release_unrepaired() noexcept {
     if (!mutex_) return;
     mutex_core* const mutex = std::exchange(mutex_, nullptr);
-    const bool interrupted = watch_.interrupted();
-    if (deferring_) stop_deferring();
+    const bool interrupted = is_interrupted();
+    if (bits_ & seed::deferring) stop_deferring(*mutex);
     mutex->release_poisoned(
-        cause_for(*mutex, watch_, interrupted ? "" : "the repair was not completed"));
+        cause_for(*mutex, interrupted ? "" : "the repair was not completed"));
 }
 
 void guard_core::note_move() const noexcept {
@@ -51,18 +55,18 @@ void guard_core::note_move() const noexcept {
 std::string guard_core::describe() const {
     std::string text = mutex_ ? mutex_->describe() : std::string();
     text += text.empty() ? "the lock taken at " : ", taken at ";
-    return text + toadstone::detail::describe_place(watch_.where);
+    return text + toadstone::detail::describe_place(where_);
 }
 
 void guard_core::declare_poisoned(std::string_view why) {
     if (!mutex_) {
         toadstone::detail::throw_misuse("a guard that holds nothing poisons nothing");
     }
-    mutex_->poison_held(cause_for(*mutex_, watch_, why.empty() ? "no reason given" : why));
+    mutex_->poison_held(cause_for(*mutex_, why.empty() ? "no reason given" : why));
 }
 
-void guard_core::stop_deferring() noexcept {
-    const toadstone::detail::cancel_ref task = std::move(deferring_);
+void guard_core::stop_deferring(mutex_core& mutex) noexcept {
+    const toadstone::detail::cancel_ref task = mutex.take_deferring();
     if (task->deferrals.fetch_sub(1, std::memory_order_seq_cst) == 1) task->deferral_ended();
 }
 

@@ -2,55 +2,71 @@
 #ifndef TOADSTONE_SYNC_DETAIL_GUARD_CORE_HPP
 #define TOADSTONE_SYNC_DETAIL_GUARD_CORE_HPP
 
-#include <toadstone/runtime/detail/cancel_state.hpp>
-#include <toadstone/runtime/detail/watch.hpp>
+#include <toadstone/runtime/detail/level.hpp>
 #include <toadstone/sync/detail/mutex_core.hpp>
 #include <toadstone/sync/policy.hpp>
 
+#include <cstdint>
+#include <source_location>
 #include <string>
 #include <string_view>
 #include <utility>
 
 namespace toadstone::sync::detail {
 
-struct policies {
-    on_cancel cancel = on_cancel::poison;
-    on_exception exception = on_exception::poison;
+/// Both policies in one byte, which is the low one of a guard's bits.
+class policies {
+public:
+    constexpr policies(on_cancel cancel, on_exception exception) noexcept
+        : bits_(static_cast<std::uint8_t>(static_cast<unsigned>(cancel) |
+                                          static_cast<unsigned>(exception) << 2)) {}
+    [[nodiscard]] constexpr on_cancel cancel() const noexcept {
+        return static_cast<on_cancel>(bits_ & 3);
+    }
+    [[nodiscard]] constexpr on_exception exception() const noexcept {
+        return static_cast<on_exception>(bits_ >> 2 & 1);
+    }
+    [[nodiscard]] constexpr std::uint8_t bits() const noexcept { return bits_; }
+    [[nodiscard]] static policies of(std::uint32_t bits) noexcept {
+        return {static_cast<on_cancel>(bits & 3), static_cast<on_exception>(bits >> 2 & 1)};
+    }
+
+private:
+    std::uint8_t bits_;
 };
 
 /// What a guard is made of. A guard is built in place from it: of one that moves, only its
 /// place tells whose it is.
 struct guard_seed {
-    guard_seed(mutex_core& from, toadstone::detail::watch begun, policies what,
-               toadstone::detail::cancel_ref task) noexcept
-        : mutex(from), watch(begun), policy(what), deferring(std::move(task)) {}
+    /// `born`: the level. `deferring`: the mutex has the task whose cancellation waits for the
+    /// guard.
+    guard_seed(mutex_core& from, std::source_location begun, policies policy, bool defers,
+               unsigned born) noexcept
+        : mutex(from), where(begun), bits(policy.bits() | (defers ? deferring : 0) |
+                                          (born < most_born ? born : most_born) << born_shift) {
+    }
+
+    static constexpr std::uint32_t deferring = 8;
+    static constexpr std::uint32_t consistent = 16;
+    static constexpr std::uint32_t strict = 32;
+    static constexpr unsigned born_shift = 16;
+    static constexpr unsigned most_born = 0xffff;
+
     mutex_core& mutex;
-    toadstone::detail::watch watch;
-    policies policy;
-    toadstone::detail::cancel_ref deferring;
+    std::source_location where; ///< where the section began
+    std::uint32_t bits;         ///< policies, what is above, and the level
 };
 
 class guard_core {
 public:
     explicit guard_core(guard_seed&& seed) noexcept
-        : mutex_(&seed.mutex), self_(this), watch_(seed.watch), policy_(seed.policy),
-          deferring_(std::move(seed.deferring)) {}
+        : mutex_(&seed.mutex), where_(seed.where), bits_(seed.bits), self_(here()) {}
 
-    guard_core(guard_core&& other) noexcept
-        : mutex_(other.take_mutex()), self_(this), watch_(other.watch_), policy_(other.policy_),
-          deferring_(std::move(other.deferring_)) {
-        watch_.rebase();
-        if (mutex_) note_move();
-    }
+    guard_core(guard_core&& other) noexcept : self_(here()) { take(other); }
     guard_core& operator=(guard_core&& other) noexcept {
         if (this != &other) {
             release(); // by the same rule as the destructor
-            mutex_ = other.take_mutex();
-            watch_ = other.watch_;
-            policy_ = other.policy_;
-            deferring_ = std::move(other.deferring_);
-            watch_.rebase();
-            if (mutex_) note_move();
+            take(other);
         }
         return *this;
     }
@@ -60,24 +76,30 @@ public:
     void release() noexcept {
         if (!mutex_) return;
         check_place();
-        if (watch_.interrupted()) {
-            release_interrupted();
+        if (bits_ < seed::deferring && toadstone::detail::level() == 0) [[likely]] {
+            std::exchange(mutex_, nullptr)->release();
         } else {
-            release_clean();
+            release_by_rule();
         }
     }
     /// Ends the section; never poisons.
     void release_clean() noexcept {
         mutex_core* const mutex = std::exchange(mutex_, nullptr);
-        if (deferring_) stop_deferring();
+        if (bits_ & seed::deferring) [[unlikely]]
+            stop_deferring(*mutex);
         mutex->release();
     }
+
+    /// Leaving early does no harm just now.
+    void set_consistent(bool on) noexcept {
+        bits_ = on ? bits_ | seed::consistent : bits_ & ~seed::consistent;
+    }
+    /// Interrupted unless disarmed, whatever the level and the policy say.
+    void make_strict() noexcept { bits_ |= seed::strict; }
 
     /// Errors: std::logic_error if nothing is held.
     void declare_poisoned(std::string_view why);
     [[nodiscard]] mutex_core* mutex() const noexcept { return mutex_; }
-    [[nodiscard]] toadstone::detail::watch& watch() noexcept { return watch_; }
-    [[nodiscard]] const toadstone::detail::watch& watch() const noexcept { return watch_; }
 
     /// For a recovery: releases with the poison kept, and says why in a cause chained to it.
     void release_unrepaired() noexcept;
@@ -86,28 +108,53 @@ public:
     /// `new guard(co_await m.lock())`, and destroys the original: the lock would be free
     /// without anybody noticing.
     void check_place() const noexcept {
-        TOADSTONE_ASSERT_OF(self_ == this,
+        TOADSTONE_ASSERT_OF(self_ == here(),
                             "a guard is not copied behind its back: with g++ 12, "
                             "name the result of co_await lock() first",
                             describe());
     }
 
 private:
+    using seed = guard_seed;
+
+    /// Tells apart the places that a copy is made between: they are not 4 GiB apart.
+    [[nodiscard]] std::uint32_t here() const noexcept {
+        return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(this));
+    }
     /// "mutex 'accounts', taken at tracker.cpp:80".
     [[nodiscard, gnu::cold]] std::string describe() const;
-    mutex_core* take_mutex() noexcept {
-        if (mutex_) check_place();
-        return std::exchange(mutex_, nullptr);
+    void take(guard_core& other) noexcept {
+        if (other.mutex_) other.check_place();
+        mutex_ = std::exchange(other.mutex_, nullptr);
+        where_ = other.where_;
+        bits_ = other.bits_;
+        rebase();
+        if (mutex_) note_move();
     }
+    /// A guard that a destructor acquired during unwinding, and that outlived that, goes on in
+    /// calmer control flow. The level only ever falls: nothing is laundered.
+    void rebase() noexcept {
+        if (born() == 0) return;
+        const unsigned now = toadstone::detail::level();
+        if (now < born()) bits_ -= (born() - now) << seed::born_shift;
+    }
+    /// The level at birth, which is kept when the guard moves.
+    [[nodiscard]] unsigned born() const noexcept { return bits_ >> seed::born_shift; }
+    [[nodiscard]] bool is_interrupted() const noexcept {
+        if (bits_ & seed::consistent) return false;
+        return (bits_ & seed::strict) || toadstone::detail::level() > born();
+    }
+    void release_by_rule() noexcept;
     void release_interrupted() noexcept;
     void note_move() const noexcept;
-    void stop_deferring() noexcept;
+    static void stop_deferring(mutex_core& mutex) noexcept;
+    [[nodiscard]] toadstone::detail::cause_ref cause_for(const mutex_core& mutex,
+                                                         std::string_view why) const noexcept;
 
-    mutex_core* mutex_;
-    const guard_core* self_;
-    toadstone::detail::watch watch_;
-    policies policy_;
-    toadstone::detail::cancel_ref deferring_; // the task whose cancellation waits for us
+    mutex_core* mutex_ = nullptr;
+    std::source_location where_; // where the section began
+    std::uint32_t bits_ = 0;     // as in the seed
+    std::uint32_t self_;
 };
 
 } // namespace toadstone::sync::detail

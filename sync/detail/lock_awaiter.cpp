@@ -32,11 +32,12 @@ namespace {
 
 // In a frame of the task itself it is the task's. In one of whoever waits for it, it may be in
 // a slot that a sibling has filled, and is to empty: there it counts if one of them moved it.
-bool has_moved_guard(const toadstone::detail::context& task, const mutex_core& mutex,
+bool has_moved_guard(const toadstone::detail::context& task, std::uint64_t owner,
                      const void* guard) noexcept {
     if (!task.suspended()) return false;
     const auto* const holder = task.holder_of(guard);
-    return holder == &task || (holder && task.waited_for_by(mutex.mover()));
+    return holder == &task ||
+           (holder && task.waited_for_by(mutex_core::mover(owner), mutex_core::mover_mask));
 }
 
 // A task that waits for this one cannot acquire the lock in between, so what it holds it held
@@ -45,7 +46,7 @@ asker as_asker(const toadstone::detail::context& task, const mutex_core& mutex) 
     const std::uint64_t owner = mutex.owner();
     const void* const guard = mutex_core::place_of_guard(owner);
     const bool hopeless =
-        guard ? has_moved_guard(task, mutex, guard) : owner != 0 && task.waited_for_by(owner);
+        guard ? has_moved_guard(task, owner, guard) : owner != 0 && task.waited_for_by(owner);
     return {task.serial(), hopeless ? owner : task.serial()};
 }
 
@@ -77,6 +78,12 @@ bool lock_leaf::queue_up() noexcept {
     // run, and the verdict is reached in one place.
     task.home().push(task);
     return false;
+}
+
+void lock_leaf::start_deferring() noexcept {
+    toadstone::detail::cancel_ref task = ctx_->shared_extras(); // made in await_ready()
+    detail::start_deferring(*task);
+    mutex_->set_deferring(std::move(task));
 }
 
 void lock_leaf::wake() noexcept {
@@ -148,7 +155,10 @@ private:
 
 bool lock_here(mutex_core& mutex, bool block) {
     const std::uint64_t owner = toadstone::detail::current_serial();
-    if (mutex.try_acquire(owner)) return true;
+    if (mutex.try_acquire()) {
+        mutex.set_owner(owner);
+        return true;
+    }
     thread_waiter waiter;
     const asker who = this_asker(mutex);
     if (!mutex.acquire_now(waiter, who)) {

@@ -28,8 +28,9 @@ public:
     }
 
     [[nodiscard]] bool await_ready() {
-        if (policy_.cancel == on_cancel::defer) deferring_ = ctx_->shared_extras();
-        if (!may_complete_at_once() || !mutex_->try_acquire(ctx_->serial())) return false;
+        if (policy_.cancel() == on_cancel::defer) [[unlikely]]
+            static_cast<void>(ctx_->extras()); // later nothing may fail
+        if (!may_complete_at_once() || !mutex_->try_acquire()) return false;
         state_ = state::granted;
         return true;
     }
@@ -58,17 +59,21 @@ protected:
 
     [[nodiscard]] guard_seed make_guard() noexcept {
         mutex_->set_owner(ctx_->serial());
-        if (deferring_) deferring_->deferrals.fetch_add(1, std::memory_order_relaxed);
-        return guard_seed(*mutex_, toadstone::detail::watch::begin_awaited(locked_at_), policy_,
-                          std::move(deferring_));
+        const bool defers = policy_.cancel() == on_cancel::defer;
+        if (defers) [[unlikely]]
+            start_deferring();
+        // The level is 0: every resumption starts a slice, and there is no co_await in
+        // destructors and handlers.
+        return {*mutex_, locked_at_, policy_, defers, 0};
     }
 
     mutex_core* mutex_;
     policies policy_;
 
 private:
+    void start_deferring() noexcept;
+
     std::source_location locked_at_; // where lock() was called
-    toadstone::detail::cancel_ref deferring_;
 };
 
 /// lock_leaf with a time limit.

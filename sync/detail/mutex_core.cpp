@@ -24,7 +24,7 @@ bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, asker who) noe
     using state = lock_waiter::state;
     if ((word & poisoned) && waiter.wants_ == wants::healthy) {
         waiter.state_ = state::poisoned;
-        waiter.cause_ = cause_;
+        give_cause(waiter);
         return true;
     }
     const bool must_wait = (word & poisoned) && waiter.wants_ == wants::patience;
@@ -45,10 +45,7 @@ bool mutex_core::acquire_or_queue(lock_waiter& waiter, asker who) noexcept {
     std::uint32_t word = lock_queue();
     const bool settled = settle(word, waiter, who);
     if (!settled) {
-        waiter.next_ = nullptr;
-        waiter.previous_ = last_;
-        (last_ ? last_->next_ : first_) = &waiter;
-        last_ = &waiter;
+        enqueue(waiter);
         waiter.state_ = lock_waiter::state::queued;
         word |= waiting;
     }
@@ -63,9 +60,36 @@ bool mutex_core::acquire_now(lock_waiter& waiter, asker who) noexcept {
     return settled;
 }
 
+void mutex_core::enqueue(lock_waiter& waiter) noexcept {
+    lock_waiter* const last = last_;
+    if (last) {
+        lock_waiter* const first = last->next_;
+        waiter.next_ = first;
+        waiter.previous_ = last;
+        first->previous_ = &waiter;
+        last->next_ = &waiter;
+    } else {
+        waiter.next_ = &waiter;
+        waiter.previous_ = &waiter;
+    }
+    last_ = &waiter;
+}
+
 void mutex_core::unlink(lock_waiter& waiter) noexcept {
-    (waiter.previous_ ? waiter.previous_->next_ : first_) = waiter.next_;
-    (waiter.next_ ? waiter.next_->previous_ : last_) = waiter.previous_;
+    lock_waiter* const next = waiter.next_;
+    if (next == &waiter) {
+        last_ = nullptr;
+        return;
+    }
+    lock_waiter* const previous = waiter.previous_;
+    previous->next_ = next;
+    next->previous_ = previous;
+    if (last_ == &waiter) last_ = previous;
+}
+
+void mutex_core::give_cause(lock_waiter& waiter) const noexcept {
+    const toadstone::detail::cause_state* const cause = cause_;
+    waiter.cause_ = toadstone::detail::cause_state::keep(cause->shared_from_this());
 }
 
 bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept {
@@ -74,7 +98,7 @@ bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept 
     if (queued) {
         unlink(waiter);
         waiter.state_ = how;
-        if (!first_) word &= ~waiting;
+        if (!last_) word &= ~waiting;
     }
     unlock_queue(word);
     return queued;
@@ -87,7 +111,7 @@ void mutex_core::release_poisoned(toadstone::detail::cause_ref cause) noexcept {
 
 void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) noexcept {
     using state = lock_waiter::state;
-    toadstone::detail::cause_ref old; // destroyed after the queue is unlocked
+    const toadstone::detail::cause_state* old = nullptr; // dropped when the queue is unlocked
     lock_waiter* wake_first = nullptr;
     lock_waiter* wake_last = nullptr;
     const auto end_wait = [&](lock_waiter& waiter, state how) {
@@ -104,14 +128,17 @@ void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) no
 
     std::uint32_t word = lock_queue();
     if (cause) {
-        old = std::exchange(cause_, *cause);
+        old = cause_;
+        cause_ = toadstone::detail::cause_state::keep(*cause);
         word |= poisoned;
     }
     if (!keep) word &= ~held;
-    for (lock_waiter* each = first_; each;) {
-        lock_waiter* const next = each->next_;
+    lock_waiter* const last = last_;
+    for (lock_waiter* each = last ? static_cast<lock_waiter*>(last->next_) : nullptr; each;) {
+        lock_waiter* const next =
+            each == last ? nullptr : static_cast<lock_waiter*>(each->next_);
         if ((word & poisoned) && each->wants_ == wants::healthy) {
-            each->cause_ = cause_;
+            give_cause(*each);
             end_wait(*each, state::poisoned); // all of them at once: no convoy
         } else if (!(word & held) && (!(word & poisoned) || each->wants_ == wants::anything)) {
             word |= held; // handed over: nobody can come between
@@ -120,8 +147,9 @@ void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) no
         }
         each = next;
     }
-    if (!first_) word &= ~waiting;
+    if (!last_) word &= ~waiting;
     unlock_queue(word);
+    if (old) old->drop();
 
     while (wake_first) {
         lock_waiter* const waiter = wake_first;
@@ -135,21 +163,24 @@ void mutex_core::poison_held(toadstone::detail::cause_ref cause) noexcept {
 }
 
 void mutex_core::clear_poison() noexcept {
-    toadstone::detail::cause_ref old;
     const std::uint32_t word = lock_queue();
-    old = std::exchange(cause_, nullptr);
+    const toadstone::detail::cause_state* const old = cause_;
+    cause_ = nullptr;
     unlock_queue(word & ~poisoned);
+    if (old) old->drop();
 }
 
 poison_cause mutex_core::cause() const noexcept {
     const std::uint32_t word = lock_queue();
-    poison_cause copy(cause_);
+    const toadstone::detail::cause_state* const cause = cause_;
+    poison_cause copy;
+    if (cause) copy = poison_cause(cause->shared_from_this());
     unlock_queue(word);
     return copy;
 }
 
 std::string mutex_core::describe() const {
-    return name_.empty() ? std::string() : "mutex '" + std::string(name_) + "'";
+    return name().empty() ? std::string() : "mutex '" + std::string(name()) + "'";
 }
 
 } // namespace toadstone::sync::detail

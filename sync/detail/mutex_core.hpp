@@ -3,6 +3,7 @@
 #define TOADSTONE_SYNC_DETAIL_MUTEX_CORE_HPP
 
 #include <toadstone/runtime/detail/atomic.hpp>
+#include <toadstone/runtime/detail/cancel_state.hpp>
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/program_end.hpp>
@@ -12,6 +13,7 @@
 #include <source_location>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace toadstone::sync::detail {
 
@@ -42,22 +44,29 @@ public:
     /// For whoever waited, once the wait is over.
     [[nodiscard]] state how() const noexcept { return state_; }
     /// Why the lock was poisoned, for state::poisoned. The lock itself may be healthy again.
-    [[nodiscard]] poison_cause failure() const noexcept { return poison_cause(cause_); }
+    [[nodiscard]] poison_cause failure() const noexcept { return cause_given(cause_); }
 
 protected:
     explicit lock_waiter(wants what) noexcept : wants_(what) {}
-    virtual ~lock_waiter() = default;
+    ~lock_waiter() {
+        if (const auto* const cause =
+                static_cast<const toadstone::detail::cause_state*>(cause_)) [[unlikely]]
+            cause->drop();
+    }
     /// The wait is over. Called once, with no lock held, by whoever ended it. Resumes nothing.
     virtual void wake() noexcept = 0;
 
     friend class mutex_core;
     template <class T>
     using plain = toadstone::detail::plain<T>;
-    plain<lock_waiter*> next_ = nullptr;     // guarded by the queue lock
-    plain<lock_waiter*> previous_ = nullptr; // guarded by the queue lock
-    plain<state> state_ = state::idle;       // guarded by the queue lock until the wait is over
+    static poison_cause cause_given(const toadstone::detail::cause_state* cause) noexcept {
+        return cause ? poison_cause(cause->shared_from_this()) : poison_cause();
+    }
+    plain<lock_waiter*> next_;     // guarded by the queue lock; while queued
+    plain<lock_waiter*> previous_; // the same
+    plain<const toadstone::detail::cause_state*> cause_ = nullptr; // as state_; kept
+    plain<state> state_ = state::idle; // guarded by the queue lock until the wait is over
     wants wants_ = wants::healthy;
-    plain<toadstone::detail::cause_ref> cause_; // as state_
 };
 
 /// Who asks for a lock, by numbers that are never used again.
@@ -83,6 +92,8 @@ struct asker {
 ///      1       1        1       the same; only waiters that want anything or have patience
 ///      0       1        1       poisoned; only waiters with patience
 ///
+/// The rest of the word is the length of the mutex's name, and never changes.
+///
 /// A fourth bit, `queue`, locks the queue, for a few instructions. While it is set nobody else
 /// changes the word: both fast paths expect it to be clear. `held` is set by whoever acquires
 /// (fast path, or under the queue lock) and cleared by the owner; `waiting` and `poisoned`
@@ -93,28 +104,31 @@ struct asker {
 /// cause and the queue as the last owner left them.
 class mutex_core {
 public:
-    constexpr explicit mutex_core(std::string_view name) noexcept : name_(name) {}
+    constexpr explicit mutex_core(std::string_view name) noexcept
+        : name_(name.data()), word_(length_bits(name.size())) {}
     mutex_core(const mutex_core&) = delete;
     mutex_core& operator=(const mutex_core&) = delete;
     ~mutex_core() {
         // Relaxed: that the others are done with the lock, whoever destroys it knows already.
         // What exit() destroys may be in use.
-        TOADSTONE_ASSERT_OF((word_.load(std::memory_order_relaxed) & ~poisoned) == 0 ||
+        TOADSTONE_ASSERT_OF((word_.load(std::memory_order_relaxed) & flags & ~poisoned) == 0 ||
                                 toadstone::detail::ends_with_program(this),
                             "a mutex is destroyed only when nobody holds it or waits for it",
                             describe());
+        if (const auto* const cause =
+                static_cast<const toadstone::detail::cause_state*>(cause_)) [[unlikely]]
+            cause->drop();
     }
 
     /// The uncontended acquisition. Fails when the lock is held, waited for or poisoned: the
-    /// poison is a bit of the word that is compared anyway.
-    [[nodiscard]] bool try_acquire(std::uint64_t owner) noexcept {
-        std::uint32_t expected = 0;
-        if (!word_.compare_exchange_strong(expected, held, std::memory_order_acquire, // (A)
-                                           std::memory_order_relaxed)) {
-            return false;
-        }
-        owner_.store(owner, std::memory_order_relaxed);
-        return true;
+    /// poison is a bit of the word that is compared anyway. Whoever acquired says who he is,
+    /// by set_owner().
+    [[nodiscard]] bool try_acquire() noexcept {
+        std::uint32_t free = word_.load(std::memory_order_relaxed);
+        return (free & flags) == 0 &&
+               word_.compare_exchange_strong(free, free | held,
+                                             std::memory_order_acquire, // (A)
+                                             std::memory_order_relaxed);
     }
 
     /// Acquires or fails, as the waiter's state then says: true. Or queues the waiter: false,
@@ -131,9 +145,10 @@ public:
     /// Releases cleanly; the first waiter becomes the owner. Resumes nothing.
     void release() noexcept {
         owner_.store(0, std::memory_order_relaxed);
-        std::uint32_t expected = held;
-        if (!word_.compare_exchange_strong(expected, 0, std::memory_order_release, // (R)
-                                           std::memory_order_relaxed)) {
+        std::uint32_t now = word_.load(std::memory_order_relaxed);
+        if ((now & flags) != held ||
+            !word_.compare_exchange_strong(now, now & ~held, std::memory_order_release, // (R)
+                                           std::memory_order_relaxed)) [[unlikely]] {
             change(nullptr, false);
         }
     }
@@ -155,17 +170,31 @@ public:
     /// The guard has moved, and may be another task's now: the owner is whoever has that place.
     /// Who moved it there counts, too: a slot in the frame of a task may be a child's to fill.
     void owner_moved(const void* guard, std::uint64_t mover) noexcept {
-        mover_.store(mover, std::memory_order_relaxed);
-        owner_.store(moved | reinterpret_cast<std::uintptr_t>(guard),
+        const std::uint64_t place = reinterpret_cast<std::uintptr_t>(guard) / alignof(void*);
+        const bool fits = place < std::uint64_t{1} << place_bits;
+        owner_.store(fits ? moved | (mover & mover_mask) << place_bits | place : 0,
                      std::memory_order_relaxed);
     }
-    /// For an owner() that moved: a hint, too.
-    [[nodiscard]] std::uint64_t mover() const noexcept {
-        return mover_.load(std::memory_order_relaxed);
+    /// For an owner() that moved: the end of the serial number of whoever moved it, to be
+    /// compared under this mask. Of half a million numbers two are taken for the same.
+    [[nodiscard]] static std::uint64_t mover(std::uint64_t owner) noexcept {
+        return owner >> place_bits & mover_mask;
     }
     /// For an owner() that moved: where its guard was put. Else null.
     [[nodiscard]] static const void* place_of_guard(std::uint64_t owner) noexcept {
-        return owner & moved ? reinterpret_cast<const void*>(owner & ~moved) : nullptr;
+        constexpr std::uint64_t place_mask = (std::uint64_t{1} << place_bits) - 1;
+        return owner & moved
+                   ? reinterpret_cast<const void*>((owner & place_mask) * alignof(void*))
+                   : nullptr;
+    }
+    static constexpr std::uint64_t mover_mask = (std::uint64_t{1} << 19) - 1;
+
+    /// For the owner, whose guard defers the cancellation of that task.
+    void set_deferring(toadstone::detail::cancel_ref task) noexcept {
+        deferring_ = std::move(task);
+    }
+    [[nodiscard]] toadstone::detail::cancel_ref take_deferring() noexcept {
+        return std::move(deferring_);
     }
 
     /// Orders nothing: to read the cause or the data, one locks.
@@ -177,7 +206,9 @@ public:
     }
     /// Empty when healthy.
     [[nodiscard]] poison_cause cause() const noexcept;
-    [[nodiscard]] std::string_view name() const noexcept { return name_; }
+    [[nodiscard]] std::string_view name() const noexcept {
+        return {name_, word_.load(std::memory_order_relaxed) >> flag_bits};
+    }
     /// "mutex 'accounts'"; empty without a name.
     [[nodiscard, gnu::cold]] std::string describe() const;
 
@@ -186,7 +217,15 @@ private:
     static constexpr std::uint32_t waiting = 2;
     static constexpr std::uint32_t poisoned = 4;
     static constexpr std::uint32_t queue = 8;
+    static constexpr std::uint32_t flags = 15;
+    static constexpr unsigned flag_bits = 4;
     static constexpr std::uint64_t moved = std::uint64_t{1} << 63;
+    static constexpr unsigned place_bits = 44; // of an address without its last three
+
+    static constexpr std::uint32_t length_bits(std::size_t length) noexcept {
+        constexpr std::size_t most = 0xffffffff >> flag_bits;
+        return static_cast<std::uint32_t>(length < most ? length : most) << flag_bits;
+    }
 
     /// Locks the queue; returns the word without the queue bit.
     std::uint32_t lock_queue() const noexcept;
@@ -196,20 +235,23 @@ private:
     /// Poisons, if there is a cause; releases, unless it is kept; ends the waits that this
     /// ends.
     void change(const toadstone::detail::cause_ref* cause, bool keep) noexcept;
+    void enqueue(lock_waiter& waiter) noexcept;
     void unlink(lock_waiter& waiter) noexcept;
+    void give_cause(lock_waiter& waiter) const noexcept;
     /// Decides what the lock's present state means for an arriving waiter.
     [[nodiscard]] bool settle(std::uint32_t& word, lock_waiter& waiter, asker who) noexcept;
 
     template <class T>
     using plain = toadstone::detail::plain<T>;
-    mutable toadstone::detail::atomic<std::uint32_t> word_{0};
-    // A hint: a serial number, or `moved` and the place of the guard, or 0 if unknown.
+    // A hint: a serial number; or `moved`, the end of that of the mover, and the place of the
+    // guard; or 0 if unknown.
     toadstone::detail::atomic<std::uint64_t> owner_{0};
-    toadstone::detail::unmodelled_atomic<std::uint64_t> mover_{0};
-    plain<lock_waiter*> first_ = nullptr;       // guarded by the queue lock
-    plain<lock_waiter*> last_ = nullptr;        // guarded by the queue lock
-    plain<toadstone::detail::cause_ref> cause_; // guarded by the queue lock
-    std::string_view name_;
+    // The queue is a ring: behind the last comes the first. Guarded by the queue lock.
+    plain<lock_waiter*> last_ = nullptr;
+    plain<const toadstone::detail::cause_state*> cause_ = nullptr; // the same; kept
+    toadstone::detail::cancel_ref deferring_;                      // the owner's
+    const char* name_;
+    mutable toadstone::detail::atomic<std::uint32_t> word_; // behind it is room for a small T
 };
 
 } // namespace toadstone::sync::detail

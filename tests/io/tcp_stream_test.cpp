@@ -42,8 +42,8 @@ task<> write_text(io::tcp_stream& to, std::string text) {
     co_await to.write_all(text);
 }
 
-template <class Error, class T>
-task<std::string> message_of(task<T> body) {
+template <class Error, class A>
+task<std::string> message_of(A body) {
     std::string text = "it did not fail";
     try {
         co_await std::move(body);

@@ -53,7 +53,7 @@ MUTANTS = {
             "unlock_queue(word & ~poisoned);",
             "unlock_queue(word);",
         ),
-        ("a waiter learns no cause", "waiter.cause_ = cause_;", NOTHING),
+        ("a waiter learns no cause", "give_cause(waiter);", NOTHING),
     ),
     ("inbox", "runtime/executor.cpp"): (
         (

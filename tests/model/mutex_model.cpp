@@ -74,7 +74,7 @@ struct lock_scenario : scenario<Derived, 3> {
     guarded data;
 
     void lock_and_change(unsigned thread) {
-        if (!mutex.try_acquire(thread + 1)) {
+        if (!mutex.try_acquire()) {
             waiter self(wants::healthy);
             check(self.lock(mutex, thread + 1) == ending::granted, "a healthy lock is granted");
         }
@@ -94,7 +94,7 @@ struct three_owners : lock_scenario<three_owners> {
 /// The first owns the lock, breaks the data and poisons; the second wants healthy data; the
 /// third repairs.
 struct poison_and_repair : lock_scenario<poison_and_repair> {
-    poison_and_repair() { check(mutex.try_acquire(1), "a new lock is free"); }
+    poison_and_repair() { check(mutex.try_acquire(), "a new lock is free"); }
     void thread(unsigned i) {
         if (i == 0) {
             data.break_it();
@@ -173,7 +173,7 @@ struct withdrawing : lock_scenario<withdrawing> {
 
 /// The same while the owner poisons: the waiter leaves, or is told of the poison, or passes on.
 struct withdrawing_from_poison : lock_scenario<withdrawing_from_poison> {
-    withdrawing_from_poison() { check(mutex.try_acquire(1), "a new lock is free"); }
+    withdrawing_from_poison() { check(mutex.try_acquire(), "a new lock is free"); }
     void thread(unsigned i) {
         if (i == 0) {
             data.break_it();
@@ -200,7 +200,7 @@ struct withdrawing_from_poison : lock_scenario<withdrawing_from_poison> {
 /// on who comes first.
 struct patience : lock_scenario<patience> {
     patience() {
-        check(mutex.try_acquire(1), "a new lock is free");
+        check(mutex.try_acquire(), "a new lock is free");
         data.break_it();
         mutex.poison_held(some_cause());
     }
@@ -223,7 +223,7 @@ struct patience : lock_scenario<patience> {
 
 /// A lock that is poisoned while it is held: patience lasts until the next owner's repair.
 struct patience_until_repair : lock_scenario<patience_until_repair> {
-    patience_until_repair() { check(mutex.try_acquire(1), "a new lock is free"); }
+    patience_until_repair() { check(mutex.try_acquire(), "a new lock is free"); }
     void thread(unsigned i) {
         if (i == 0) {
             data.break_it();
@@ -245,7 +245,7 @@ struct patience_until_repair : lock_scenario<patience_until_repair> {
 
 /// The owner poisons and goes on holding: healthy waiters fail at once, although it is held.
 struct declared : lock_scenario<declared> {
-    declared() { check(mutex.try_acquire(1), "a new lock is free"); }
+    declared() { check(mutex.try_acquire(), "a new lock is free"); }
     void thread(unsigned i) {
         if (i == 0) {
             data.break_it();
@@ -274,7 +274,7 @@ struct declared : lock_scenario<declared> {
 
 /// Whoever sees the poison from outside finds its cause, and then the lock as it was left.
 struct looking : lock_scenario<looking> {
-    looking() { check(mutex.try_acquire(1), "a new lock is free"); }
+    looking() { check(mutex.try_acquire(), "a new lock is free"); }
     void thread(unsigned i) {
         if (i == 0) {
             data.break_it();
@@ -299,7 +299,7 @@ struct looking : lock_scenario<looking> {
 /// have released it must not touch it any more.
 struct destroyed_by_the_last : scenario<destroyed_by_the_last, 3> {
     void thread(unsigned i) {
-        if (!mutex->try_acquire(i + 1)) {
+        if (!mutex->try_acquire()) {
             waiter self(wants::healthy);
             check(self.lock(*mutex, i + 1) == ending::granted, "a healthy lock is granted");
         }

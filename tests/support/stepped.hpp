@@ -130,10 +130,10 @@ public:
     [[nodiscard]] detail::worker& worker(unsigned index = 0) { return *workers_[index]; }
     [[nodiscard]] test_kernel& kernel() { return kernel_; }
 
-    /// Runs a task to its end, in virtual time.
-    template <class T>
-    T run(task<T> body) {
-        auto handle = spawn(std::move(body));
+    /// Runs a task, or an awaitable, to its end, in virtual time.
+    template <detail::library_awaitable A>
+    detail::await_result_t<A> run(A body) {
+        auto handle = spawn(detail::as_task(std::move(body)));
         for (int turns = 0; !handle.done(); ++turns) {
             TOADSTONE_ASSERT(turns < 1000000, "a task that a test runs comes to its end");
             if (step() == 0) {
