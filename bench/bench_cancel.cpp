@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace {
@@ -325,12 +326,21 @@ double chains(bench::suite& all, bench::stage& alone, unsigned depth) {
 } // namespace
 
 int main(int argc, char** argv) {
-    bench::suite all(bench::parse(argc, argv, "Measures cancellation beside C++ exceptions."));
+    bench::suite all(bench::parse(argc, argv, "Measures cancellation beside C++ exceptions.",
+                                  "  --herds         the sleeping tasks alone\n"));
+    const auto& others = all.chosen().others;
+    const bool herds_alone =
+        others.size() == 1 && std::string_view(others.front()) == "--herds";
+    if (!others.empty() && !herds_alone) {
+        std::fprintf(stderr, "bench_cancel: '%s' is not understood; try --help\n", others[0]);
+        return 2;
+    }
     if (!all.single()) {
         std::printf("bench_cancel: processor time of the one thread that works, %u interleaved "
                     "rounds\n",
                     all.chosen().rounds);
         herds(all.chosen());
+        if (herds_alone) return 0;
     }
     bench::stage alone(1, all);
     if (all.single()) {

@@ -8,9 +8,11 @@
 #include <toadstone/runtime.hpp>
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <map>
+#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -204,6 +206,62 @@ task<double> nested_checkpoint(std::uint64_t n, unsigned depth) {
     co_return ns;
 }
 
+// A sleep that is the only thing to do, over and over: the timer and the kernel's wait.
+task<double> sleep_alone(std::uint64_t n) {
+    const stopwatch clock;
+    for (; n; --n) co_await sleep_for(100us);
+    co_return clock.ns();
+}
+
+// The same from the kernel alone.
+double nanosleep_alone(std::uint64_t n) {
+    const stopwatch clock;
+    for (; n; --n) std::this_thread::sleep_for(100us);
+    return clock.ns();
+}
+
+// Two wake-ups of a worker that sleeps. Two workers, so a clock on the wall.
+task<double> spawn_elsewhere(std::uint64_t n) {
+    const bench::wall_stopwatch clock;
+    for (; n; --n) {
+        auto handle = spawn(nothing(), {.where = placement::worker(1)});
+        co_await handle;
+    }
+    co_return clock.ns();
+}
+
+task<double> spawn_elsewhere_from_first(std::uint64_t n) {
+    auto first = spawn(spawn_elsewhere(n), {.where = placement::worker(0)});
+    const double ns = co_await first;
+    co_return ns;
+}
+
+// Two threads that wake each other; one turn of both.
+double wake_threads(std::uint64_t n) {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool asked = false;
+    const auto answer = [&](std::uint64_t times) {
+        for (; times; --times) {
+            std::unique_lock hold(mutex);
+            changed.wait(hold, [&] { return asked; });
+            asked = false;
+            changed.notify_one();
+        }
+    };
+    std::thread other(answer, n);
+    const bench::wall_stopwatch clock;
+    for (; n; --n) {
+        std::unique_lock hold(mutex);
+        asked = true;
+        changed.notify_one();
+        changed.wait(hold, [&] { return !asked; });
+    }
+    const double ns = clock.ns();
+    other.join();
+    return ns;
+}
+
 task<double> as_outcome_of_ready(std::uint64_t n) {
     const stopwatch clock;
     for (; n; --n) {
@@ -267,7 +325,7 @@ int main(int argc, char** argv) {
                 });
     all.compare("start something and wait for its end",
                 {
-                    {"bare coroutine, malloc", start_bare<bench::from_malloc>},
+                    {"bare coroutine started, malloc", start_bare<bench::from_malloc>},
                     {"spawn and join", alone.subject(spawn_and_join)},
                     {"spawn and join, batches of 1000", alone.subject(spawn_batches)},
                     {"scope of 1000", alone.subject(scope_batches)},
@@ -275,7 +333,7 @@ int main(int argc, char** argv) {
                     {"std::thread (wall clock)", start_thread},
                 });
     all.compare("give way", {
-                                {"bare coroutine", yield_bare},
+                                {"bare coroutine suspended", yield_bare},
                                 {"yield_now, alone", alone.subject(yield)},
                                 {"yield_now, 100 tasks", alone.subject(yield_among_100)},
                                 {"checkpoint", alone.subject(pass_checkpoint)},
@@ -290,7 +348,17 @@ int main(int argc, char** argv) {
             {"as_outcome of a ready child, no timer", alone.subject(as_outcome_of_ready)},
             {"with_timeout of a ready child", alone.subject(with_timeout_of_ready)},
         });
+    all.compare("sleep 100 us, alone", {
+                                           {"nanosleep", nanosleep_alone},
+                                           {"sleep_for", alone.subject(sleep_alone)},
+                                       });
     bench::stage two(2, all);
+    all.compare(
+        "wake another thread and be woken by it, wall clock",
+        {
+            {"two threads, condition variable", wake_threads},
+            {"spawn on the other worker and join", two.subject(spawn_elsewhere_from_first)},
+        });
     const auto everywhere = [&two](std::uint64_t n) {
         static_cast<void>(two.runtime()); // not in the time of the first call
         const bench::wall_stopwatch clock;

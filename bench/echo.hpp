@@ -77,6 +77,8 @@ int serve_raw(unsigned connections, const ready_call& ready);
 int serve_bare(unsigned connections, const ready_call& ready);
 /// examples/echo_server.hpp with its defaults: limits, deadlines and draining. One worker.
 int serve_shipped(unsigned connections, const ready_call& ready);
+/// The same, but without deadlines.
+int serve_without_deadlines(unsigned connections, const ready_call& ready);
 
 /// From now on serve_bare() and serve_shipped() end the process from inside, for callgrind:
 /// valgrind 3.19 runs one thread at a time and does not know that io_uring_enter(2) waits.

@@ -369,6 +369,13 @@ def print_row(path, count, held, bound, aim, words):
     print(f"{path:<34} {count:>8} {held:>8} {bound:>7} {aim:>7}  {words}")
 
 
+def print_markdown(bounds, figures):
+    print("| path | user instructions | bound | aim |\n|---|---:|---:|---:|")
+    for path, (bound, aim, _) in bounds.items():
+        if path in figures:
+            print(f"| {path} | {shown(figures[path])} | {shown(bound)} | {shown(aim)} |")
+
+
 def print_table(bounds, figures):
     failed = 0
     print_row("path", "count", "held", "bound", "aim", "verdict")
@@ -423,6 +430,7 @@ def main():
         metavar=("PROGRAM", "SUBJECT"),
         help="count another subject of a bench instead, by the name that the bench prints",
     )
+    parser.add_argument("--markdown", action="store_true", help="a table for docs/")
     parser.add_argument("--hold", action="store_true", help="write the figures to bounds.txt")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the profiles there")
     chosen = parser.parse_args()
@@ -442,6 +450,9 @@ def main():
         paths = [path for path in bounds if not chosen.only or chosen.only in path]
         begun = time.monotonic()
         figures = measure(counter, bounds, paths)
+        if chosen.markdown:
+            print_markdown(bounds, figures)
+            return 0
         failed = print_table(bounds, figures)
         print(f"user instructions, but bytes of a sleeper; {time.monotonic() - begun:.0f} s")
         reason = judged(chosen.directory)

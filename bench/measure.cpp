@@ -19,10 +19,11 @@ double clock_ns(clockid_t which) noexcept {
 }
 
 void usage(const char* program, const char* what, const char* extra) {
-    std::printf("%s [--brief] [--rounds N] [--only SUBJECT --count N]\n%s\n"
+    std::printf("%s [--brief] [--rounds N] [--only SUBJECT --count N [--timed]]\n%s\n"
                 "  --brief         a moment each; says that it works, nothing about time\n"
                 "  --rounds N      interleaved rounds per subject\n"
                 "  --only SUBJECT  run this subject alone, --count N times, for callgrind\n"
+                "  --timed         warm it up before, and print the ns each\n"
                 "  --compiler      print what compiled this\n%s",
                 program, what, extra);
 }
@@ -82,6 +83,8 @@ options parse(int argc, char** argv, const char* what, const char* extra) {
             chosen.only = argv[++i];
         } else if (each == "--count" && has_value) {
             chosen.count = number(argv[++i]);
+        } else if (each == "--timed") {
+            chosen.timed = true;
         } else if (*extra != '\0') {
             chosen.others.push_back(argv[i]);
         } else {
@@ -99,6 +102,14 @@ double median(std::vector<double> values) {
     return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
+spread ratios(const std::vector<double>& of, const std::vector<double>& over) {
+    std::vector<double> found;
+    for (std::size_t i = 0; i < of.size(); ++i) found.push_back(of[i] / over[i]);
+    std::sort(found.begin(), found.end());
+    const std::size_t count = found.size();
+    return {median(found), found[count / 4], found[count - 1 - count / 4]};
+}
+
 // The first runs also warm caches and fill the pools.
 std::uint64_t suite::count_for(const subject& what) const {
     const double wanted = options_.round_ms * 1e6;
@@ -113,12 +124,29 @@ std::uint64_t suite::count_for(const subject& what) const {
     }
 }
 
+void suite::run_single(const subject& what) const {
+    if (options_.timed) what.run(options_.count / 10 + 1);
+    const double took = what.run(options_.count);
+    if (options_.timed) std::printf("%.3f\n", took / static_cast<double>(options_.count));
+    std::fflush(stdout);
+}
+
+// One name for two subjects would have --only run both.
+void suite::check_names(const std::vector<subject>& subjects) {
+    for (const subject& each : subjects) {
+        if (names_.insert(each.name).second) continue;
+        std::fprintf(stderr, "two subjects are called '%s'\n", each.name.c_str());
+        std::exit(1);
+    }
+}
+
 std::vector<double> suite::compare(const char* title, const std::vector<subject>& subjects) {
+    check_names(subjects);
     if (single()) {
         for (const subject& each : subjects) {
             if (each.name != options_.only) continue;
             found_ = true;
-            each.run(options_.count);
+            run_single(each);
         }
         return std::vector<double>(subjects.size());
     }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,9 @@ struct options {
     bool brief = false;        ///< a moment each: says that it works, nothing about time
     unsigned rounds = 11;      ///< per subject
     double round_ms = 20;      ///< per round and subject
-    std::string only;          ///< run only this subject, `count` times, and print nothing
+    std::string only;          ///< run only this subject, `count` times
     std::uint64_t count = 0;   ///< for `only`
+    bool timed = false;        ///< with `only`: warm up, and print the ns per operation
     std::vector<char*> others; ///< arguments that belong to the bench itself
 };
 
@@ -54,6 +56,16 @@ struct subject {
 
 [[nodiscard]] double median(std::vector<double> values);
 
+/// A median and the middle half of the values.
+struct spread {
+    double median = 0;
+    double lower = 0;
+    double upper = 0;
+};
+
+/// Of the quotients of two series, round by round.
+[[nodiscard]] spread ratios(const std::vector<double>& of, const std::vector<double>& over);
+
 /// Keeps the compiler from dropping or hoisting the work on a value.
 template <class T>
 void keep(T& value) noexcept {
@@ -73,14 +85,19 @@ public:
     [[nodiscard]] const options& chosen() const noexcept { return options_; }
     /// With --only, whether its subject has been run; the rest of the bench is to be skipped.
     [[nodiscard]] bool single() const noexcept { return !options_.only.empty(); }
+    /// With --only for an instruction count: nothing but the subject is to run.
+    [[nodiscard]] bool counted() const noexcept { return single() && !options_.timed; }
     /// For main() to return: 2 when --only named nothing.
     [[nodiscard]] int result() const;
 
 private:
     [[nodiscard]] std::uint64_t count_for(const subject& what) const;
+    void run_single(const subject& what) const;
+    void check_names(const std::vector<subject>& subjects);
 
     options options_;
     bool found_ = false;
+    std::set<std::string> names_;
 };
 
 } // namespace bench

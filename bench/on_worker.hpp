@@ -16,13 +16,13 @@ namespace bench {
 
 /// A runtime that is made when the first task needs it, and the way to make subjects for it.
 ///
-/// With --only the process ends inside the task, and work outside of tasks sees no second
+/// For a count the process ends inside the task, and work outside of tasks sees no second
 /// thread: valgrind 3.19 runs one thread at a time and does not know that io_uring_enter(2)
 /// waits, so a sleeping worker would keep every other thread from running.
 class stage {
 public:
     stage(unsigned workers, const suite& of) noexcept
-        : workers_(workers), leave_(of.single()) {}
+        : workers_(workers), leave_(of.counted()) {}
 
     [[nodiscard]] toadstone::runtime& runtime() {
         if (!runtime_) runtime_.emplace(toadstone::runtime_options{.workers = workers_});

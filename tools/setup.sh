@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Installs what toadstone is built and tested with, on Debian 12 or 13: setup.sh [--demo]
+# Installs what toadstone is built and tested with, on Debian 12 or 13:
 #
-# --demo leaves out what only the tests need. Says nothing and needs neither root nor a network
-# when everything is there already.
+#   setup.sh [--demo | --bench]
+#
+# --demo leaves out what only the tests need, --bench adds the peers of the benches. Says
+# nothing and needs neither root nor a network when everything is there already.
 set -euo pipefail
 
 packages=(
@@ -20,6 +22,10 @@ packages=(
     llvm-19 # its symbolizer gives clang's sanitizer reports names and lines
     valgrind # its callgrind counts instructions for bench/gate.py
     wrk netcat-openbsd
+)
+
+[ "${1-}" != --bench ] || packages+=(
+    libboost-fiber-dev libuv1-dev golang-go
 )
 
 installed() {
