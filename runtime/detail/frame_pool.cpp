@@ -93,10 +93,19 @@ void* system_block(std::size_t size) {
     return block;
 }
 
+/// Makes the mark of a block that goes back to the system implausible. Where a compiler puts a
+/// frame into its caller's, frame_holds() reads what lies before it: a mark that is still there
+/// from a block at the same address would be taken for the frame's own.
+void wipe(void* block) noexcept {
+    mark(0, 0).put(block);
+    // Nobody may read it any more in the eyes of the compiler, which would leave the store out.
+    asm volatile("" : : "r"(block) : "memory");
+}
+
 void give_back(void* block) noexcept {
     if (pooling) {
         const mark of = mark::of(block);
-        mark(0, 0).put(block);
+        wipe(block);
         ::operator delete(static_cast<std::byte*>(block) - of.skipped());
     } else {
         ::operator delete(block, std::align_val_t(frame_alignment));
@@ -165,6 +174,15 @@ struct pool {
 thread_local constinit pool* own_pool = nullptr;
 thread_local constinit bool pool_gone = false;
 
+/// Counts a frame of this thread in or out; `own` is its pool, or null when that has gone.
+void count_frame(pool* own, std::int64_t change) noexcept {
+    if (own) {
+        own->count(change);
+    } else {
+        pools().of_ended_threads.fetch_add(change, std::memory_order_relaxed);
+    }
+}
+
 struct pool_holder {
     pool own;
     pool_holder() { own_pool = &own; }
@@ -189,20 +207,12 @@ pool* this_thread_pool() {
 [[gnu::noinline, gnu::cold]] void* allocate_new(pool* own, std::size_t size) {
     if (own && own->watcher && own->watcher->refuses()) throw std::bad_alloc();
     void* block = system_block(size);
-    if (own) {
-        own->count(1);
-    } else {
-        pools().of_ended_threads.fetch_add(1, std::memory_order_relaxed);
-    }
+    count_frame(own, 1);
     return block;
 }
 
 [[gnu::noinline, gnu::cold]] void free_to_system(pool* own, void* frame) noexcept {
-    if (own) {
-        own->count(-1);
-    } else {
-        pools().of_ended_threads.fetch_sub(1, std::memory_order_relaxed);
-    }
+    count_frame(own, -1);
     give_back(frame);
 }
 
@@ -247,11 +257,7 @@ void* allocate_frame(std::size_t size, std::align_val_t alignment) {
     auto* const begin = static_cast<std::byte*>(::operator new(size + before, alignment));
     std::byte* const block = begin + before;
     if (pooling) mark(size, granule).put(block);
-    if (own) {
-        own->count(1);
-    } else {
-        pools().of_ended_threads.fetch_add(1, std::memory_order_relaxed);
-    }
+    count_frame(own, 1);
     return block;
 }
 
@@ -260,12 +266,8 @@ void free_frame(void* frame, std::size_t size, std::align_val_t alignment) noexc
         free_frame(frame, size);
         return;
     }
-    if (pool* own = this_thread_pool()) {
-        own->count(-1);
-    } else {
-        pools().of_ended_threads.fetch_sub(1, std::memory_order_relaxed);
-    }
-    if (pooling) mark(0, 0).put(frame);
+    count_frame(this_thread_pool(), -1);
+    if (pooling) wipe(frame);
     const auto before = pooling ? static_cast<std::size_t>(alignment) : 0;
     ::operator delete(static_cast<std::byte*>(frame) - before, alignment);
 }
