@@ -110,7 +110,7 @@ public:
     }
 
     using executor::first_root;
-    [[nodiscard]] clock::time_point next_timer() const noexcept { return timers_.next(); }
+    [[nodiscard]] clock::time_point next_timer() noexcept { return timers_.next(); }
 
 private:
     struct slot {
