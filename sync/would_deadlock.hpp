@@ -12,8 +12,7 @@ namespace toadstone::sync {
 /// Thrown when a task, or a plain thread, asks for a lock that it holds, or that is held by
 /// what waits for it: at a boundary (with_timeout, when_any, shield, a scope) or in block_on().
 /// Sibling branches queue; so does a task that is only joined, whose joiner may give up. code()
-/// is std::errc::resource_deadlock_would_occur; what() names the mutex and who
-/// holds it.
+/// is std::errc::resource_deadlock_would_occur; what() names the mutex and who holds it.
 ///
 /// Poisoning: one that escapes a section poisons it, like any exception.
 class would_deadlock : public std::system_error {

@@ -7,6 +7,7 @@
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/fork_mark.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -29,11 +30,26 @@ constexpr bool pooling = !TOADSTONE_ASAN && !TOADSTONE_TSAN;
 constexpr std::size_t granule = frame_alignment;
 constexpr std::size_t largest = 2048;
 constexpr std::size_t classes = largest / granule;
-constexpr unsigned keep_per_class = 4096; // blocks; the rest goes back to the system
+
+// What is kept, by size class. A class begins with a limit that is good for most programs. For
+// each block that is missed after one went to the system beyond the limit, as in batches, one
+// more is kept when it is freed. Blocks that nobody has needed for a period go back, and lower
+// the limit by as many. A period is 16 times as many frees as the class has blocks: longer than
+// a batch, and no more than one block in 16 frees has to be asked of the system again.
+constexpr std::size_t first_limit = std::size_t{1} << 20;  // bytes of a class
+constexpr std::size_t least_limit = std::size_t{16} << 10; // bytes of a class
+constexpr std::size_t most_kept = std::size_t{256} << 20;  // bytes of a thread
+constexpr unsigned frees_per_block = 16;
+constexpr unsigned frees_per_tick = 64; // at each tick one class is looked at
 
 struct free_block {
     free_block* next;
 };
+
+/// What a block costs the system, without what malloc adds.
+constexpr std::size_t cost(std::size_t index) noexcept {
+    return (index + 2) * granule;
+}
 
 // Blocks of the system are aligned to 16. One that is larger by a granule has an aligned block
 // inside that does not begin where it does: what is between holds the block's mark, its size
@@ -93,10 +109,19 @@ void* system_block(std::size_t size) {
     return block;
 }
 
+/// Makes the mark of a block that goes back to the system implausible. Where a compiler puts a
+/// frame into its caller's, frame_holds() reads what lies before it: a mark that is still there
+/// from a block at the same address would be taken for the frame's own.
+void wipe(void* block) noexcept {
+    mark(0, 0).put(block);
+    // Nobody may read it any more in the eyes of the compiler, which would leave the store out.
+    asm volatile("" : : "r"(block) : "memory");
+}
+
 void give_back(void* block) noexcept {
     if (pooling) {
         const mark of = mark::of(block);
-        mark(0, 0).put(block);
+        wipe(block);
         ::operator delete(static_cast<std::byte*>(block) - of.skipped());
     } else {
         ::operator delete(block, std::align_val_t(frame_alignment));
@@ -118,16 +143,34 @@ registry& pools() noexcept {
 const made_early<registry> pools_early;
 
 struct pool {
+    // First what every allocation and every free touches.
     std::array<free_block*, classes> free{};
-    std::array<unsigned, classes> kept{};
-    unsigned keep = keep_per_class;
-    allocation_watcher* watcher = nullptr;
+    std::array<unsigned, classes> kept{};  // in `free` and in `reserve`
+    std::array<unsigned, classes> limit{}; // kept[i] <= limit[i]
     // Written by the owning thread only; read by live_frames() from any.
     atomic<std::int64_t> live{0};
+    unsigned frees_to_tick = frees_per_tick;
+    allocation_watcher* watcher = nullptr;
+
+    struct aging {
+        /// Not needed since the period began: taken only when `free` is empty.
+        free_block* reserve = nullptr;
+        unsigned reserved = 0;
+        unsigned since = 0;   ///< the tick at which the period began
+        unsigned refused = 0; ///< freed beyond the limit, not missed so far
+        unsigned missed = 0;  ///< of those, not kept so far
+    };
+    std::array<aging, classes> ages{};
+    unsigned ticks = 0;
+    std::size_t allowed = 0;         // bytes that all limits together allow
+    free_block* condemned = nullptr; // of one class; goes back a few at a time
+    std::size_t condemned_count = 0;
+    std::size_t condemned_cost = 0;
     pool* next = nullptr;
     pool* previous = nullptr;
 
     pool() {
+        reset_limits();
         auto& all = pools();
         const std::lock_guard hold(all.lock);
         next = all.first;
@@ -145,18 +188,117 @@ struct pool {
         (previous ? previous->next : all.first) = next;
     }
 
-    void drain() noexcept {
-        for (std::size_t index = 0; index < classes; ++index) {
-            while (free_block* const block = free[index]) {
-                free[index] = block->next;
-                give_back(block);
-            }
+    static void give_back_all(free_block*& list) noexcept {
+        while (free_block* const block = list) {
+            list = block->next;
+            give_back(block);
         }
+    }
+
+    void drain() noexcept {
+        for (free_block*& list : free) give_back_all(list);
+        for (aging& each : ages) {
+            give_back_all(each.reserve);
+            each = aging{};
+        }
+        give_back_all(condemned);
+        condemned_count = 0;
         kept.fill(0);
+    }
+
+    // With nothing allowed, every request takes the slow path, where the watcher is asked.
+    void reset_limits() noexcept {
+        allowed = 0;
+        for (std::size_t index = 0; index < classes; ++index) {
+            limit[index] = watcher ? 0 : static_cast<unsigned>(first_limit / cost(index));
+            allowed += limit[index] * cost(index);
+        }
     }
 
     void count(std::int64_t change) noexcept {
         live.store(live.load(std::memory_order_relaxed) + change, std::memory_order_relaxed);
+    }
+
+    void put(void* frame, std::size_t index) noexcept {
+        count(-1);
+        free[index] = ::new (frame) free_block{free[index]};
+        ++kept[index];
+        count_free();
+    }
+
+    void count_free() noexcept {
+        if (--frees_to_tick == 0) [[unlikely]]
+            tick();
+    }
+
+    /// `free` is empty. Returns a block of the reserve; null: the system has to give one.
+    void* miss(std::size_t index) noexcept {
+        aging& age = ages[index];
+        free_block* const block = age.reserve;
+        if (block) {
+            age.reserve = block->next;
+            --age.reserved;
+            --kept[index];
+        } else if (age.refused > 0) {
+            --age.refused;
+            ++age.missed;
+        }
+        return block;
+    }
+
+    /// Raises the limit of a class that is full by one block; false: it is to go back.
+    bool may_keep_one_more(std::size_t index) noexcept {
+        aging& age = ages[index];
+        if (age.missed == 0 || allowed + condemned_bytes() + cost(index) > most_kept) {
+            // Of no use beyond what a thread may keep.
+            if (age.refused < most_kept / cost(index)) ++age.refused;
+            return false;
+        }
+        --age.missed;
+        ++limit[index];
+        allowed += cost(index);
+        return true;
+    }
+
+    [[gnu::noinline, gnu::cold]] void tick() noexcept {
+        frees_to_tick = frees_per_tick;
+        for (unsigned i = 0; condemned && i < frees_per_tick; ++i) {
+            free_block* const block = condemned;
+            condemned = block->next;
+            --condemned_count;
+            give_back(block);
+        }
+        const std::size_t index = ++ticks % classes;
+        const std::uint64_t frees = std::uint64_t{ticks - ages[index].since} * frees_per_tick;
+        if (!condemned && frees >= std::uint64_t{kept[index]} * frees_per_block) {
+            end_period(index);
+        }
+    }
+
+    // What is in the reserve now has not been needed, not even when the fewest were there.
+    void end_period(std::size_t index) noexcept {
+        aging& age = ages[index];
+        age.since = ticks;
+        const auto least = static_cast<unsigned>(least_limit / cost(index));
+        if (kept[index] <= least) return;
+        const unsigned lower = std::max(least, limit[index] - age.reserved);
+        allowed -= (limit[index] - lower) * cost(index);
+        limit[index] = lower;
+        kept[index] -= age.reserved;
+        condemned = age.reserve;
+        condemned_count = age.reserved;
+        condemned_cost = cost(index);
+        age.reserve = std::exchange(free[index], nullptr);
+        age.reserved = kept[index];
+    }
+
+    [[nodiscard]] std::size_t condemned_bytes() const noexcept {
+        return condemned_count * condemned_cost;
+    }
+    [[nodiscard]] std::size_t bytes() const noexcept {
+        std::size_t sum = condemned_bytes();
+        for (std::size_t index = 0; index < classes; ++index) sum += kept[index] * cost(index);
+        return sum;
     }
 };
 
@@ -164,6 +306,15 @@ struct pool {
 // when the pool has gone.
 thread_local constinit pool* own_pool = nullptr;
 thread_local constinit bool pool_gone = false;
+
+/// Counts a frame of this thread in or out; `own` is its pool, or null when that has gone.
+void count_frame(pool* own, std::int64_t change) noexcept {
+    if (own) {
+        own->count(change);
+    } else {
+        pools().of_ended_threads.fetch_add(change, std::memory_order_relaxed);
+    }
+}
 
 struct pool_holder {
     pool own;
@@ -187,22 +338,30 @@ pool* this_thread_pool() {
 }
 
 [[gnu::noinline, gnu::cold]] void* allocate_new(pool* own, std::size_t size) {
-    if (own && own->watcher && own->watcher->refuses()) throw std::bad_alloc();
-    void* block = system_block(size);
-    if (own) {
-        own->count(1);
-    } else {
-        pools().of_ended_threads.fetch_add(1, std::memory_order_relaxed);
+    if (own && own->watcher) {
+        if (own->watcher->refuses()) throw std::bad_alloc();
+    } else if (pooling && own && size <= largest) {
+        if (void* const block = own->miss((size - 1) / granule)) {
+            own->count(1);
+            return block;
+        }
     }
+    void* const block = system_block(size);
+    count_frame(own, 1);
     return block;
 }
 
-[[gnu::noinline, gnu::cold]] void free_to_system(pool* own, void* frame) noexcept {
-    if (own) {
-        own->count(-1);
-    } else {
-        pools().of_ended_threads.fetch_sub(1, std::memory_order_relaxed);
+[[gnu::noinline, gnu::cold]] void free_beyond_limit(pool* own, void* frame,
+                                                    std::size_t size) noexcept {
+    if (pooling && own && size <= largest && !own->watcher) {
+        const std::size_t index = (size - 1) / granule;
+        if (own->may_keep_one_more(index)) {
+            own->put(frame, index);
+            return;
+        }
+        own->count_free();
     }
+    count_frame(own, -1);
     give_back(frame);
 }
 
@@ -226,14 +385,12 @@ void free_frame(void* frame, std::size_t size) noexcept {
     pool* own = this_thread_pool();
     if (pooling && size <= largest && own) [[likely]] {
         const std::size_t index = (size - 1) / granule;
-        if (own->kept[index] < own->keep) [[likely]] {
-            own->count(-1);
-            own->free[index] = ::new (frame) free_block{own->free[index]};
-            ++own->kept[index];
+        if (own->kept[index] < own->limit[index]) [[likely]] {
+            own->put(frame, index);
             return;
         }
     }
-    free_to_system(own, frame);
+    free_beyond_limit(own, frame, size);
 }
 
 void* allocate_frame(std::size_t size, std::align_val_t alignment) {
@@ -247,11 +404,7 @@ void* allocate_frame(std::size_t size, std::align_val_t alignment) {
     auto* const begin = static_cast<std::byte*>(::operator new(size + before, alignment));
     std::byte* const block = begin + before;
     if (pooling) mark(size, granule).put(block);
-    if (own) {
-        own->count(1);
-    } else {
-        pools().of_ended_threads.fetch_add(1, std::memory_order_relaxed);
-    }
+    count_frame(own, 1);
     return block;
 }
 
@@ -260,12 +413,8 @@ void free_frame(void* frame, std::size_t size, std::align_val_t alignment) noexc
         free_frame(frame, size);
         return;
     }
-    if (pool* own = this_thread_pool()) {
-        own->count(-1);
-    } else {
-        pools().of_ended_threads.fetch_sub(1, std::memory_order_relaxed);
-    }
-    if (pooling) mark(0, 0).put(frame);
+    count_frame(this_thread_pool(), -1);
+    if (pooling) wipe(frame);
     const auto before = pooling ? static_cast<std::size_t>(alignment) : 0;
     ::operator delete(static_cast<std::byte*>(frame) - before, alignment);
 }
@@ -283,13 +432,18 @@ bool frame_holds(const void* frame, const void* object) noexcept {
 #endif
 }
 
-// With nothing kept, every request takes the slow path, where the watcher is asked.
 allocation_watcher* watch_allocations(allocation_watcher* by) noexcept {
     pool* own = this_thread_pool();
     if (!own) return nullptr;
+    allocation_watcher* const before = std::exchange(own->watcher, by);
     own->drain();
-    own->keep = by ? 0 : keep_per_class;
-    return std::exchange(own->watcher, by);
+    own->reset_limits();
+    return before;
+}
+
+std::size_t kept_frame_bytes() noexcept {
+    const pool* own = this_thread_pool();
+    return own ? own->bytes() : 0;
 }
 
 std::int64_t live_frames() noexcept {

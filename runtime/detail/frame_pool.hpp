@@ -22,6 +22,10 @@ inline constexpr std::size_t frame_alignment = 64;
 
 /// Takes back what allocate_frame(size) returned, on whichever thread; it stays with that
 /// thread.
+/// Shape: at first a thread keeps 1 MiB of each class, later what it has needed again, up to
+///     256 MiB in all, also if only other threads allocate what it frees. What has not been
+///     needed during 16 frees for each block of its class goes back, down to 16 KiB a class: as
+///     the thread frees, not while it sleeps.
 void free_frame(void* frame, std::size_t size) noexcept;
 
 /// The same for a frame that says what alignment it needs: beyond frame_alignment it comes from
@@ -35,6 +39,9 @@ void free_frame(void* frame, std::size_t size, std::align_val_t alignment) noexc
 
 /// Blocks handed out and not returned, over all threads. Exact when no task is running.
 [[nodiscard]] std::int64_t live_frames() noexcept;
+
+/// Bytes that this thread keeps for frames to come.
+[[nodiscard]] std::size_t kept_frame_bytes() noexcept;
 
 /// Asked before each block of this thread is allocated, for simulations and tests.
 class allocation_watcher {

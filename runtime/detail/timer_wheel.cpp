@@ -34,6 +34,8 @@ void timer_wheel::insert(timer_node& timer) noexcept {
     auto& bucket = slots_[level][slot];
     timer.next_ = nullptr;
     timer.previous_ = bucket.tail;
+    timer.in_order_ =
+        !bucket.tail || (bucket.tail->in_order_ && bucket.tail->tick_ <= timer.tick_);
     (bucket.tail ? bucket.tail->next_ : bucket.head) = &timer;
     bucket.tail = &timer;
     occupied_[level] |= std::uint64_t{1} << slot;
@@ -43,6 +45,7 @@ void timer_wheel::arm(timer_node& timer, time_point when) noexcept {
     TOADSTONE_ASSERT(!timer.armed(), "a timer is armed only once at a time");
     timer.tick_ = ceil_tick(when);
     if (timer.tick_ <= now_) timer.tick_ = now_ + 1; // what is due already fires next
+    if (timer.tick_ < next_) next_ = timer.tick_;
     insert(timer);
     ++armed_;
 }
@@ -54,6 +57,7 @@ void timer_wheel::disarm(timer_node& timer) noexcept {
     (timer.next_ ? timer.next_->previous_ : bucket.tail) = timer.previous_;
     if (!bucket.head) occupied_[timer.level_] &= ~(std::uint64_t{1} << timer.slot_);
     timer.level_ = -1;
+    if (timer.tick_ == next_) next_ = 0;
     --armed_;
 }
 
@@ -101,16 +105,83 @@ unsigned timer_wheel::advance(time_point now) noexcept {
     return fired;
 }
 
-timer_wheel::time_point timer_wheel::next() const noexcept {
+// The first of those in order, or one of the others, which are at the end.
+std::uint64_t timer_wheel::first_of(list& bucket) noexcept {
+    std::uint64_t first = bucket.head->tick_;
+    std::uint64_t count = 1;
+    for (const timer_node* each = bucket.tail; !each->in_order_; each = each->previous_) {
+        if (each->tick_ < first) first = each->tick_;
+        if (each == bucket.head) break;
+        ++count;
+        if (count * count > armed_ + 64) {
+            looked_at_ += count;
+            put_in_order(bucket);
+            return bucket.head->tick_;
+        }
+    }
+    looked_at_ += count;
+    return first;
+}
+
+/// Two lists in order as one; of two equal deadlines that of `before` comes first.
+timer_node* timer_wheel::merged(timer_node* before, timer_node* after) noexcept {
+    timer_node* head = nullptr;
+    timer_node** end = &head;
+    while (before && after) {
+        timer_node*& first = after->tick_ < before->tick_ ? after : before;
+        *end = first;
+        end = &first->next_;
+        first = *end;
+    }
+    *end = before ? before : after;
+    return head;
+}
+
+// Sorts those at the end, bottom-up, and merges them into those that are in order.
+void timer_wheel::put_in_order(list& bucket) noexcept {
+    timer_node* others = bucket.tail;
+    while (others->previous_ && !others->previous_->in_order_) others = others->previous_;
+    if (others->previous_) others->previous_->next_ = nullptr;
+    timer_node* in_order = others == bucket.head ? nullptr : bucket.head;
+
+    timer_node* runs[64] = {}; // runs[n]: none, or 2^n timers, before those of the runs below
+    while (others) {
+        timer_node* run = others;
+        others = others->next_;
+        run->next_ = nullptr;
+        int level = 0;
+        for (; runs[level]; ++level) {
+            run = merged(runs[level], run);
+            runs[level] = nullptr;
+        }
+        runs[level] = run;
+    }
+    timer_node* sorted = nullptr;
+    for (timer_node* const run : runs) sorted = merged(run, sorted);
+
+    bucket.head = merged(in_order, sorted);
+    bucket.tail = nullptr;
+    for (timer_node* each = bucket.head; each; each = each->next_) {
+        ++looked_at_;
+        each->previous_ = bucket.tail;
+        each->in_order_ = true;
+        bucket.tail = each;
+    }
+}
+
+timer_wheel::time_point timer_wheel::next() noexcept {
     int level = 0;
     int slot = 0;
     std::uint64_t tick = 0;
-    if (!armed_ || !earliest(level, slot, tick)) return time_point::max();
+    if (!armed_) return time_point::max();
+    if (next_ == 0 && earliest(level, slot, tick)) {
+        next_ = level == 0 ? tick : first_of(slots_[level][slot]);
+    }
     // The end of time is no whole tick: rounded up, it would be beyond.
     constexpr auto last =
         static_cast<std::uint64_t>(time_point::max().time_since_epoch().count());
-    if (tick > last / 1000) return time_point::max();
-    return time_point(std::chrono::nanoseconds(tick * 1000));
+    if (next_ > last / 1000) return time_point::max();
+    return time_point(std::chrono::nanoseconds(next_ * 1000));
 }
 
 } // namespace toadstone::detail

@@ -30,10 +30,15 @@ private:
     std::uint64_t tick_ = 0;
     std::int8_t level_ = -1;
     std::uint8_t slot_ = 0;
+    bool in_order_ = false;
 };
 
 /// Eleven levels of 64 slots over ticks of one microsecond: level n holds what is due within
 /// 64^(n+1) ticks, and is spread over the level below when its slot comes up.
+///
+/// The list of a slot begins with timers in the order of their deadlines, marked in_order_; all
+/// of it, as long as each that came was the latest. Behind them are those that came later and
+/// are due earlier. So next() finds the first deadline without spreading the slot.
 ///
 /// Source: Varghese and Lauck, "Hashed and hierarchical timing wheels" (1987), scheme 6.
 class timer_wheel {
@@ -47,9 +52,14 @@ public:
     /// Fires everything that is due. Returns how many fired.
     unsigned advance(time_point now) noexcept;
 
-    /// A time at which advance() has to be called again: never later than the next deadline,
-    /// and possibly earlier, when a coarse slot must be spread. time_point::max() when empty.
-    [[nodiscard]] time_point next() const noexcept;
+    /// The next deadline, rounded up to its tick: when advance() has to be called again.
+    /// time_point::max() when empty.
+    /// Shape: O(1), unless the timer that was next has been disarmed; then it looks at those of
+    ///     one slot that are not in order, and puts the slot in order when they are more than
+    ///     the root of all timers.
+    [[nodiscard]] time_point next() noexcept;
+    /// Timers that next() has looked at so far, which is what it costs.
+    [[nodiscard]] std::uint64_t looked_at() const noexcept { return looked_at_; }
     [[nodiscard]] bool empty() const noexcept { return armed_ == 0; }
     [[nodiscard]] unsigned armed() const noexcept { return armed_; }
 
@@ -64,10 +74,15 @@ private:
 
     void insert(timer_node& timer) noexcept;
     [[nodiscard]] bool earliest(int& level, int& slot, std::uint64_t& tick) const noexcept;
+    [[nodiscard]] std::uint64_t first_of(list& bucket) noexcept;
+    void put_in_order(list& bucket) noexcept;
+    [[nodiscard]] static timer_node* merged(timer_node* before, timer_node* after) noexcept;
 
     list slots_[levels][slots];
     std::uint64_t occupied_[levels] = {};
-    std::uint64_t now_ = 0; // every tick up to and including this one has been processed
+    std::uint64_t now_ = 0;  // every tick up to and including this one has been processed
+    std::uint64_t next_ = 0; // the first tick of all; 0: to be looked for
+    std::uint64_t looked_at_ = 0;
     unsigned armed_ = 0;
 };
 

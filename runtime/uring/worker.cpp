@@ -142,10 +142,10 @@ void worker::root_gone() noexcept {
     if (group_) group_->root_gone();
 }
 
-unsigned worker::step(bool may_wait, unsigned most) noexcept {
+unsigned worker::step(bool may_wait, unsigned most, bool drains) noexcept {
     executor* const outer = bind_thread(this); // a test thread steps several workers
     const slice_scope nobody(nullptr);
-    const unsigned done = turn(may_wait, most, false);
+    const unsigned done = turn(may_wait, most, drains);
     bind_thread(outer);
     return done;
 }

@@ -67,8 +67,9 @@ public:
     /// One turn: inbox, timers, ready contexts, submission, completions. With `may_wait` it
     /// sleeps in the kernel when nothing is ready. Returns how many contexts ran and
     /// completions came; 0: there was nothing to do.
-    /// At most `most` contexts run.
-    unsigned step(bool may_wait, unsigned most = ~0U) noexcept;
+    /// At most `most` contexts run; with `drains`, as in run(), also those that they make
+    /// ready, as long as nothing comes from outside.
+    unsigned step(bool may_wait, unsigned most = ~0U, bool drains = false) noexcept;
     /// A step would do something at once.
     [[nodiscard]] bool has_work() const noexcept {
         return has_ready() || !inbox_empty() || ring_.has_completion() ||
@@ -109,7 +110,7 @@ public:
     }
 
     using executor::first_root;
-    [[nodiscard]] clock::time_point next_timer() const noexcept { return timers_.next(); }
+    [[nodiscard]] clock::time_point next_timer() noexcept { return timers_.next(); }
 
 private:
     static constexpr std::uint32_t no_slot = 0xffffffff;
@@ -125,8 +126,7 @@ private:
                          "a runtime is used only by the process that made it: a fork of it may "
                          "call exec, or make a runtime of its own");
     }
-    /// What step() does on a thread that is bound to this worker. With `drains`, contexts that
-    /// become ready run in the same turn as long as nothing comes from outside.
+    /// What step() does on a thread that is bound to this worker.
     unsigned turn(bool may_wait, unsigned most, bool drains) noexcept;
     void drain(unsigned ran) noexcept;
     void arm_wake_up() noexcept;

@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -16,9 +17,13 @@
 using toadstone::detail::allocate_frame;
 using toadstone::detail::frame_holds;
 using toadstone::detail::free_frame;
+using toadstone::detail::kept_frame_bytes;
 using toadstone::detail::live_frames;
 
 namespace {
+
+// Under sanitizers there is no pool.
+constexpr bool pooling = !TOADSTONE_ASAN && !TOADSTONE_TSAN;
 
 using block = std::pair<void*, std::size_t>;
 
@@ -33,6 +38,20 @@ std::vector<block> blocks_of_all_sizes() {
 }
 void free_all(const std::vector<block>& blocks) {
     for (const auto& [memory, size] : blocks) free_frame(memory, size);
+}
+void take_and_free(std::size_t count, std::size_t size) {
+    std::vector<block> blocks;
+    for (std::size_t i = 0; i < count; ++i) blocks.emplace_back(allocate_frame(size), size);
+    free_all(blocks);
+}
+/// With a pool that is new, too.
+template <class Fn>
+void on_new_thread(Fn fn) {
+    std::thread(fn).join();
+}
+/// What the system gives for a block of this size.
+constexpr std::size_t cost_of(std::size_t size) {
+    return (size + 63) / 64 * 64 + 64;
 }
 
 } // namespace
@@ -73,11 +92,22 @@ TEST_CASE("frame pool: what lies in a frame is known") {
     free_frame(other, size, aligned_to);
 }
 
+// A compiler may put a frame where the block was that the system has got back: frame_holds()
+// then reads what is left of it.
+TEST_CASE("frame pool: a block that went back to the system leaves no mark behind") {
+    if (!pooling) return; // no marks, and memory that is not to be read
+    std::vector<void*> frames;
+    for (int i = 0; i < 8; ++i) frames.push_back(allocate_frame(3000));
+    for (void* each : frames) CHECK(frame_holds(each, each));
+    for (void* each : frames) free_frame(each, 3000);
+    for (void* each : frames) CHECK_FALSE(frame_holds(each, each));
+}
+
 TEST_CASE("frame pool: a freed block is used again by the next of its class") {
     void* const first = allocate_frame(100);
     free_frame(first, 100);
     void* const second = allocate_frame(128);
-    if (!TOADSTONE_ASAN && !TOADSTONE_TSAN) CHECK(first == second); // there is no pool then
+    if (pooling) CHECK(first == second);
     free_frame(second, 128);
 }
 
@@ -102,10 +132,81 @@ TEST_CASE("frame pool: more blocks than a pool keeps come and go") {
     CHECK(live_frames() == before);
 }
 
+TEST_CASE("S146: batches of any size come from what the batch before has left") {
+    if (!pooling) return;
+    const std::size_t count = GENERATE(as<std::size_t>(), 100, 1000, 10000, 100000);
+    const std::size_t other = GENERATE(as<std::size_t>(), 0, 1500);
+    on_new_thread([&] {
+        std::size_t from_pool = 0;
+        for (int batch = 0; batch < 4; ++batch) {
+            std::vector<block> blocks;
+            const std::size_t before = kept_frame_bytes();
+            for (std::size_t i = 0; i < count; ++i) {
+                blocks.emplace_back(allocate_frame(400), 400);
+                if (other) blocks.emplace_back(allocate_frame(other), other);
+            }
+            from_pool = before - kept_frame_bytes();
+            free_all(blocks);
+        }
+        CHECK(from_pool == count * (cost_of(400) + (other ? cost_of(other) : 0)));
+    });
+}
+
+TEST_CASE("S146: what a peak has left goes back while the thread goes on with little") {
+    if (!pooling) return;
+    const std::size_t size = GENERATE(as<std::size_t>(), 400, 100); // the peak's class, another
+    on_new_thread([&] {
+        for (int batch = 0; batch < 4; ++batch) take_and_free(20000, 400);
+        CHECK(kept_frame_bytes() >= 20000 * cost_of(400));
+        std::size_t largest_drop = 0;
+        for (int i = 0; i < 15 * 20000; ++i) {
+            const std::size_t before = kept_frame_bytes();
+            take_and_free(3, size);
+            largest_drop =
+                std::max(largest_drop, before - std::min(before, kept_frame_bytes()));
+        }
+        CHECK(kept_frame_bytes() < std::size_t{40} << 10);
+        CHECK(largest_drop <= 64 * cost_of(400)); // never many at a time
+        for (int batch = 0; batch < 4; ++batch) take_and_free(20000, 400);
+        CHECK(kept_frame_bytes() >= 20000 * cost_of(400));
+    });
+}
+
+TEST_CASE("S147: what other threads allocate does not pile up where it is freed") {
+    if (!pooling) return;
+    std::vector<block> theirs;
+    on_new_thread([&] {
+        for (int i = 0; i < 200000; ++i) theirs.emplace_back(allocate_frame(400), 400);
+    });
+    on_new_thread([&] {
+        std::size_t most = 0;
+        for (const auto& [memory, size] : theirs) {
+            free_frame(memory, size);
+            most = std::max(most, kept_frame_bytes());
+        }
+        CHECK(most <= std::size_t{1040} << 10);
+        CHECK(kept_frame_bytes() <= std::size_t{16} << 10);
+    });
+}
+
+TEST_CASE("S147: a thread keeps no more than 256 MiB") {
+    if (!pooling) return;
+    on_new_thread([&] {
+        std::size_t most = 0;
+        for (int batch = 0; batch < 3; ++batch) {
+            take_and_free(90000, 2000);
+            take_and_free(90000, 1500);
+            most = std::max(most, kept_frame_bytes());
+        }
+        CHECK(most <= std::size_t{256} << 20);
+        CHECK(most >= std::size_t{200} << 20);
+    });
+}
+
 TEST_CASE("frame pool: memory that is not there is refused and not counted") {
     const auto before = live_frames();
     const std::size_t absurd = std::numeric_limits<std::ptrdiff_t>::max() / 2;
-    if (!TOADSTONE_ASAN && !TOADSTONE_TSAN) { // they abort instead
+    if (pooling) { // they abort instead
         CHECK_THROWS_AS(static_cast<void>(allocate_frame(absurd)), std::bad_alloc);
     }
     CHECK(live_frames() == before);

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -21,6 +22,12 @@ namespace {
 
 time_point at(std::chrono::nanoseconds since_start) {
     return time_point(since_start);
+}
+
+/// The end of time is no whole tick.
+time_point point_of(std::uint64_t tick) {
+    const auto last = static_cast<std::uint64_t>(time_point::max().time_since_epoch().count());
+    return tick > last / 1000 ? time_point::max() : at(std::chrono::microseconds(tick));
 }
 
 class simple_timer final : public timer_node {
@@ -76,7 +83,6 @@ public:
     }
     [[nodiscard]] std::size_t size() const { return waiting_.size(); }
     [[nodiscard]] std::uint64_t earliest() const { return waiting_.begin()->first; }
-    [[nodiscard]] std::uint64_t now() const { return now_; }
 
 private:
     std::multimap<std::uint64_t, timer_node*> waiting_;
@@ -182,10 +188,7 @@ private:
         if (wheel_.empty()) {
             right_ = right_ && wheel_.next() == time_point::max();
         } else {
-            // Never later than the deadline, and never so early that waiting would spin.
-            const auto tick =
-                static_cast<std::uint64_t>(wheel_.next().time_since_epoch().count()) / 1000;
-            right_ = right_ && tick <= oracle_.earliest() && tick > oracle_.now();
+            right_ = right_ && wheel_.next() == point_of(oracle_.earliest());
         }
     }
 
@@ -225,28 +228,97 @@ TEST_CASE("timer wheel: never early, on time at every distance") {
         wheel.arm(timer, deadline);
         wheel.advance(deadline - 1ns);
         REQUIRE(timer.fired == 0);
-        REQUIRE(wheel.next() <= deadline);
+        REQUIRE(wheel.next() == deadline);
         wheel.advance(deadline);
         REQUIRE(timer.fired == 1);
         REQUIRE(wheel.empty());
     }
 }
 
-TEST_CASE(
-    "timer wheel: whoever wakes when next() says reaches any deadline in a few wake-ups") {
-    for (const auto distance : {64us, 4096us, 1000000us, 1000000000us, 86400000000us}) {
-        timer_wheel wheel;
-        wheel.advance(at(1h + 17us));
-        simple_timer timer;
-        wheel.arm(timer, at(1h + 17us + distance));
-        int wake_ups = 0;
-        while (timer.fired == 0 && wake_ups < 100) {
-            wheel.advance(wheel.next());
-            ++wake_ups;
-        }
-        CHECK(timer.fired == 1);
-        CHECK(wake_ups <= 11);
+TEST_CASE("S148: next() is the first deadline, and that of what follows when it is disarmed") {
+    const auto distance = GENERATE(64us, 4096us, 1000000us, 1000000000us, 86400000000us);
+    timer_wheel wheel;
+    wheel.advance(at(1h + 17us));
+    simple_timer first;
+    simple_timer second;
+    simple_timer third;
+    wheel.arm(second, at(1h + distance + 3us));
+    wheel.arm(third, at(1h + distance + 5us));
+    wheel.arm(first, at(1h + distance + 1500ns));
+    CHECK(wheel.next() == at(1h + distance + 2us));
+    wheel.disarm(first);
+    CHECK(wheel.next() == at(1h + distance + 3us));
+    wheel.disarm(second);
+    CHECK(wheel.next() == at(1h + distance + 5us));
+    CHECK(wheel.advance(wheel.next() - 1ns) == 0);
+    CHECK(wheel.advance(wheel.next()) == 1);
+    CHECK(third.fired == 1);
+    CHECK(wheel.next() == time_point::max());
+}
+
+// The wheel has to look for the first in a coarse slot each time.
+TEST_CASE("S148: of 100,000 timers in one slot the first is found without looking at all") {
+    constexpr std::size_t count = 100000;
+    timer_wheel wheel;
+    wheel.advance(at(1h));
+    std::mt19937_64 random(4);
+    std::vector<std::uint64_t> ticks(count);
+    std::vector<simple_timer> timers(count);
+    const unsigned order = GENERATE(0U, 1U, 2U); // of arming, by deadline
+    for (std::size_t i = 0; i < count; ++i) {
+        ticks[i] = order == 0 ? i : order == 1 ? count - i : random() % 4000000;
+        wheel.arm(timers[i], at(2h + std::chrono::microseconds(ticks[i])));
     }
+    std::vector<std::size_t> by_deadline(count);
+    std::iota(by_deadline.begin(), by_deadline.end(), std::size_t{0});
+    std::sort(by_deadline.begin(), by_deadline.end(),
+              [&](std::size_t a, std::size_t b) { return ticks[a] < ticks[b]; });
+    bool right = true;
+    SECTION("each disarmed, and the next asked for") {
+        for (const std::size_t i : by_deadline) {
+            right = right && wheel.next() == at(2h + std::chrono::microseconds(ticks[i]));
+            wheel.disarm(timers[i]);
+        }
+        CHECK(wheel.looked_at() < 10 * count);
+    }
+    SECTION("one armed before the first and disarmed again, one armed behind it") {
+        simple_timer first;
+        by_deadline.resize(count / 5);
+        for (const std::size_t i : by_deadline) {
+            wheel.arm(first, at(2h - 1us));
+            right = right && wheel.next() == at(2h - 1us);
+            wheel.disarm(first);
+            right = right && wheel.next() == at(2h + std::chrono::microseconds(ticks[i]));
+            wheel.disarm(timers[i]);
+            wheel.arm(timers[i], at(2h + 4s + std::chrono::microseconds(random() % 1000)));
+        }
+        CHECK(wheel.looked_at() < 1000 * by_deadline.size()); // about twice the root of all
+        for (auto& each : timers) wheel.disarm(each);
+    }
+    CHECK(right);
+    CHECK(wheel.empty());
+}
+
+TEST_CASE("timer wheel: timers of one tick fire in the order in which they were armed") {
+    std::vector<std::size_t> fired;
+    std::vector<simple_timer> timers(500);
+    timer_wheel wheel;
+    std::mt19937_64 random(4);
+    std::map<std::uint64_t, std::vector<std::size_t>> expected;
+    for (std::size_t i = 0; i < timers.size(); ++i) {
+        timers[i].action = [&fired, i] { fired.push_back(i); };
+        const std::uint64_t tick = 5000000 + random() % 10;
+        expected[tick].push_back(i);
+        wheel.arm(timers[i], at(std::chrono::microseconds(tick)));
+    }
+    simple_timer first; // so that the slot is put in order
+    wheel.arm(first, at(4999999us));
+    wheel.disarm(first);
+    CHECK(wheel.next() == at(5000000us));
+    wheel.advance(at(1h));
+    std::vector<std::size_t> all;
+    for (const auto& [tick, some] : expected) all.insert(all.end(), some.begin(), some.end());
+    CHECK(fired == all);
 }
 
 TEST_CASE("timer wheel: a timer that fires may take away others of the same tick") {

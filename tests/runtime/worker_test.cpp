@@ -2,6 +2,8 @@
 #include <toadstone/runtime.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
 
+#include "support/capture.hpp"
+#include "support/pipe.hpp"
 #include "support/probe.hpp"
 #include "support/resources.hpp"
 #include "support/stepped.hpp"
@@ -11,12 +13,17 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 using namespace toadstone;
 using namespace toadstone::tests;
@@ -46,6 +53,31 @@ task<> notes(event_log& log, std::string name) {
 task<int> gives(int value) {
     co_await yield_now();
     co_return value;
+}
+
+/// Runs `times` slices, and does `first` in the first.
+task<> hops(int times, int& ran, std::function<void()> first = {}) {
+    if (first) first();
+    for (ran = 1; ran < times; ++ran) co_await yield_now();
+}
+task<int> reads_a_letter(int fd, char& letter) {
+    const int count = co_await read_op(fd, &letter, 1);
+    co_return count;
+}
+task<int> forks_and_hops() {
+    int status = 0;
+    const pid_t child = ::fork();
+    if (child == 0) {
+        std::signal(SIGABRT, SIG_DFL);
+        co_await yield_now();
+        ::_exit(0);
+    }
+    ::waitpid(child, &status, 0);
+    co_return status;
+}
+/// One turn as in run().
+void turn(stepped& w) {
+    w.worker().step(false, ~0U, true);
 }
 
 } // namespace
@@ -200,4 +232,89 @@ TEST_CASE("worker: wakers are used again, so that workers leave no descriptor be
         CHECK(w.run(gives(i)) == i);
     }
     CHECK(open_descriptors() == fds);
+}
+
+TEST_CASE("worker: a turn of the loop runs what becomes ready in it, 64 contexts at most") {
+    // Of so many tasks that are ready at its beginning, so many slices in all.
+    const auto [tasks, slices] =
+        GENERATE(std::pair(1, 64), std::pair(40, 64), std::pair(100, 100));
+    std::vector<int> ran(static_cast<std::size_t>(tasks));
+    std::vector<join_handle<>> handles;
+    stepped w;
+    for (int& each : ran) handles.push_back(w.spawn(hops(100, each)));
+    turn(w);
+    CHECK(std::accumulate(ran.begin(), ran.end(), 0) == slices);
+    w.step();
+    CHECK(std::accumulate(ran.begin(), ran.end(), 0) == slices + tasks);
+    w.settle();
+}
+
+TEST_CASE("worker: a turn goes on for one round beside a timer, or what is not submitted") {
+    int ran = 0;
+    char letter = 0;
+    scope_end end;
+    test_pipe pipe;
+    stepped w;
+    join_handle<> sleeper;
+    join_handle<int> reader;
+    if (GENERATE(false, true)) {
+        sleeper = w.spawn(waits(end));
+    } else {
+        reader = w.spawn(reads_a_letter(pipe.reader(), letter));
+    }
+    auto handle = w.spawn(hops(10, ran));
+    turn(w);
+    CHECK(ran == 2);
+    if (sleeper.valid()) sleeper.cancel();
+    if (reader.valid()) reader.cancel();
+    w.settle();
+}
+
+TEST_CASE("worker: a turn stops running what becomes ready when something comes from outside") {
+    int ran = 0;
+    int posted = 0;
+    char letters[66] = {};
+    test_pipe pipe;
+    stepped w;
+    std::vector<join_handle<int>> readers;
+    errand errand([&] { ++posted; });
+    std::function<void()> first;
+    SECTION("an errand") {
+        first = [&] { w.worker().post(errand); };
+    }
+    SECTION("work that the kernel has put off") {
+        readers.push_back(w.spawn(reads_a_letter(pipe.reader(), letters[0])));
+        w.settle();
+        first = [&] { pipe.write("x"); };
+    }
+    SECTION("completions, here of what a full submission queue hands over") {
+        pipe.write(std::string(sizeof letters, 'x'));
+        w.kernel().stalled = true;
+        for (char& each : letters) {
+            if (readers.size() == 60) {
+                w.step();
+                w.kernel().stalled = false;
+            }
+            readers.push_back(w.spawn(reads_a_letter(pipe.reader(), each)));
+        }
+    }
+    auto handle = w.spawn(hops(10, ran, first));
+    turn(w);
+    CHECK(ran == 1);
+    turn(w);
+    CHECK(ran > 1);
+    w.settle();
+    for (auto& each : readers) CHECK(w.end_of(each).value() == 1);
+}
+
+TEST_CASE("worker: what forks in a turn does not go on in the child, in the same turn either") {
+    stderr_capture caught; // the child's last words
+    stepped w;
+    auto handle = w.spawn(forks_and_hops());
+    stop_log_thread();
+    turn(w);
+    const int status = w.end_of(handle).value();
+    CHECK(WIFSIGNALED(status));
+    CHECK(WTERMSIG(status) == SIGABRT);
+    CHECK_THAT(caught.text(), Catch::Contains("only by the process that made it"));
 }

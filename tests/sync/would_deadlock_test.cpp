@@ -246,6 +246,26 @@ task<> says_why(lock& m, std::string& said) {
         said = error.what();
     }
 }
+
+/// Runs what `body` makes: its attempt queues behind the holder, and gets the lock when the
+/// gate is open and the guards on the heap are gone.
+template <class Fn>
+void waits_for_the_holder(Fn body) {
+    lock m(0, "m");
+    attempt what;
+    gate at;
+    std::vector<int_guard> kept;
+    stepped w(2);
+    auto handle = w.spawn(body(w, m, what, at, kept));
+    w.settle();
+    CHECK(what.end.empty());
+    at.open();
+    kept.clear();
+    w.settle();
+    CHECK(what.end == "locked");
+    CHECK(handle.done());
+}
+
 task<> scope_whose_child_asks(lock& m, std::string& said) {
     auto held = co_await m.lock();
     const auto body = [&](task_scope& scope) -> task<> {
@@ -311,17 +331,8 @@ TEST_CASE("S85: a guard that was moved belongs to whoever has it in a frame") {
 }
 
 TEST_CASE("S88: a slot in a parent's frame that a sibling fills is the sibling's") {
-    lock m(0, "m");
-    attempt what;
-    gate at;
-    stepped w;
-    auto handle = w.spawn(has_a_slot(m, what, at));
-    w.settle();
-    CHECK(what.end.empty());
-    at.open();
-    w.settle();
-    CHECK(what.end == "locked");
-    CHECK(handle.done());
+    waits_for_the_holder(
+        [](auto&, lock& m, attempt& what, gate& at, auto&) { return has_a_slot(m, what, at); });
 }
 
 TEST_CASE("S85: a guard among what spawn(fn, args...) keeps lies in the task's own record") {
@@ -336,36 +347,18 @@ TEST_CASE("S85: a guard among what spawn(fn, args...) keeps lies in the task's o
 
 // The awaiting task has left its last frame, and has not returned into the loop yet.
 TEST_CASE("S88: a child on another worker asks before the body, a function, has returned") {
-    lock m(0, "m");
-    attempt what;
-    std::vector<int_guard> kept;
-    stepped w(2);
-    auto handle = w.spawn(spawns_before_it_suspends(w, m, what, kept));
-    w.settle();
-    CHECK(what.end.empty());
-    kept.clear();
-    w.settle();
-    CHECK(what.end == "locked");
-    CHECK(handle.done());
+    waits_for_the_holder([](stepped& w, lock& m, attempt& what, gate&, auto& kept) {
+        return spawns_before_it_suspends(w, m, what, kept);
+    });
 }
 
 TEST_CASE("S88: a moved guard is waited for in a sibling, in another task, and on the heap") {
-    lock m(0, "m");
-    attempt what;
-    gate at;
-    std::vector<int_guard> kept;
-    stepped w;
     const unsigned where = GENERATE(0U, 1U, 2U);
-    auto handle = where == 0   ? w.spawn(moved_branches(m, what, at))
-                  : where == 1 ? w.spawn(gives_away_and_asks(m, what, at))
-                               : w.spawn(moves_to_heap_and_asks(m, what, kept));
-    w.settle();
-    CHECK(what.end.empty());
-    at.open();
-    kept.clear();
-    w.settle();
-    CHECK(what.end == "locked");
-    CHECK(handle.done());
+    waits_for_the_holder([where](auto&, lock& m, attempt& what, gate& at, auto& kept) {
+        if (where == 0) return moved_branches(m, what, at);
+        if (where == 1) return gives_away_and_asks(m, what, at);
+        return moves_to_heap_and_asks(m, what, kept);
+    });
 }
 
 TEST_CASE("S85: a plain thread that holds a lock and blocks on a task that asks for it") {
@@ -381,30 +374,14 @@ TEST_CASE("S85: a plain thread that holds a lock and blocks on a task that asks 
 }
 
 TEST_CASE("S88: sibling branches contend legitimately, and queue") {
-    lock m(0, "m");
-    attempt what;
-    gate at;
-    stepped w;
-    auto handle = w.spawn(branches(m, what, at));
-    w.settle();
-    CHECK(what.end.empty());
-    at.open();
-    w.settle();
-    CHECK(what.end == "locked");
-    CHECK(handle.done());
+    waits_for_the_holder(
+        [](auto&, lock& m, attempt& what, gate& at, auto&) { return branches(m, what, at); });
 }
 
 TEST_CASE("S88: a spawned task that is not waited for queues behind its spawner") {
-    lock m(0, "m");
-    attempt what;
-    gate at;
-    stepped w;
-    auto handle = w.spawn(spawns_who_asks(m, what, at));
-    w.settle();
-    CHECK(what.end.empty());
-    at.open();
-    w.settle();
-    CHECK(what.end == "locked");
+    waits_for_the_holder([](auto&, lock& m, attempt& what, gate& at, auto&) {
+        return spawns_who_asks(m, what, at);
+    });
 }
 
 TEST_CASE("S88: a lock that was held before is no deadlock") {
