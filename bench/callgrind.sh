@@ -109,6 +109,7 @@ echo "user instructions per operation"
 operation 'two compare-and-swap' swaps bench_mutex 'two compare-and-swap'
 operation 'std::mutex lock + unlock' std bench_mutex 'std::mutex'
 operation 'sync::mutex lock + unlock' lock bench_mutex 'sync::mutex lock'
+operation 'sync::local_mutex lock + unlock' local bench_mutex 'sync::local_mutex lock'
 operation 'sync::mutex lock + g.unlock()' unlock bench_mutex \
     'sync::mutex lock, g.unlock(): no poison check'
 operation 'sync::mutex lock(on_cancel::defer) + unlock' defer bench_mutex \

@@ -1,5 +1,5 @@
-// Where a thread keeps its slice. Only for the loop and level.cpp: a coroutine may not cache
-// the address of a thread-local object.
+// Where a thread keeps its slice. Only for the loop, level.cpp, and what belongs to one worker:
+// a coroutine may not cache the address of a thread-local object.
 #ifndef TOADSTONE_RUNTIME_DETAIL_THREAD_SLICE_HPP
 #define TOADSTONE_RUNTIME_DETAIL_THREAD_SLICE_HPP
 
@@ -23,6 +23,16 @@ struct thread_slice {
 };
 
 extern thread_local constinit thread_slice this_slice;
+
+/// level() of the thread that has this slice, which is the one that asks.
+inline unsigned level_in(const thread_slice& slice) noexcept {
+    const unsigned in_flight = slice.globals->uncaught - slice.now.base;
+    // Nothing is in flight any more: a cause that still waits for its exception would get a
+    // wrong one.
+    if (slice.unexplained && in_flight == 0) [[unlikely]]
+        settle_unexplained_causes();
+    return in_flight + slice.now.depth;
+}
 
 /// In the place of the slice that is active, which belongs to nobody: the worker's loop opens
 /// one and puts one context after the other into it.
