@@ -246,6 +246,7 @@ int main(int argc, char** argv) {
             {"two compare-and-swap", two_swaps},
             {"bare coroutine mutex", bare_lock<std::atomic<std::uint32_t>>},
             {"sync::mutex lock", one.subject(lock<plain_mutex>)},
+            {"sync::local_mutex lock", one.subject(lock<sync::local_mutex<int>>)},
             {"sync::mutex lock, g.unlock(): no poison check", one.subject(lock_and_say_unlock)},
             {"sync::mutex lock, policies release", one.subject(lock<careless_mutex>)},
             {"sync::mutex lock(on_cancel::defer)", one.subject(lock_deferring)},

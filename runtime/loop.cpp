@@ -101,6 +101,10 @@ private:
     [[nodiscard]] unsigned size() const noexcept override {
         return static_cast<unsigned>(workers_.size());
     }
+    [[nodiscard]] std::chrono::nanoseconds longest_spin() const noexcept override {
+        const bool enough = workers_.size() > 1 && workers_.size() <= processors();
+        return enough ? options_.longest_spin : std::chrono::microseconds(0);
+    }
     void root_gone() noexcept override;
 
     class beginning;

@@ -34,6 +34,10 @@ struct runtime_options {
     /// queue is sized after it. 49152 at most. 0: 16384. Fewer where RLIMIT_MEMLOCK does not
     /// allow so many.
     unsigned max_operations = 0;
+    /// How long a worker that runs out of work stays awake if others have just handed it some,
+    /// in place of a sleep and a wake-up for each task; 0: not at all. Only where there is a
+    /// processor for each worker, and for as long as it pays.
+    std::chrono::microseconds longest_spin{50};
     /// How long the destructor waits for cancelled tasks before it takes them by force.
     std::chrono::milliseconds grace{5000};
     /// And what it does about those that remain then.

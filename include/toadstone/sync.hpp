@@ -3,6 +3,7 @@
 #define TOADSTONE_SYNC_HPP
 
 #include <toadstone/sync/guard.hpp>
+#include <toadstone/sync/local_mutex.hpp>
 #include <toadstone/sync/mutex.hpp>
 #include <toadstone/sync/policy.hpp>
 #include <toadstone/sync/would_deadlock.hpp>

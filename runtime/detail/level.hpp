@@ -63,11 +63,13 @@ extern thread_local constinit thread_slice this_slice;
 /// The level now. In a coroutine, too: neither g++, which splits it before it optimises, nor
 /// clang from 16 on keeps the address of a thread-local object across a suspension, after which
 /// the coroutine can be on another thread.
-[[nodiscard]] inline unsigned level() noexcept {
-    const thread_slice& slice = this_slice;
+[[nodiscard]] inline unsigned level_in(const thread_slice& slice) noexcept {
     if (slice.unsettled) [[unlikely]]
         return settled_level();
     return slice.globals->uncaught - slice.now.base + slice.now.depth;
+}
+[[nodiscard]] inline unsigned level() noexcept {
+    return level_in(this_slice);
 }
 
 /// Exceptions thrown in this slice and not yet caught.

@@ -49,6 +49,18 @@ constexpr unsigned longest_without_enter = 32;
 // Contexts that run in one turn, if there are more than were ready at its beginning.
 constexpr unsigned most_drained = 64;
 
+// Looks of a spinning worker between two at the clock, which costs as much as all of them.
+constexpr unsigned looks_per_clock = 8;
+
+// Tells the processor that this is a loop that waits for another one.
+void relax() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("isb");
+#endif
+}
+
 struct waker_stock {
     process_lock lock;
     std::vector<eventfd_waker*> idle;
@@ -127,6 +139,7 @@ worker::~worker() {
 void worker::attach() {
     ring_.enable();
     bind_thread(this);
+    if (group_) spin_ = adaptive_spin(group_->longest_spin());
 }
 
 executor& worker::place(placement where) noexcept {
@@ -216,19 +229,19 @@ unsigned worker::turn(bool may_wait, unsigned most, bool drains) noexcept {
 
     // Nobody notifies again once stop() has: with nothing left, the loop has to look.
     const bool ending = stop_.load(std::memory_order_acquire) && !first_root();
-    bool sleep = may_wait && !has_ready() && !ending;
-    if (sleep) {
+    // What the ring refused is tried again the next turn.
+    bool sleep = may_wait && !has_ready() && !ending && !cancels_first_ &&
+                 !(waiting_first_ && in_flight() < limit_);
+    bool handed = sleep && spin_.pays() && spin();
+    if (sleep && !handed) {
         if (!wake_up_armed_) arm_wake_up();
-        // The ring refused the read, or operations that should run: another turn.
-        if (!wake_up_armed_ || cancels_first_ || (waiting_first_ && in_flight() < limit_)) {
-            sleep = false;
-        }
+        sleep = wake_up_armed_;
+        handed = sleep && !may_sleep();
     }
-    if (sleep && may_sleep()) {
-        ring_.submit_and_wait(timers_.next());
-        turns_without_enter_ = 0;
-    } else if (ring_.unsubmitted() > 0 || ring_.kernel_has_work() || !has_ready() ||
-               ++turns_without_enter_ >= longest_without_enter) {
+    if (sleep && !handed) {
+        wait();
+    } else if (ring_.unsubmitted() > 0 || ring_.kernel_has_work() ||
+               (!has_ready() && !handed) || ++turns_without_enter_ >= longest_without_enter) {
         ring_.submit();
         turns_without_enter_ = 0;
     }
@@ -236,6 +249,37 @@ unsigned worker::turn(bool may_wait, unsigned most, bool drains) noexcept {
     done += ring_.reap([this](const io_uring_cqe& completion) { complete(completion); });
     if (ring_.is_refused() && done == 0 && !has_ready()) ring_.back_off();
     return done;
+}
+
+// Waits awake, for a moment, for the next thing that another worker hands over. `asleep` is not
+// said, so that this takes no system call on either side. The worker's own operations are
+// submitted, and a completion ends the spin; so does the next timer. True: something has come.
+bool worker::spin() noexcept {
+    if (ring_.unsubmitted() > 0) ring_.submit();
+    const clock::time_point until = std::min(now() + spin_.longest(), timers_.next());
+    do {
+        for (unsigned looks = 0; looks < looks_per_clock; ++looks) {
+            if (inbox_seems_filled()) {
+                spin_.found();
+                return true;
+            }
+            if (ring_.has_completion() || ring_.kernel_has_work() ||
+                stop_.load(std::memory_order_relaxed)) {
+                spin_.in_vain();
+                return true;
+            }
+            relax();
+        }
+    } while (now() < until);
+    spin_.in_vain();
+    return false;
+}
+
+void worker::wait() noexcept {
+    const clock::time_point begun = spin_.learns() ? now() : clock::time_point();
+    ring_.submit_and_wait(timers_.next());
+    turns_without_enter_ = 0;
+    if (spin_.learns() && inbox_seems_filled()) spin_.woken_after(now() - begun);
 }
 
 void worker::run() noexcept {

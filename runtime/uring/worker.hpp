@@ -6,8 +6,10 @@
 #include <toadstone/runtime/detail/fork_mark.hpp>
 #include <toadstone/runtime/detail/io_op.hpp>
 #include <toadstone/runtime/executor.hpp>
+#include <toadstone/runtime/uring/adaptive_spin.hpp>
 #include <toadstone/runtime/uring/ring.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -48,6 +50,9 @@ public:
     [[nodiscard]] virtual executor& place(placement where, executor& from) noexcept = 0;
     [[nodiscard]] virtual unsigned size() const noexcept = 0;
     virtual void root_gone() noexcept = 0;
+    /// How long an idle worker may stay awake for what the others hand it. In a simulation not
+    /// at all: nothing comes while one worker runs.
+    [[nodiscard]] virtual std::chrono::nanoseconds longest_spin() const noexcept { return {}; }
 
 protected:
     ~worker_group() = default;
@@ -60,7 +65,8 @@ public:
            unsigned index);
     ~worker() override;
 
-    /// Makes this thread the ring's owner. Once, before the first step. Errors:
+    /// Makes this thread the ring's owner. Once, before the first step, when the group has all
+    /// its workers. Errors:
     /// ring_unavailable; the thread then neither steps nor detaches.
     void attach();
 
@@ -129,6 +135,8 @@ private:
     /// What step() does on a thread that is bound to this worker.
     unsigned turn(bool may_wait, unsigned most, bool drains) noexcept;
     void drain(unsigned ran) noexcept;
+    [[nodiscard]] bool spin() noexcept;
+    void wait() noexcept;
     void arm_wake_up() noexcept;
     [[nodiscard]] io_uring_sqe* entry() noexcept;
     [[nodiscard]] [[gnu::noinline]] io_uring_sqe* entry_of_full_queue() noexcept;
@@ -155,6 +163,7 @@ private:
     bool detaching_ = false;
     unsigned pending_cancels_ = 0; // cancel requests without their completion
     unsigned turns_without_enter_ = 0;
+    adaptive_spin spin_{std::chrono::nanoseconds(0)};
 
     std::vector<slot> slots_;
     std::uint32_t free_first_ = no_slot;

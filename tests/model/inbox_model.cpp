@@ -118,6 +118,30 @@ struct both_lists : scenario<both_lists, 3> {
     strand task{home};
 };
 
+/// A worker that stays awake for a while before it sleeps: what comes between its last look and
+/// the sleep wakes it.
+struct spinning : scenario<spinning, 3> {
+    void thread(unsigned i) {
+        if (i == 0) {
+            home.looks = 2;
+            home.run([this] { return note.ran + task.ended == 2; });
+        } else {
+            worker::plain_thread();
+            if (i == 1) {
+                note.send_to(home, 1);
+            } else {
+                task.wake(1);
+            }
+        }
+    }
+    void after() { check(note.ran == 1 && task.ran == 1, "everything runs once"); }
+
+    sleep_waker alarm;
+    worker home{alarm};
+    message note;
+    strand task{home};
+};
+
 } // namespace
 } // namespace toadstone::model
 
@@ -132,6 +156,8 @@ int main(int argc, char** argv) {
                  {"inbox: two tasks made ready run, once each, and wake the worker",
                   explore<two_wakes>},
                  {"inbox: one sender's posts run in order, beside a task", explore<both_lists>},
+                 {"inbox: a worker that spins before it sleeps misses nothing",
+                  explore<spinning>},
              },
          .files = {"runtime/executor"},
          .spares = {}});

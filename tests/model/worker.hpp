@@ -38,7 +38,7 @@ public:
             take_inbox();
             run_ready(~0U);
             // As the real worker: with nothing to come, the loop has to look.
-            if (!has_ready() && !done() && may_sleep()) bed_.sleep();
+            if (!has_ready() && !done() && !spin() && may_sleep()) bed_.sleep();
             woke_up();
         }
         bind_thread(nullptr);
@@ -54,9 +54,16 @@ public:
         ++gone;
     }
 
-    int gone = 0; ///< roots; its own thread only, and no step of the model to look at
+    int gone = 0;  ///< roots; its own thread only, and no step of the model to look at
+    int looks = 0; ///< how often it looks at the inbox, awake, before it sleeps
 
 private:
+    [[nodiscard]] bool spin() const noexcept {
+        for (int i = 0; i < looks; ++i) {
+            if (inbox_seems_filled()) return true;
+        }
+        return false;
+    }
     sleeping_place& bed_;
 };
 

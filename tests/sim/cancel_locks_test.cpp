@@ -384,6 +384,48 @@ task<> given(sim::world&) {
     expect(found.guard()->sound() || !healthy, "half-done data was handed out as healthy");
 }
 
+task<> repairs_locally(sync::local_mutex<pair_of>& m, census& in) {
+    const counted here(in);
+    auto right = co_await m.recover();
+    expect(right.needed() || right->sound(), "a healthy lock with half-done data");
+    if (!right.needed()) co_return;
+    right->first = 0;
+    co_await yield_now();
+    right->second = 0;
+    auto held = right.complete();
+}
+task<> locks_locally_within(sync::local_mutex<pair_of>& m, census& in) {
+    const counted here(in);
+    try {
+        auto held = co_await with_timeout(1ms, m.lock());
+        ++held->first;
+        co_await yield_now();
+        ++held->second;
+    } catch (const poison_error&) {
+    } catch (const timeout_error&) {
+    }
+}
+task<> found_sound(sync::local_mutex<pair_of>& m) {
+    expect_sound(m);
+    co_return;
+}
+
+task<> local(sim::world&) {
+    sync::local_mutex<pair_of> m;
+    census in;
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(moves(m, in), on(0, "mover")).detach();
+        scope.spawn(repairs_locally(m, in), on(0, "repairer")).detach();
+        scope.spawn(moves(m, in), on(0, "mover")).detach();
+        scope.spawn(locks_locally_within(m, in), on(0, "timed")).detach();
+        co_return;
+    };
+    co_await all_of(body);
+    expect_all_ended(in);
+    auto last = spawn(found_sound(m), on(0, "last"));
+    co_await last;
+}
+
 } // namespace
 
 TEST_CASE("cancel: contenders for a lock that poisons, stopped at every await") {
@@ -412,6 +454,9 @@ TEST_CASE("cancel: shielded sections, stopped at every await") {
 }
 TEST_CASE("cancel: sections with a cleanup that repairs, stopped at every await") {
     cancelled_everywhere(cleaned, 9);
+}
+TEST_CASE("S151: contenders for a local lock, a repair among them, stopped at every await") {
+    cancelled_everywhere(local, 9);
 }
 TEST_CASE("cancel: a guard that was given to a child, stopped at every await") {
     cancelled_everywhere(given, 5);
