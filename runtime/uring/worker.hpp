@@ -15,6 +15,8 @@
 
 namespace toadstone::detail {
 
+class buffer_ring;
+
 /// Gets a worker out of io_uring_enter by writing to its eventfd.
 class eventfd_waker final : public waker {
 public:
@@ -87,6 +89,15 @@ public:
     /// True: withdrawn, no completion will come.
     [[nodiscard]] bool withdraw(io_op& operation) noexcept;
 
+    // For receivers.
+    /// The buffers that receives of this worker are given, made when they are first asked for.
+    /// Null: there is no memory for them.
+    [[nodiscard]] buffer_ring* receive_buffers() noexcept;
+    /// Half of the places are kept for operations that end by themselves: one that goes on
+    /// would keep its place from what its own task waits for.
+    [[nodiscard]] bool may_go_on() const noexcept { return going_on_ < limit_ / 2; }
+    [[nodiscard]] const receive_options& receiving() const noexcept { return receiving_; }
+
     [[nodiscard]] clock::time_point now() const noexcept override { return kernel_.now(); }
     [[nodiscard]] std::chrono::system_clock::time_point calendar_now() const noexcept override {
         return kernel_.calendar_now();
@@ -136,6 +147,10 @@ private:
     void unlink_cancel(io_op& operation) noexcept;
     void start_waiting() noexcept;
     void complete(const io_uring_cqe& completion) noexcept;
+    void complete_multishot(const io_uring_cqe& completion) noexcept;
+    void free_slot(std::uint32_t index) noexcept;
+    void end_multishots() noexcept;
+    [[nodiscard]] std::uint64_t tag_of(const io_op& operation) const noexcept;
     void unlink_waiting(io_op& operation) noexcept;
 
     kernel& kernel_;
@@ -159,6 +174,9 @@ private:
     io_op* cancels_first_ = nullptr; // submitted, their cancellation not yet
     io_op* cancels_last_ = nullptr;
     std::uint64_t strays_ = 0;
+    const receive_options receiving_;
+    buffer_ring* buffers_ = nullptr;
+    std::size_t going_on_ = 0; // slots of multishot operations
     atomic<std::uint64_t> turns_{0};
     atomic<bool> stop_{false};
 };
