@@ -5,9 +5,11 @@
 #include <toadstone/io/detail/socket_address.hpp>
 #include <toadstone/io/detail/socket_option.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
+#include <toadstone/runtime/uring/receiver.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
 
 #include <cerrno>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -52,6 +54,7 @@ private:
     mutable_buffer into_;
 };
 using recv_op = toadstone::detail::called_from<recv_leaf>;
+using copy_ahead_op = toadstone::detail::called_from<detail::copy_ahead_leaf>;
 
 /// The two halves, as a tear_watch wants to know them.
 struct writing_half {
@@ -94,15 +97,34 @@ void tcp_read::fill(io_uring_sqe& entry) noexcept {
     io_uring_prep_recv(&entry, fd(), into_.data(), one_transfer(into_.size()), 0);
 }
 
+bool tcp_read::reads_ahead() noexcept {
+    if (!from_->reads_ahead()) return false;
+    ahead_ = from_->ahead_;
+    if (ahead_->is_open_to(*ctx_) && ahead_->has_something()) {
+        answer_later();
+    } else {
+        ahead_->wait(*ctx_);
+    }
+    return true;
+}
+
+bool tcp_read::cancel(toadstone::cancel_reason reason, bool force) noexcept {
+    return ahead_ ? ahead_->stop_waiting() : handle_op::cancel(reason, force);
+}
+
+bool tcp_read::taken() noexcept {
+    return ahead_ ? !ahead_->has_something() : handle_op::taken();
+}
+
 std::size_t tcp_read::await_resume() {
     if (refused()) throw_in_use("read from", from_->peer_.to_string(), "reads from it");
     if (into_.empty()) return 0;
     const end_of_use at_end(*this);
     from_->read_poison_.check();
-    const int count = result();
-    if (count < 0 && ended_by_close(-count, from_->handle_)) return 0;
-    if (count < 0) throw_io_error("read from", from_->peer_.to_string(), -count);
-    return static_cast<std::size_t>(count);
+    const int count = ahead_ ? ahead_->copy_to(into_.data(), into_.size()) : result();
+    if (count > 0) return static_cast<std::size_t>(count);
+    from_->check_received(count);
+    return 0;
 }
 
 tcp_write::tcp_write(tcp_stream& to, const_buffer data) noexcept
@@ -200,6 +222,22 @@ toadstone::task<tcp_stream> tcp_stream::connect(endpoint to, std::source_locatio
     co_return tcp_stream(std::move(fd), to);
 }
 
+bool tcp_stream::reads_ahead() const noexcept {
+    return ahead_ && !handle_.use.being_closed() && handle_.fd && !ahead_->is_idle();
+}
+
+void tcp_stream::drop_ahead() noexcept {
+    const bool taken = ahead_->abandon(handle_.fd.get());
+    if (taken) static_cast<void>(handle_.fd.release());
+    ahead_ = nullptr;
+}
+
+void tcp_stream::check_received(int result) const {
+    if (result == 0 || ended_by_close(-result, handle_)) return;
+    if (result == toadstone::detail::receiver::no_memory) throw std::bad_alloc();
+    detail::throw_io_error("read from", peer_.to_string(), -result);
+}
+
 toadstone::task<> tcp_stream::read_exactly(mutable_buffer into, std::source_location where) {
     return read_rest(into, 0, where);
 }
@@ -214,7 +252,13 @@ toadstone::task<> tcp_stream::read_rest(mutable_buffer into, std::size_t have,
     read_poison_.check();
     detail::tear_watch watch(read_poison_, reading_half{&peer_}, into.size() - have, where);
     while (watch.left() > 0) {
-        const int got = co_await recv_op(where, handle_, into.last(watch.left()));
+        int got = 0;
+        if (reads_ahead()) {
+            got = co_await copy_ahead_op(where, *ahead_, into.last(watch.left()));
+        } else {
+            got = co_await recv_op(where, handle_, into.last(watch.left()));
+        }
+        if (got == toadstone::detail::receiver::no_memory) throw std::bad_alloc();
         if (got <= 0) {
             fail_read(into.size(), into.size() - watch.left(), -got);
         }
@@ -245,7 +289,7 @@ void tcp_stream::shutdown_write() {
 
 toadstone::task<> tcp_stream::close(std::source_location where) {
     const int result = co_await detail::close_handle(handle_, detail::before_close::shut_down,
-                                                     &poison_, where);
+                                                     &poison_, where, &ahead_);
     if (result < 0) {
         detail::throw_close_error("close the connection to", peer_.to_string(), result);
     }

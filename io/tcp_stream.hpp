@@ -3,6 +3,7 @@
 #define TOADSTONE_IO_TCP_STREAM_HPP
 
 #include <toadstone/io/buffer.hpp>
+#include <toadstone/io/detail/ahead.hpp>
 #include <toadstone/io/detail/handle.hpp>
 #include <toadstone/io/detail/tear_watch.hpp>
 #include <toadstone/io/endpoint.hpp>
@@ -25,13 +26,27 @@ namespace detail {
 class tcp_read : public handle_op {
 public:
     tcp_read(tcp_stream& from, mutable_buffer into) noexcept;
+    bool cancel(toadstone::cancel_reason reason, bool force) noexcept override;
+    bool taken() noexcept override;
     [[nodiscard]] bool await_ready() noexcept { return into_.empty() && skip(); }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (!suspend(frame)) return;
+        if (!may_start()) {
+            answer_later();
+        } else if (!reads_ahead()) {
+            begin();
+        }
+    }
     std::size_t await_resume();
 
 private:
     void fill(io_uring_sqe& entry) noexcept override;
+    /// False: recv() has left nothing to read first.
+    [[nodiscard]] bool reads_ahead() noexcept;
     tcp_stream* from_;
     mutable_buffer into_;
+    toadstone::detail::receiver* ahead_ = nullptr; ///< waits for this, or found something
 };
 
 class tcp_write : public handle_op {
@@ -119,7 +134,7 @@ using wait_closed_operation = toadstone::detail::operation<tcp_wait_closed, tcp_
 ///     A read_exactly() that is cut after some of its bytes were taken poisons the reading
 ///     half: later reads throw poison_error, writing stays possible, and the end is an orderly
 ///     one, since the peer has all that was written.
-/// Shape: about 90 bytes. TCP_NODELAY is set.
+/// Shape: about 100 bytes. TCP_NODELAY is set.
 /// Lifetime: stays where it is while an operation is in flight, and outlives it. The destructor
 ///     closes at once with close(2); bytes that were written are still delivered, unless it is
 ///     poisoned.
@@ -140,17 +155,24 @@ public:
 
     tcp_stream(tcp_stream&& other) noexcept
         : handle_((other.check_unused(), std::move(other.handle_))), peer_(other.peer_),
-          poison_(std::move(other.poison_)), read_poison_(std::move(other.read_poison_)) {}
+          poison_(std::move(other.poison_)), read_poison_(std::move(other.read_poison_)),
+          ahead_(std::exchange(other.ahead_, nullptr)) {}
     tcp_stream& operator=(tcp_stream&& other) noexcept {
         check_unused();
         other.check_unused();
+        if (this == &other) return *this;
+        if (ahead_) drop_ahead();
+        ahead_ = std::exchange(other.ahead_, nullptr);
         handle_ = std::move(other.handle_);
         peer_ = other.peer_;
         poison_ = std::move(other.poison_);
         read_poison_ = std::move(other.read_poison_);
         return *this;
     }
-    ~tcp_stream() { check_unused(); }
+    ~tcp_stream() {
+        check_unused();
+        if (ahead_) drop_ahead();
+    }
 
     /// Reads what is there, at least one byte. Into no room at all it reads nothing and waits
     /// for nothing.
@@ -163,6 +185,20 @@ public:
     [[nodiscard]] detail::read_operation read_some(mutable_buffer into) noexcept {
         return detail::read_operation(*this, into);
     }
+
+    /// Receives what is there, at least one byte, into a buffer that is lent: memory only while
+    /// there is something in it. From the first call on the connection is received from ahead,
+    /// while the task works on what it has: until runtime_options::unread_buffers are there
+    /// that nobody has asked for. All other reads take these first.
+    ///
+    /// Returns: the bytes; none at the end of the stream, or when close() was called meanwhile.
+    /// Errors also: poison_error, of the reading half; std::bad_alloc.
+    /// Cancellation: a cancellation point. What has been received and not taken stays with the
+    ///     stream, for the next read.
+    /// Threads: may be called on another worker than the last time; the first such call waits
+    ///     for that one.
+    /// Source: io_uring_prep_recv_multishot(3), io_uring_register_buf_ring(3).
+    [[nodiscard]] detail::tcp_recv recv() noexcept { return detail::tcp_recv(*this); }
 
     /// Fills all of `into`, which stays alive until this returns or is torn down.
     ///
@@ -250,6 +286,7 @@ public:
 
 private:
     friend class detail::tcp_read;
+    friend class detail::tcp_recv_leaf;
     friend class detail::tcp_write;
     friend class detail::tcp_write_all;
     friend class detail::tcp_wait_closed;
@@ -262,12 +299,19 @@ private:
         handle_.use.check_unused([this] { return "connection to " + peer_.to_string(); });
     }
 
+    void drop_ahead() noexcept;
+    /// The next read finds, or waits for, what recv() has begun to receive.
+    [[nodiscard]] bool reads_ahead() const noexcept;
+    /// Of a receive without bytes: throws unless it is the end.
+    void check_received(int result) const;
     [[noreturn]] void fail_read(std::size_t wanted, std::size_t received, int error) const;
 
     detail::handle handle_;
     endpoint peer_;
     detail::poison_mark poison_;      ///< of the writing half; under its claim
     detail::poison_mark read_poison_; ///< of the reading half; under its claim
+    /// Made by the first recv(), under the claim of the reading half.
+    toadstone::detail::receiver* ahead_ = nullptr;
 };
 
 } // namespace toadstone::io

@@ -57,6 +57,10 @@ const runtime_options& checked(const runtime_options& options) {
              bound{"max_operations", options.max_operations,
                    most_completions - most_completions / 4,
                    "the kernel makes no larger completion queue"},
+             bound{"receive_buffers", options.receive_buffers, 32768,
+                   "the kernel makes no larger ring of buffers"},
+             bound{"unread_buffers", options.unread_buffers, 32768,
+                   "no worker has more buffers"},
          }) {
         if (each.value <= each.most) continue;
         throw std::invalid_argument(std::string("runtime_options::") + each.name + " is " +
@@ -136,6 +140,8 @@ runtime_core::runtime_core(runtime_options options) : options_(checked(options))
     // The kernel wants no smaller completion queue than submission queue, which it rounds up.
     rings.completions =
         std::max(operations + operations / 2, std::bit_ceil(std::max(rings.entries, 64U)));
+    if (options.receive_buffers) rings.receiving.buffers = options.receive_buffers;
+    if (options.unread_buffers) rings.receiving.most_unread = options.unread_buffers;
     notice_exit();
     make_workers(count, rings, operations);
     start_threads();

@@ -38,6 +38,13 @@ struct runtime_options {
     /// in place of a sleep and a wake-up for each task; 0: not at all. Only where there is a
     /// processor for each worker, and for as long as it pays.
     std::chrono::microseconds longest_spin{50};
+    /// Buffers of 16 KiB that each worker has for tcp_stream::recv(), from its first call on;
+    /// 32768 at most. 0: 128, which are 2 MiB, of which only what has been in use at the same
+    /// time takes memory. Bytes that tasks hold, or leave unread, are in them; where all are
+    /// taken for long, recv() makes blocks of its own.
+    unsigned receive_buffers = 0;
+    /// Buffers that one stream may have unread before it stops to receive ahead; 0: 4.
+    unsigned unread_buffers = 0;
     /// How long the destructor waits for cancelled tasks before it takes them by force.
     std::chrono::milliseconds grace{5000};
     /// And what it does about those that remain then.

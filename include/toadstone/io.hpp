@@ -6,6 +6,7 @@
 #include <toadstone/io/buffer.hpp>
 #include <toadstone/io/buffered_reader.hpp>
 #include <toadstone/io/endpoint.hpp>
+#include <toadstone/io/received.hpp>
 #include <toadstone/io/tcp_listener.hpp>
 #include <toadstone/io/tcp_stream.hpp>
 #include <toadstone/io/unexpected_end.hpp>

@@ -1,10 +1,12 @@
 // Closing through the ring.
 #include <toadstone/io/detail/handle.hpp>
 
+#include <toadstone/io/detail/ahead.hpp>
 #include <toadstone/io/detail/error.hpp>
 #include <toadstone/io/detail/tear_watch.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/executor.hpp>
+#include <toadstone/runtime/uring/receiver.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
 
 #include <cerrno>
@@ -70,7 +72,8 @@ void throw_close_error(std::string_view operation, std::string_view object, int 
 }
 
 toadstone::task<int> close_handle(handle& what, before_close first, const poison_mark* mark,
-                                  std::source_location where) {
+                                  std::source_location where,
+                                  toadstone::detail::receiver* const* ahead) {
     std::optional<closing_mark> closing(std::in_place, what.use);
     if (!*closing || !what.fd) {
         const bool refused = !*closing;
@@ -86,6 +89,12 @@ toadstone::task<int> close_handle(handle& what, before_close first, const poison
         if (result < 0) toadstone::detail::system().shutdown(what.fd.get(), SHUT_RDWR);
     }
     co_await toadstone::detail::called_from<idle_awaiter>(where, what.use);
+    if (ahead && *ahead) {
+        if ((*ahead)->in_flight()) {
+            co_await toadstone::detail::called_from<rest_leaf>(where, **ahead);
+        }
+        (*ahead)->forget_unread();
+    }
     const int result = co_await close_op(where, what.fd);
     co_return result;
 }

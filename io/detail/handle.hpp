@@ -13,6 +13,10 @@
 #include <source_location>
 #include <string_view>
 
+namespace toadstone::detail {
+class receiver;
+}
+
 namespace toadstone::io::detail {
 
 /// Moves only while nothing is in flight on it, and is destroyed only then.
@@ -52,12 +56,7 @@ class handle_op : public toadstone::detail::io_op {
 public:
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (!suspend(frame)) return;
-        if (skipped_) {
-            answer_later();
-        } else {
-            start(false);
-        }
+        if (suspend(frame)) start(false);
     }
 
 protected:
@@ -66,6 +65,14 @@ protected:
         : on_(&on), mark_(mark), what_(what) {}
     handle_op(const handle_op&) = default;
     ~handle_op() = default;
+
+    /// For await_suspend, which has suspended. False: answer_later().
+    [[nodiscard]] bool may_start() noexcept {
+        if (skipped_) return false;
+        refused_ = !claim_.take(on_->use, what_);
+        return !refused_ && !(mark_ && is_poisoned());
+    }
+    void answer_later() noexcept;
 
     /// For await_ready: there is nothing to ask the kernel for, the result is 0.
     [[nodiscard]] bool skip() noexcept {
@@ -107,12 +114,7 @@ protected:
     void finish_use() noexcept { claim_.drop(); }
 
 private:
-    [[nodiscard]] bool may_start() noexcept {
-        refused_ = !claim_.take(on_->use, what_);
-        return !refused_ && !(mark_ && is_poisoned());
-    }
     [[nodiscard]] bool is_poisoned() const noexcept;
-    void answer_later() noexcept;
 
     handle* on_;
     const poison_mark* mark_;
@@ -139,13 +141,14 @@ enum class before_close : unsigned char {
 /// A socket that is poisoned, as `mark` says, or that somebody writes to is reset where
 /// shutdown(2) would tell the peer that this was all.
 ///
-/// `where` is where the user called close.
+/// `ahead`, if there may be one, is brought to rest and forgets what is unread. `where` is
+/// where the user called close.
 ///
 /// Cancellation: a cancellation point; a request that is there before the kernel was asked to
 ///     close leaves the descriptor to its owner. A close that has begun is never cancelled.
-[[nodiscard]] toadstone::task<int> close_handle(handle& what, before_close first,
-                                                const poison_mark* mark,
-                                                std::source_location where);
+[[nodiscard]] toadstone::task<int>
+close_handle(handle& what, before_close first, const poison_mark* mark,
+             std::source_location where, toadstone::detail::receiver* const* ahead = nullptr);
 /// For a result of close_handle() that is not 0: std::system_error, or, if another task closes,
 /// std::logic_error.
 [[noreturn]] void throw_close_error(std::string_view operation, std::string_view object,

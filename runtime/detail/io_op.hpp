@@ -57,9 +57,12 @@ protected:
     [[nodiscard]] int result() const noexcept { return result_; }
     /// Operations that the kernel must not be asked to cancel: close.
     bool cancellable_ = true;
+    /// 0; or a multishot_op, and what marks its completions.
+    std::uint32_t kind_ = 0;
 
 private:
     friend class worker;
+    friend class multishot_op;
     enum class stage : unsigned char { idle, waiting, prepared, submitted, completed };
 
     // In the worker's list of those that wait for a slot, or whose cancel request waits for an

@@ -13,9 +13,17 @@
 
 namespace toadstone::detail {
 
+/// What a worker receives into, see buffer_ring and receiver.
+struct receive_options {
+    unsigned buffers = 128;
+    unsigned buffer_size = 16 * 1024; ///< bytes
+    unsigned most_unread = 4;         ///< of one stream
+};
+
 struct ring_options {
     unsigned entries = 256;
     unsigned completions = 32768;
+    receive_options receiving{};
 };
 
 /// One io_uring instance. Made on any thread, disabled; the thread that calls enable() owns it.

@@ -5,6 +5,8 @@
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/fork_mark.hpp>
 #include <toadstone/runtime/loop.hpp>
+#include <toadstone/runtime/uring/buffer_ring.hpp>
+#include <toadstone/runtime/uring/multishot_op.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -26,6 +28,7 @@ namespace {
 // user_data: generation above, slot below. Slots of the library's own requests:
 constexpr std::uint32_t wake_up_slot = 0xffffffff;
 constexpr std::uint32_t cancel_slot = 0xfffffffe;
+// All others are below multishot_op::mark, which is added to those of multishot operations.
 
 constexpr std::uint64_t tag(std::uint32_t slot, std::uint32_t generation) noexcept {
     return (std::uint64_t{generation} << 32) | slot;
@@ -111,7 +114,8 @@ void eventfd_waker::release(eventfd_waker& waker) noexcept {
 
 worker::worker(kernel& kernel, ring_options options, unsigned max_operations,
                worker_group* group, unsigned index)
-    : executor(lent_), kernel_(kernel), ring_(kernel, options), group_(group), index_(index) {
+    : executor(lent_), kernel_(kernel), ring_(kernel, options), group_(group), index_(index),
+      receiving_(options.receiving) {
     // Each operation has one completion at a time and may have one cancel request with another;
     // a quarter of the queue is kept for these.
     const std::size_t room = ring_.completion_capacity() - ring_.completion_capacity() / 4;
@@ -163,14 +167,24 @@ unsigned worker::step(bool may_wait, unsigned most, bool drains) noexcept {
     return done;
 }
 
-void worker::complete_other(std::uint32_t index) noexcept {
+void worker::complete_other(const io_uring_cqe& completion) noexcept {
+    const auto index = static_cast<std::uint32_t>(completion.user_data);
     if (index == wake_up_slot) {
         wake_up_armed_ = false;
     } else if (index == cancel_slot) {
         --pending_cancels_; // it decides nothing; the target's own completion does
     } else {
-        ++strays_; // late or unknown: counted and dropped, nobody is woken
+        complete_multishot(completion);
     }
+}
+
+inline void worker::free_slot(std::uint32_t index) noexcept {
+    slot& place = slots_[index];
+    place.operation = nullptr;
+    ++place.generation;
+    place.next_free = free_first_;
+    free_first_ = index;
+    in_flight_.store(in_flight() - 1, std::memory_order_relaxed);
 }
 
 inline void worker::complete(const io_uring_cqe& completion) noexcept {
@@ -178,17 +192,12 @@ inline void worker::complete(const io_uring_cqe& completion) noexcept {
     const auto generation = static_cast<std::uint32_t>(completion.user_data >> 32);
     if (index >= limit_ || slots_[index].generation != generation || !slots_[index].operation)
         [[unlikely]] {
-        complete_other(index);
+        complete_other(completion);
         return;
     }
-    slot& place = slots_[index];
-    io_op& operation = *place.operation;
+    io_op& operation = *slots_[index].operation;
     tell_completed(&operation);
-    place.operation = nullptr;
-    ++place.generation;
-    place.next_free = free_first_;
-    free_first_ = index;
-    in_flight_.store(in_flight() - 1, std::memory_order_relaxed);
+    free_slot(index);
     bool never_ran = false;
     if (operation.cancel_sent_) [[unlikely]] {
         if (operation.cancel_waits_) unlink_cancel(operation);
@@ -299,12 +308,19 @@ void worker::detach() noexcept {
     executor* const outer = bind_thread(this);
     take_inbox();
     detaching_ = true;
+    end_multishots();
     bool told = !wake_up_armed_;
     while (wake_up_armed_ || pending_cancels_ > 0 || in_flight() > 0) {
         if (!told) told = send_cancel(tag(wake_up_slot, 0));
+        if (cancels_first_) send_waiting_cancels();
         ring_.submit_and_wait(clock::time_point::max());
         ring_.reap([this](const io_uring_cqe& completion) { complete(completion); });
         if (ring_.is_refused()) ring_.back_off();
+    }
+    if (buffers_) {
+        buffers_->end();
+        take_inbox(); // the last that was posted for them
+        std::exchange(buffers_, nullptr)->drop_reference();
     }
     bind_thread(outer == this ? nullptr : outer);
 }
@@ -328,7 +344,7 @@ inline io_uring_sqe* worker::entry() noexcept {
     return sqe ? sqe : entry_of_full_queue();
 }
 
-inline void worker::start(io_op& operation) noexcept {
+void worker::start(io_op& operation) noexcept {
     if (waiting_first_ || !prepare(operation)) [[unlikely]]
         wait_for_slot(operation);
 }
@@ -365,7 +381,9 @@ inline bool worker::prepare(io_op& operation) noexcept {
     place.operation = &operation;
     operation.slot_ = index;
     operation.fill(*sqe);
-    sqe->user_data = tag(index, place.generation);
+    sqe->user_data = tag_of(operation);
+    if (operation.kind_) [[unlikely]]
+        ++going_on_;
     operation.position_ = ring_.last_position();
     operation.stage_ = io_op::stage::prepared;
     operation.cancel_sent_ = false;
@@ -381,7 +399,9 @@ bool worker::withdraw(io_op& operation) noexcept {
         operation.stage_ = io_op::stage::completed;
         return true;
     case io_op::stage::prepared:
-        if (!ring_.is_submitted(operation.position_)) {
+        // Positions come again after 2^32 entries, and an operation may wait for longer.
+        if (!ring_.is_submitted(operation.position_) &&
+            ring_.entry_at(operation.position_).user_data == tag_of(operation)) {
             if (!operation.cancellable_) return false;
             // Not submitted yet: a no-op takes its place, and its completion ends the
             // operation. The kernel never sees the descriptor or the buffer.
@@ -408,7 +428,7 @@ bool worker::withdraw(io_op& operation) noexcept {
 
 void worker::send_cancel(io_op& operation) noexcept {
     operation.cancel_sent_ = true;
-    if (send_cancel(tag(operation.slot_, slots_[operation.slot_].generation))) return;
+    if (send_cancel(tag_of(operation))) return;
     // The ring is full and the kernel takes nothing just now: at the next turn.
     operation.cancel_waits_ = true;
     operation.next_ = nullptr;
@@ -426,7 +446,7 @@ void worker::unlink_cancel(io_op& operation) noexcept {
 void worker::send_waiting_cancels() noexcept {
     while (cancels_first_) {
         io_op& operation = *cancels_first_;
-        if (!send_cancel(tag(operation.slot_, slots_[operation.slot_].generation))) return;
+        if (!send_cancel(tag_of(operation))) return;
         unlink_cancel(operation);
     }
 }
@@ -438,6 +458,54 @@ bool worker::send_cancel(std::uint64_t target) noexcept {
     sqe->user_data = tag(cancel_slot, 0);
     ++pending_cancels_;
     return true;
+}
+
+std::uint64_t worker::tag_of(const io_op& operation) const noexcept {
+    return tag(operation.slot_ | operation.kind_, slots_[operation.slot_].generation);
+}
+
+// A place is a multishot operation's until its last completion, so that none comes late.
+void worker::complete_multishot(const io_uring_cqe& completion) noexcept {
+    const auto marked = static_cast<std::uint32_t>(completion.user_data);
+    const std::uint32_t index = marked & ~multishot_op::mark;
+    const auto generation = static_cast<std::uint32_t>(completion.user_data >> 32);
+    if (!(marked & multishot_op::mark) || index >= slots_.size() ||
+        slots_[index].generation != generation || !slots_[index].operation) {
+        ++strays_; // late or unknown: counted and dropped, nobody is woken
+        return;
+    }
+    auto& operation = static_cast<multishot_op&>(*slots_[index].operation);
+    tell_completed(&operation);
+    if (completion.flags & IORING_CQE_F_MORE) {
+        operation.stage_ = io_op::stage::submitted;
+        operation.completed(completion.res, completion.flags);
+        return;
+    }
+    if (operation.cancel_waits_) unlink_cancel(operation);
+    free_slot(index);
+    --going_on_;
+    // A no-op that stands for a cancelled entry says 0.
+    const bool never_ran = operation.cancel_sent_ && operation.result_ == -ECANCELED;
+    operation.stage_ = io_op::stage::completed;
+    operation.completed(never_ran ? -ECANCELED : completion.res, completion.flags);
+}
+
+// No task is left that would arm one again.
+void worker::end_multishots() noexcept {
+    for (io_op* each = waiting_first_; each;) {
+        io_op* const next = each->next_;
+        if (each->kind_) static_cast<multishot_op*>(each)->ask_to_end(*this);
+        each = next;
+    }
+    for (std::size_t i = 0; i < slots_.size() && going_on_ > 0; ++i) {
+        io_op* const each = slots_[i].operation;
+        if (each && each->kind_) static_cast<multishot_op*>(each)->ask_to_end(*this);
+    }
+}
+
+buffer_ring* worker::receive_buffers() noexcept {
+    if (!buffers_) buffers_ = buffer_ring::make(*this, ring_);
+    return buffers_;
 }
 
 void io_op::begin() noexcept {

@@ -17,6 +17,8 @@
 
 namespace toadstone::detail {
 
+class buffer_ring;
+
 /// Gets a worker out of io_uring_enter by writing to its eventfd.
 class eventfd_waker final : public waker {
 public:
@@ -94,6 +96,15 @@ public:
     /// True: withdrawn, no completion will come.
     [[nodiscard]] bool withdraw(io_op& operation) noexcept;
 
+    // For receivers.
+    /// The buffers that receives of this worker are given, made when they are first asked for.
+    /// Null: there is no memory for them.
+    [[nodiscard]] buffer_ring* receive_buffers() noexcept;
+    /// Half of the places are kept for operations that end by themselves: one that goes on
+    /// would keep its place from what its own task waits for.
+    [[nodiscard]] bool may_go_on() const noexcept { return going_on_ < limit_ / 2; }
+    [[nodiscard]] const receive_options& receiving() const noexcept { return receiving_; }
+
     [[nodiscard]] clock::time_point now() const noexcept override { return kernel_.now(); }
     [[nodiscard]] std::chrono::system_clock::time_point calendar_now() const noexcept override {
         return kernel_.calendar_now();
@@ -148,7 +159,11 @@ private:
     void unlink_cancel(io_op& operation) noexcept;
     void start_waiting() noexcept;
     void complete(const io_uring_cqe& completion) noexcept;
-    [[gnu::cold]] void complete_other(std::uint32_t index) noexcept;
+    [[gnu::cold]] void complete_other(const io_uring_cqe& completion) noexcept;
+    void complete_multishot(const io_uring_cqe& completion) noexcept;
+    void free_slot(std::uint32_t index) noexcept;
+    void end_multishots() noexcept;
+    [[nodiscard]] std::uint64_t tag_of(const io_op& operation) const noexcept;
     void unlink_waiting(io_op& operation) noexcept;
 
     kernel& kernel_;
@@ -173,6 +188,9 @@ private:
     io_op* cancels_first_ = nullptr; // submitted, their cancellation not yet
     io_op* cancels_last_ = nullptr;
     std::uint64_t strays_ = 0;
+    const receive_options receiving_;
+    buffer_ring* buffers_ = nullptr;
+    std::size_t going_on_ = 0; // slots of multishot operations
     atomic<std::uint64_t> turns_{0};
     atomic<bool> stop_{false};
 };

@@ -50,6 +50,9 @@ driver::driver(const world_options& options, choices& dice)
     toadstone::detail::ring_options rings;
     rings.entries = 64;
     rings.completions = 256;
+    // Few and small, so that messages need several, and sometimes there is none.
+    rings.receiving.buffers = 8;
+    rings.receiving.buffer_size = 64;
     for (unsigned i = 0; i < std::max(1U, options.workers); ++i) {
         seats_.push_back(std::make_unique<seat>(state_));
         seat& each = *seats_.back();

@@ -6,6 +6,7 @@
 #include <toadstone/runtime.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -42,6 +43,7 @@ public:
     }
     int enroll(io_uring& ring, unsigned opcode, void* argument,
                unsigned count) noexcept override {
+        if (opcode == IORING_REGISTER_PBUF_RING && no_buffer_rings) return -EINVAL;
         return detail::real_kernel().enroll(ring, opcode, argument, count);
     }
     std::chrono::steady_clock::time_point now() noexcept override { return time; }
@@ -52,6 +54,8 @@ public:
     /// Moved by the test alone: a calendar may be set to any time.
     std::chrono::system_clock::time_point calendar;
     unsigned enters = 0;
+    /// As one that knows nothing of provided buffers.
+    bool no_buffer_rings = false;
     /// The kernel takes nothing and completes nothing, as one that is short of memory.
     bool stalled = false;
     /// The user_data of what the last enter handed over.
@@ -69,11 +73,13 @@ public:
 ///     h.cancel(); w.settle(); CHECK(h.done());
 class stepped final : detail::worker_group {
 public:
-    explicit stepped(unsigned workers = 1, unsigned max_operations = 512) {
+    explicit stepped(unsigned workers = 1, unsigned max_operations = 512,
+                     detail::receive_options receiving = {}) {
         for (unsigned i = 0; i < workers; ++i) {
             detail::ring_options rings;
             rings.entries = 64;
             rings.completions = 1024;
+            rings.receiving = receiving;
             detail::worker_group* const group = this;
             workers_.push_back(
                 std::make_unique<detail::worker>(kernel_, rings, max_operations, group, i));
