@@ -6,6 +6,7 @@
 #include <toadstone/runtime/detail/fork_mark.hpp>
 #include <toadstone/runtime/detail/io_op.hpp>
 #include <toadstone/runtime/executor.hpp>
+#include <toadstone/runtime/uring/quick_clock.hpp>
 #include <toadstone/runtime/uring/ring.hpp>
 
 #include <cstdint>
@@ -88,7 +89,10 @@ public:
     /// True: withdrawn, no completion will come.
     [[nodiscard]] bool withdraw(io_op& operation) noexcept;
 
-    [[nodiscard]] clock::time_point now() const noexcept override { return kernel_.now(); }
+    [[nodiscard]] clock::time_point now() const noexcept override { return clock_.now(); }
+    [[nodiscard]] clock::time_point now_or_later() const noexcept override {
+        return clock_.now_or_later();
+    }
     [[nodiscard]] std::chrono::system_clock::time_point calendar_now() const noexcept override {
         return kernel_.calendar_now();
     }
@@ -139,6 +143,7 @@ private:
     void unlink_waiting(io_op& operation) noexcept;
 
     kernel& kernel_;
+    mutable quick_clock clock_; // home thread only
     const fork_mark made_in_;
     ring ring_;
     worker_group* group_;
