@@ -137,6 +137,10 @@ public:
     void remove_root(root_task& task) noexcept;
     /// The very last thing that a root does here.
     virtual void root_gone() noexcept;
+
+    /// For the deadline of a length that begins now: never behind now(), and ahead of it by no
+    /// more than the clock's own error, but cheaper.
+    [[nodiscard]] virtual clock::time_point now_or_later() const noexcept { return now(); }
     /// Every root, now and later, is asked to stop. Home thread only.
     void stop_roots(cancel_reason reason, bool force) noexcept;
     /// Tells those that ask, and their tokens, that stop_roots() comes. Any thread.

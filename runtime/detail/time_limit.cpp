@@ -16,7 +16,7 @@ void limit_timer::arm(executor& home) noexcept {
     home_ = &home;
     switch (limit_.what()) {
     case time_limit::kind::length:
-        home.arm(*this, deadline_after(home.now(), limit_.time()));
+        home.arm(*this, deadline_after(home.now_or_later(), limit_.time()));
         return;
     case time_limit::kind::steady:
         home.arm(*this, point(limit_.time() == longest_wait ? point::duration::max()
@@ -26,7 +26,7 @@ void limit_timer::arm(executor& home) noexcept {
         // Both are bounded by longest_wait, so the difference is a number.
         const std::chrono::nanoseconds left =
             limit_.time() - to_signed_nanoseconds(home.calendar_now().time_since_epoch());
-        home.arm(*this, deadline_after(home.now(),
+        home.arm(*this, deadline_after(home.now_or_later(),
                                        std::min<std::chrono::nanoseconds>(left, look_again)));
         return;
     }

@@ -55,6 +55,7 @@ public:
     std::chrono::steady_clock::time_point now() noexcept override {
         return std::chrono::steady_clock::now();
     }
+    bool real_time() const noexcept override { return true; }
 
     std::uint64_t entropy() noexcept override {
         static thread_local std::random_device source;

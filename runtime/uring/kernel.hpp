@@ -34,6 +34,8 @@ public:
     [[nodiscard]] virtual std::chrono::system_clock::time_point calendar_now() noexcept {
         return std::chrono::system_clock::now();
     }
+    /// now() is the time of this machine, and passes by itself.
+    [[nodiscard]] virtual bool real_time() const noexcept { return false; }
     virtual std::uint64_t entropy() noexcept = 0;
     /// Sleeps, for a caller that the kernel does not serve just now. A simulated kernel need
     /// not: its time is its own.

@@ -114,8 +114,8 @@ void eventfd_waker::release(eventfd_waker& waker) noexcept {
 
 worker::worker(kernel& kernel, ring_options options, unsigned max_operations,
                worker_group* group, unsigned index)
-    : executor(lent_), kernel_(kernel), ring_(kernel, options), group_(group), index_(index),
-      receiving_(options.receiving) {
+    : executor(lent_), kernel_(kernel), clock_(kernel), ring_(kernel, options), group_(group),
+      index_(index), receiving_(options.receiving) {
     // Each operation has one completion at a time and may have one cancel request with another;
     // a quarter of the queue is kept for these.
     const std::size_t room = ring_.completion_capacity() - ring_.completion_capacity() / 4;
@@ -226,6 +226,7 @@ unsigned worker::turn(bool may_wait, unsigned most, bool drains) noexcept {
     refuse_fork();
     turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     unsigned done = 0;
+    clock_.forget();
     take_inbox();
     if (!timers_.empty()) done += timers_.advance(now());
     const unsigned ran = run_ready(most);

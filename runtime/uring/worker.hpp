@@ -7,6 +7,7 @@
 #include <toadstone/runtime/detail/io_op.hpp>
 #include <toadstone/runtime/executor.hpp>
 #include <toadstone/runtime/uring/adaptive_spin.hpp>
+#include <toadstone/runtime/uring/quick_clock.hpp>
 #include <toadstone/runtime/uring/ring.hpp>
 
 #include <chrono>
@@ -105,7 +106,10 @@ public:
     [[nodiscard]] bool may_go_on() const noexcept { return going_on_ < limit_ / 2; }
     [[nodiscard]] const receive_options& receiving() const noexcept { return receiving_; }
 
-    [[nodiscard]] clock::time_point now() const noexcept override { return kernel_.now(); }
+    [[nodiscard]] clock::time_point now() const noexcept override { return clock_.now(); }
+    [[nodiscard]] clock::time_point now_or_later() const noexcept override {
+        return clock_.now_or_later();
+    }
     [[nodiscard]] std::chrono::system_clock::time_point calendar_now() const noexcept override {
         return kernel_.calendar_now();
     }
@@ -167,6 +171,7 @@ private:
     void unlink_waiting(io_op& operation) noexcept;
 
     kernel& kernel_;
+    mutable quick_clock clock_; // home thread only
     const fork_mark made_in_;
     ring ring_;
     worker_group* group_;

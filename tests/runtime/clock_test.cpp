@@ -40,6 +40,7 @@ public:
         ++readings;
         return real_time_ ? std::chrono::steady_clock::now() : time_;
     }
+    bool real_time() const noexcept override { return real_time_; }
     std::uint64_t entropy() noexcept override { return 4; }
 
     unsigned enters = 0;
@@ -71,6 +72,54 @@ task<> sleeps(counting_kernel& kernel, Duration length, unsigned& entered) {
     entered = kernel.enters - before;
     CHECK(this_task::now() == begun + length);
 }
+void compute(std::chrono::nanoseconds length) {
+    const clock_point end = std::chrono::steady_clock::now() + length;
+    while (std::chrono::steady_clock::now() < end) {
+    }
+}
+/// Until the worker's clock knows the counter's rate, where there is one.
+task<> warm_up() {
+    for (int i = 0; i < 5; ++i) co_await sleep_for(6ms);
+}
+task<> computes_and_sleeps(std::chrono::microseconds busy, std::chrono::microseconds length,
+                           int& early) {
+    co_await warm_up();
+    for (int i = 0; i < 5; ++i) {
+        co_await yield_now();
+        static_cast<void>(this_task::now());
+        compute(busy);
+        const clock_point begun = std::chrono::steady_clock::now();
+        co_await sleep_for(length);
+        if (std::chrono::steady_clock::now() - begun < length) ++early;
+    }
+}
+task<> computes_and_times_out(std::chrono::microseconds busy, std::chrono::microseconds length,
+                              int& early) {
+    co_await warm_up();
+    for (int i = 0; i < 5; ++i) {
+        co_await yield_now();
+        static_cast<void>(this_task::now());
+        compute(busy);
+        const clock_point begun = std::chrono::steady_clock::now();
+        const auto end = co_await try_with_timeout(length, sleep_for(1h));
+        if (end || std::chrono::steady_clock::now() - begun < length) ++early;
+    }
+}
+task<int> at_once() {
+    co_return 1;
+}
+task<> timeouts(counting_kernel& kernel, int count, unsigned& readings) {
+    co_await warm_up();
+    co_await yield_now();
+    const unsigned before = kernel.readings;
+    for (int i = 0; i < count; ++i) co_await with_timeout(1h, at_once());
+    readings = kernel.readings - before;
+}
+task<> yields(counting_kernel& kernel, int count, unsigned& readings) {
+    const unsigned before = kernel.readings;
+    for (int i = 0; i < count; ++i) co_await yield_now();
+    readings = kernel.readings - before;
+}
 
 } // namespace
 
@@ -81,4 +130,54 @@ TEST_CASE("S148: a sleep on an idle worker enters the kernel once, however long 
     unsigned entered = 0;
     run_on(kernel, sleeps(kernel, length, entered));
     CHECK(entered == 1);
+}
+
+TEST_CASE("S149: a clock that is remembered is never behind, and hardly ahead") {
+    counting_kernel kernel(true);
+    detail::quick_clock clock(kernel);
+    unsigned asked = 0;
+    unsigned behind = 0;
+    unsigned ahead = 0;
+    const clock_point end = std::chrono::steady_clock::now() + 60ms;
+    for (clock_point before{}; before < end; ++asked) {
+        before = std::chrono::steady_clock::now();
+        const clock_point told = clock.now_or_later();
+        const clock_point after = std::chrono::steady_clock::now();
+        if (told < before) ++behind;
+        if (told > after + 2us) ++ahead;
+        if (asked % 64 == 0) compute(std::chrono::microseconds(asked / 64 % 70));
+    }
+    CHECK(behind == 0);
+    CHECK(ahead == 0);
+    INFO(asked << " calls");
+    CHECK(kernel.readings <= asked);
+}
+
+TEST_CASE("S149: a clock that is not the machine's is read each time") {
+    counting_kernel kernel(false);
+    detail::quick_clock clock(kernel);
+    for (unsigned i = 1; i < 100; ++i) {
+        CHECK(clock.now_or_later() == kernel.now());
+        CHECK(kernel.readings == 2 * i);
+    }
+}
+
+TEST_CASE("S149: after 50 ms of computing, or 40 us, neither a sleep nor a timeout is early") {
+    const auto busy = GENERATE(as<std::chrono::microseconds>(), 50ms, 40us);
+    const auto length = GENERATE(as<std::chrono::microseconds>(), 100us, 5ms);
+    counting_kernel kernel(true);
+    int early = 0;
+    run_on(kernel, computes_and_sleeps(busy, length, early));
+    CHECK(early == 0);
+    run_on(kernel, computes_and_times_out(busy, length, early));
+    CHECK(early == 0);
+}
+
+TEST_CASE("worker: turns without timers do not read the clock, others not for each timer") {
+    unsigned readings = 0;
+    counting_kernel kernel(true);
+    run_on(kernel, yields(kernel, 1000, readings));
+    CHECK(readings == 0);
+    run_on(kernel, timeouts(kernel, 1000, readings));
+    CHECK(readings <= 2010); // 1001 where the counter stands in: each of them is a turn
 }

@@ -1,0 +1,72 @@
+// The clock of a worker, for which the time-stamp counter stands in between two readings.
+#ifndef TOADSTONE_RUNTIME_URING_QUICK_CLOCK_HPP
+#define TOADSTONE_RUNTIME_URING_QUICK_CLOCK_HPP
+
+#include <toadstone/runtime/uring/kernel.hpp>
+
+#include <chrono>
+#include <cstdint>
+
+namespace toadstone::detail {
+
+/// Reads the kernel's clock, and remembers the reading for what is armed soon afterwards. What
+/// is remembered is never taken for the time itself, or a timer would be early by its age: the
+/// time-stamp counter adds what has passed, by a rate that is rounded up.
+///
+/// Only where the kernel's time is the machine's and the counter has a constant rate: x86-64
+/// with an invariant counter. The rate is measured between two readings that are at least 10 ms
+/// apart; until then, and everywhere else, each call reads the clock.
+///
+/// Threads: the worker's only.
+class quick_clock {
+public:
+    using time_point = std::chrono::steady_clock::time_point;
+    static constexpr std::chrono::microseconds oldest{50};
+
+    explicit quick_clock(kernel& of) noexcept : kernel_(of), usable_(counter_fits(of)) {}
+
+    /// The kernel's clock.
+    [[nodiscard]] time_point now() noexcept;
+
+    /// Never behind the clock, and ahead of it by two microseconds at most: for the deadline of
+    /// a length, which may be late and must not be early. Reads the clock if that has not been
+    /// done since forget() or in the last 50 us by the counter.
+    [[nodiscard]] time_point now_or_later() noexcept {
+        if (remembers_) {
+            const std::uint64_t passed = counter() - counted_;
+            if (passed < most_cycles_) {
+                const std::uint64_t ns = (passed * ns_per_cycle_ >> 32) + 1;
+                return read_ + std::chrono::nanoseconds(ns);
+            }
+        }
+        return now();
+    }
+
+    /// The thread may have slept since.
+    void forget() noexcept { remembers_ = false; }
+
+private:
+    [[nodiscard]] static bool counter_fits(const kernel& of) noexcept;
+    [[nodiscard]] static std::uint64_t counter() noexcept {
+#if defined(__x86_64__)
+        return __builtin_ia32_rdtsc();
+#else
+        return 0;
+#endif
+    }
+    void measure(time_point read, std::uint64_t before, std::uint64_t after) noexcept;
+
+    kernel& kernel_;
+    bool usable_;
+    bool remembers_ = false; // read_ and counted_ are of this turn, and the rate is known
+    time_point read_;
+    std::uint64_t counted_ = 0;      // just before read_
+    std::uint64_t ns_per_cycle_ = 0; // in 2^-32, rounded up; 0: not known yet
+    std::uint64_t most_cycles_ = 0;  // in `oldest`
+    time_point first_read_;
+    std::uint64_t first_counted_ = 0; // just after first_read_; 0: not yet
+};
+
+} // namespace toadstone::detail
+
+#endif
