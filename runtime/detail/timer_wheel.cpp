@@ -45,7 +45,12 @@ void timer_wheel::arm(timer_node& timer, time_point when) noexcept {
     TOADSTONE_ASSERT(!timer.armed(), "a timer is armed only once at a time");
     timer.tick_ = ceil_tick(when);
     if (timer.tick_ <= now_) timer.tick_ = now_ + 1; // what is due already fires next
-    if (timer.tick_ < next_) next_ = timer.tick_;
+    if (armed_ == 0) {
+        next_ = bound_ = timer.tick_;
+    } else {
+        if (timer.tick_ < next_) next_ = timer.tick_;
+        if (timer.tick_ < bound_) bound_ = timer.tick_;
+    }
     insert(timer);
     ++armed_;
 }
@@ -102,7 +107,20 @@ unsigned timer_wheel::advance(time_point now) noexcept {
         }
     }
     if (target > now_) now_ = target;
+    if (armed_) {
+        find_next();
+        bound_ = next_;
+    }
     return fired;
+}
+
+void timer_wheel::find_next() noexcept {
+    int level = 0;
+    int slot = 0;
+    std::uint64_t tick = 0;
+    if (next_ == 0 && earliest(level, slot, tick)) {
+        next_ = level == 0 ? tick : first_of(slots_[level][slot]);
+    }
 }
 
 // The first of those in order, or one of the others, which are at the end.
@@ -170,18 +188,9 @@ void timer_wheel::put_in_order(list& bucket) noexcept {
 }
 
 timer_wheel::time_point timer_wheel::next() noexcept {
-    int level = 0;
-    int slot = 0;
-    std::uint64_t tick = 0;
     if (!armed_) return time_point::max();
-    if (next_ == 0 && earliest(level, slot, tick)) {
-        next_ = level == 0 ? tick : first_of(slots_[level][slot]);
-    }
-    // The end of time is no whole tick: rounded up, it would be beyond.
-    constexpr auto last =
-        static_cast<std::uint64_t>(time_point::max().time_since_epoch().count());
-    if (next_ > last / 1000) return time_point::max();
-    return time_point(std::chrono::nanoseconds(next_ * 1000));
+    find_next();
+    return to_time(next_);
 }
 
 } // namespace toadstone::detail

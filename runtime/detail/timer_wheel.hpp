@@ -58,6 +58,11 @@ public:
     ///     one slot that are not in order, and puts the slot in order when they are more than
     ///     the root of all timers.
     [[nodiscard]] time_point next() noexcept;
+    /// The same without looking for it: not later than next(), and earlier only if the timer
+    /// that was next has been disarmed since the last advance().
+    [[nodiscard]] time_point next_or_before() const noexcept {
+        return armed_ ? to_time(bound_) : time_point::max();
+    }
     /// Timers that next() has looked at so far, which is what it costs.
     [[nodiscard]] std::uint64_t looked_at() const noexcept { return looked_at_; }
     [[nodiscard]] bool empty() const noexcept { return armed_ == 0; }
@@ -72,6 +77,14 @@ private:
         timer_node* tail = nullptr;
     };
 
+    [[nodiscard]] static time_point to_time(std::uint64_t tick) noexcept {
+        // The end of time is no whole tick: rounded up, it would be beyond.
+        constexpr auto last =
+            static_cast<std::uint64_t>(time_point::max().time_since_epoch().count());
+        if (tick > last / 1000) return time_point::max();
+        return time_point(std::chrono::nanoseconds(tick * 1000));
+    }
+    void find_next() noexcept;
     void insert(timer_node& timer) noexcept;
     [[nodiscard]] bool earliest(int& level, int& slot, std::uint64_t& tick) const noexcept;
     [[nodiscard]] std::uint64_t first_of(list& bucket) noexcept;
@@ -80,8 +93,9 @@ private:
 
     list slots_[levels][slots];
     std::uint64_t occupied_[levels] = {};
-    std::uint64_t now_ = 0;  // every tick up to and including this one has been processed
-    std::uint64_t next_ = 0; // the first tick of all; 0: to be looked for
+    std::uint64_t now_ = 0;   // every tick up to and including this one has been processed
+    std::uint64_t next_ = 0;  // the first tick of all; 0: to be looked for
+    std::uint64_t bound_ = 0; // no armed timer is due before it
     std::uint64_t looked_at_ = 0;
     unsigned armed_ = 0;
 };

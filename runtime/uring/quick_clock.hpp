@@ -28,18 +28,29 @@ public:
     /// The kernel's clock.
     [[nodiscard]] time_point now() noexcept;
 
-    /// Never behind the clock, and ahead of it by two microseconds at most: for the deadline of
-    /// a length, which may be late and must not be early. Reads the clock if that has not been
+    /// Never behind the clock, and ahead of it by a microsecond, or by 20 if the thread was
+    /// interrupted while it read the clock: for the deadline of a length, which may be late and
+    /// must not be early. Reads the clock if that has not been
     /// done since forget() or in the last 50 us by the counter.
     [[nodiscard]] time_point now_or_later() noexcept {
         if (remembers_) {
             const std::uint64_t passed = counter() - counted_;
-            if (passed < most_cycles_) {
-                const std::uint64_t ns = (passed * ns_per_cycle_ >> 32) + 1;
-                return read_ + std::chrono::nanoseconds(ns);
-            }
+            if (passed < most_cycles_) return read_ + carried(passed);
         }
         return now();
+    }
+
+    /// `when` has not come, as far as the counter tells by the last reading, if that is not
+    /// older than 10 ms. Without a reading; false where one would be needed.
+    [[nodiscard]] bool surely_before(time_point when) const noexcept {
+        const std::uint64_t passed = counter() - counted_;
+        return passed < most_trusted_ && read_ + carried(passed) < when;
+    }
+    /// Not ahead of the clock, and 160 microseconds behind it at most: for a wait of seconds.
+    /// Reads the clock if the last reading is older than 10 ms.
+    [[nodiscard]] time_point now_or_earlier() noexcept {
+        const std::uint64_t passed = counter() - counted_;
+        return passed < most_trusted_ ? read_ + carried(passed - passed / 64) : now();
     }
 
     /// The thread may have slept since.
@@ -54,6 +65,9 @@ private:
         return 0;
 #endif
     }
+    [[nodiscard]] std::chrono::nanoseconds carried(std::uint64_t cycles) const noexcept {
+        return std::chrono::nanoseconds((cycles * ns_per_cycle_ >> 32) + 1);
+    }
     void measure(time_point read, std::uint64_t before, std::uint64_t after) noexcept;
 
     kernel& kernel_;
@@ -63,6 +77,7 @@ private:
     std::uint64_t counted_ = 0;      // just before read_
     std::uint64_t ns_per_cycle_ = 0; // in 2^-32, rounded up; 0: not known yet
     std::uint64_t most_cycles_ = 0;  // in `oldest`
+    std::uint64_t most_trusted_ = 0; // in 10 ms; 0: not at all
     time_point first_read_;
     std::uint64_t first_counted_ = 0; // just after first_read_; 0: not yet
 };

@@ -265,13 +265,14 @@ void ring::submit() noexcept {
     enter(0, IORING_ENTER_GETEVENTS, nullptr);
 }
 
-void ring::submit_and_wait(std::chrono::steady_clock::time_point until) noexcept {
+void ring::submit_and_wait(std::chrono::steady_clock::time_point until,
+                           std::chrono::steady_clock::time_point now) noexcept {
     using namespace std::chrono;
     if (until == steady_clock::time_point::max()) {
         enter(1, IORING_ENTER_GETEVENTS, nullptr);
         return;
     }
-    const auto left = duration_cast<nanoseconds>(until - kernel_.now()).count();
+    const auto left = duration_cast<nanoseconds>(until - now).count();
     if (left <= 0) {
         submit();
         return;

@@ -64,7 +64,14 @@ public:
     /// Hands over what is prepared, and waits for a completion until `until` (a point in time
     /// that is past: does not wait; max(): waits without limit). Never fails: what the kernel
     /// would not take stays prepared for the next call.
-    void submit_and_wait(std::chrono::steady_clock::time_point until) noexcept;
+    void submit_and_wait(std::chrono::steady_clock::time_point until) noexcept {
+        submit_and_wait(until, until == std::chrono::steady_clock::time_point::max()
+                                   ? std::chrono::steady_clock::time_point()
+                                   : kernel_.now());
+    }
+    /// The same for whoever knows what time it is.
+    void submit_and_wait(std::chrono::steady_clock::time_point until,
+                         std::chrono::steady_clock::time_point now) noexcept;
     /// Hands over without waiting; runs the completion work that the kernel has deferred.
     void submit() noexcept;
 

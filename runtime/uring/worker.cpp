@@ -228,7 +228,9 @@ unsigned worker::turn(bool may_wait, unsigned most, bool drains) noexcept {
     unsigned done = 0;
     clock_.forget();
     take_inbox();
-    if (!timers_.empty()) done += timers_.advance(now());
+    if (!timers_.empty() && !clock_.surely_before(timers_.next_or_before())) {
+        done += timers_.advance(now());
+    }
     const unsigned ran = run_ready(most);
     done += ran;
     if (drains) drain(ran);
@@ -287,7 +289,14 @@ bool worker::spin() noexcept {
 
 void worker::wait() noexcept {
     const clock::time_point begun = spin_.learns() ? now() : clock::time_point();
-    ring_.submit_and_wait(timers_.next());
+    const clock::time_point until = timers_.next_or_before();
+    if (until == clock::time_point::max()) {
+        ring_.submit_and_wait(until, until);
+    } else if (clock_.surely_before(until - std::chrono::seconds(1))) {
+        ring_.submit_and_wait(until, clock_.now_or_earlier());
+    } else {
+        ring_.submit_and_wait(until, now());
+    }
     turns_without_enter_ = 0;
     if (spin_.learns() && inbox_seems_filled()) spin_.woken_after(now() - begun);
 }
