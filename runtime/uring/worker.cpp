@@ -396,17 +396,6 @@ void worker::complete(const io_uring_cqe& completion) noexcept {
     push(*operation.ctx_);
 }
 
-void worker::free_slot(std::uint32_t index) noexcept {
-    slots_[index].operation = nullptr;
-    ++slots_[index].generation;
-    free_slots_.push_back(index);
-    in_flight_.store(in_flight() - 1, std::memory_order_relaxed);
-}
-
-std::uint64_t worker::tag_of(const io_op& operation) const noexcept {
-    return tag(operation.slot_ | operation.kind_, slots_[operation.slot_].generation);
-}
-
 // A place is a multishot operation's until its last completion, so that none comes late.
 void worker::complete_multishot(const io_uring_cqe& completion) noexcept {
     const auto marked = static_cast<std::uint32_t>(completion.user_data);
@@ -424,8 +413,12 @@ void worker::complete_multishot(const io_uring_cqe& completion) noexcept {
         operation.completed(completion.res, completion.flags);
         return;
     }
+    end_multishot(operation, completion);
+}
+
+void worker::end_multishot(multishot_op& operation, const io_uring_cqe& completion) noexcept {
     if (operation.cancel_waits_) unlink_cancel(operation);
-    free_slot(index);
+    free_slot(operation.slot_);
     --going_on_;
     // A no-op that stands for a cancelled entry says 0.
     const bool never_ran = operation.cancel_sent_ && operation.result_ == -ECANCELED;
