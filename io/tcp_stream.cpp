@@ -100,7 +100,7 @@ void tcp_read::fill(io_uring_sqe& entry) noexcept {
 bool tcp_read::reads_ahead() noexcept {
     if (!from_->reads_ahead()) return false;
     ahead_ = from_->ahead_;
-    if (ahead_->is_open_to(*ctx_) && ahead_->has_something()) {
+    if (ahead_->is_open_to(ctx_->home()) && ahead_->has_something()) {
         answer_later();
     } else {
         ahead_->wait(*ctx_);

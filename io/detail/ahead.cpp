@@ -31,24 +31,21 @@ void ahead_leaf::answer_later() noexcept {
 }
 
 bool tcp_recv_leaf::await_ready() noexcept {
-    refused_ = !claim_.take(stream_->handle_.use, in_use::reading);
+    next_ = step::refused;
+    if (!claim_.take(stream_->handle_.use, in_use::reading)) return false;
+    next_ = step::answer;
+    if (stream_->read_poison_.set()) return false;
+    next_ = step::wait;
     receiver* const from = stream_->ahead_;
-    if (refused_ || !from || !from->is_open_to(*ctx_) || !from->has_something() ||
-        stream_->read_poison_.set() || !may_complete_at_once()) {
-        return false;
-    }
+    if (!from || !from->is_open_to(ctx_->home()) || !from->has_something()) return false;
+    next_ = step::answer;
     found(*from);
-    return true;
+    return may_complete_at_once();
 }
 
 void tcp_recv_leaf::begin() noexcept {
-    if (refused_ || stream_->read_poison_.set()) return answer_later();
+    if (next_ != step::wait) return answer_later();
     receiver* from = stream_->ahead_;
-    const bool here = from && from->is_open_to(*ctx_);
-    if (here && from->has_something()) {
-        found(*from);
-        return answer_later();
-    }
     const int fd = stream_->handle_.use.being_closed() ? -1 : stream_->handle_.fd.get();
     if (fd < 0) error_ = EBADF;
     if (!from && !error_) {
@@ -60,7 +57,8 @@ void tcp_recv_leaf::begin() noexcept {
 }
 
 received tcp_recv_leaf::await_resume() {
-    if (refused_) throw_in_use("read from", stream_->peer().to_string(), "reads from it");
+    if (next_ == step::refused)
+        throw_in_use("read from", stream_->peer().to_string(), "reads from it");
     const struct end_of_use {
         claim& of;
         ~end_of_use() { of.drop(); }
@@ -74,7 +72,7 @@ received tcp_recv_leaf::await_resume() {
 }
 
 void copy_ahead_leaf::wait_or_find() noexcept {
-    if (!which_->is_open_to(*ctx_) || !which_->has_something()) return wait(*which_);
+    if (!which_->is_open_to(ctx_->home()) || !which_->has_something()) return wait(*which_);
     found(*which_);
     answer_later();
 }

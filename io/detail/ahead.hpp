@@ -60,9 +60,14 @@ public:
 private:
     void begin() noexcept;
 
+    enum class step : unsigned char {
+        wait,    ///< nothing is there, or another worker knows
+        answer,  ///< there is something, or nothing to wait for
+        refused, ///< another task reads
+    };
     tcp_stream* stream_;
     int error_ = 0;
-    bool refused_ = false;
+    step next_ = step::wait;
     claim claim_;
 };
 

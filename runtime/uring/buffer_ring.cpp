@@ -90,20 +90,6 @@ bool buffer_ring::provide(unsigned count) noexcept {
     return true;
 }
 
-void buffer_ring::put(received_buffer& buffer) noexcept {
-    buffer.data = first_ + buffer.number * size_;
-    io_uring_buf_ring_add(shared_, buffer.data, static_cast<unsigned>(size_), buffer.number,
-                          mask_, 0);
-    io_uring_buf_ring_advance(shared_, 1);
-    ++free_;
-}
-
-void buffer_ring::give_back(received_buffer& buffer) noexcept {
-    put(buffer);
-    if (waiting_first_ || stalled_) [[unlikely]]
-        serve(1);
-}
-
 // One for each buffer that has come back: more of them would find none again.
 void buffer_ring::serve(unsigned most) noexcept {
     stalled_ = false;

@@ -11,7 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
-struct io_uring_buf_ring;
+#include <liburing.h>
 
 namespace toadstone::detail {
 
@@ -60,7 +60,11 @@ public:
         --free_;
         return buffer;
     }
-    void give_back(received_buffer& buffer) noexcept;
+    void give_back(received_buffer& buffer) noexcept {
+        put(buffer);
+        if (waiting_first_ || stalled_) [[unlikely]]
+            serve(1);
+    }
 
     /// Serves `which`, by its served(), when a buffer has come back, or will not.
     void wait(receiver& which) noexcept;
@@ -87,7 +91,13 @@ private:
     [[nodiscard]] bool provide(unsigned count) noexcept;
     void collect() noexcept;
     [[nodiscard]] received_buffer* take_returned() noexcept;
-    void put(received_buffer& buffer) noexcept;
+    void put(received_buffer& buffer) noexcept {
+        buffer.data = first_ + buffer.number * size_;
+        io_uring_buf_ring_add(shared_, buffer.data, static_cast<unsigned>(size_), buffer.number,
+                              mask_, 0);
+        io_uring_buf_ring_advance(shared_, 1);
+        ++free_;
+    }
     void serve(unsigned most) noexcept;
     void expired() noexcept override;
     void run_posted() noexcept override;

@@ -26,10 +26,6 @@ receiver::~receiver() {
     if (ring_) ring_->drop_reference();
 }
 
-bool receiver::is_open_to(const context& reader) const noexcept {
-    return !in_flight() || ring_->home() == &reader.home();
-}
-
 void receiver::use(buffer_ring& ring) noexcept {
     if (ring_ == &ring) return;
     ring.add_reference();
@@ -40,13 +36,13 @@ void receiver::use(buffer_ring& ring) noexcept {
 // --- the reader's side ---
 
 void receiver::wait(context& reader) noexcept {
-    const bool at_rest = !in_flight();
-    if (!at_rest && ring_->home() != &reader.home()) {
+    const worker* const at = home();
+    if (at && at != &reader.home()) {
         for_good_ = false;
         return go_home(reader);
     }
     waiter_ = &reader;
-    if (!at_rest) return;
+    if (at) return;
     if (has_something()) return wake(); // it came to rest just now
     arm(home_of(reader));
 }
@@ -110,14 +106,6 @@ int receiver::copy_to(std::byte* to, std::size_t room) noexcept {
 
 // --- its home ---
 
-void receiver::append(received_buffer& buffer) noexcept {
-    buffer.next = nullptr;
-    (last_ ? last_->next : first_) = &buffer;
-    last_ = &buffer;
-    ++unread_;
-    retried_ = false;
-}
-
 void receiver::wake() noexcept {
     context* const reader = std::exchange(waiter_, nullptr);
     home_of(*reader).push(*reader);
@@ -147,13 +135,13 @@ void receiver::arm(worker& here) noexcept {
 // The last bytes have been taken, and more may come while they are worked on.
 void receiver::arm_ahead() noexcept {
     if (in_flight()) return;
-    worker* const home = ring_->home();
-    if (!home || !home->is_current()) return;
-    if (ring_->usable() && home->may_go_on() && !ring_->is_empty()) begin(*home);
+    worker* const here = ring_->home();
+    if (!here || !here->is_current()) return;
+    if (ring_->usable() && here->may_go_on() && !ring_->is_empty()) begin(*here);
 }
 
 void receiver::begin(worker& here) noexcept {
-    in_flight_.store(true, std::memory_order_relaxed);
+    home_.store(&here, std::memory_order_relaxed);
     start(here);
 }
 
@@ -184,7 +172,7 @@ void receiver::completed(int result, unsigned flags) noexcept {
     }
     if (!(flags & IORING_CQE_F_MORE)) return ended(result);
     if (waiter_) return wake();
-    if (unread_ >= ring_->home()->receiving().most_unread) stop();
+    if (unread_ >= home()->receiving().most_unread) stop();
 }
 
 void receiver::ended(int result) noexcept {
@@ -204,18 +192,19 @@ void receiver::ended(int result) noexcept {
     const bool stopped = asked_to_end() && (result == -ECANCELED || result == -EINTR);
     if (result <= 0 && result != -ENOBUFS && !stopped) tell_end(result);
     if (resting_) return send_back();
-    const bool wanted = waiter_ != nullptr;             // else it is the reader's from here on
-    in_flight_.store(false, std::memory_order_release); // (R) what has come
+    const bool wanted = waiter_ != nullptr; // else it is the reader's from here on
+    worker& here = *home();
+    come_to_rest();
     if (!wanted) return;
     if (has_something()) return wake();
     // Its buffers may have come back since the kernel said that it has none. Once: then its
     // completions have told which it has taken.
     if (result == -ENOBUFS && std::exchange(retried_, true)) return ring_->wait(*this);
-    arm(*ring_->home());
+    arm(here);
 }
 
 void receiver::stop() noexcept {
-    ask_to_end(*ring_->home());
+    ask_to_end(*home());
 }
 
 // --- messages ---
@@ -236,14 +225,14 @@ void receiver::go_home(context& sender) noexcept {
 void receiver::run_posted() noexcept {
     switch (std::exchange(errand_, errand::none)) {
     case errand::rest:
-        if (!in_flight_.load(std::memory_order_relaxed)) return send_back();
+        if (!in_flight()) return send_back();
         resting_ = true;
         return stop();
     case errand::arrived:
         return arrive();
     case errand::abandon:
         abandoned_ = true;
-        if (in_flight_.load(std::memory_order_relaxed)) return stop();
+        if (in_flight()) return stop();
         close_fd();
         delete this;
         return;
@@ -255,7 +244,7 @@ void receiver::run_posted() noexcept {
 void receiver::send_back() noexcept {
     resting_ = false;
     errand_ = errand::arrived;
-    in_flight_.store(false, std::memory_order_release); // (R) what has come
+    come_to_rest();
     sender_->home().post(*this);
 }
 
@@ -267,12 +256,12 @@ void receiver::arrive() noexcept {
 }
 
 bool receiver::abandon(int fd) noexcept {
-    if (!in_flight()) {
+    worker* const at = home();
+    if (!at) {
         delete this;
         return false;
     }
-    executor* const here = executor::current();
-    if (here && ring_->home() == here) {
+    if (at->is_current()) {
         abandoned_ = true;
         stop();
         return false;

@@ -25,7 +25,7 @@ class context;
 /// are unread; one batch of completions may bring more than these. Where there are no buffers
 /// for it, a reader that waits has one receive into a block of its own.
 ///
-/// Threads: as above; in_flight() from any.
+/// Threads: as above; in_flight() and is_open_to() from any.
 class receiver final : public multishot_op, posted {
 public:
     /// Receives from `fd`. Once that is closed, nobody waits any more.
@@ -33,11 +33,12 @@ public:
     receiver(const receiver&) = delete;
     receiver& operator=(const receiver&) = delete;
 
-    [[nodiscard]] bool in_flight() const noexcept {
-        return in_flight_.load(std::memory_order_acquire); // (A) what its home has done
+    [[nodiscard]] bool in_flight() const noexcept { return home() != nullptr; }
+    /// A task of this worker may ask what is there.
+    [[nodiscard]] bool is_open_to(const executor& here) const noexcept {
+        const worker* const at = home();
+        return !at || at == &here;
     }
-    /// The task may ask what is there.
-    [[nodiscard]] bool is_open_to(const context& reader) const noexcept;
     /// Bytes, or how receiving ended. Ask what is open to you.
     [[nodiscard]] bool has_something() const noexcept { return first_ || ended_; }
     [[nodiscard]] bool is_idle() const noexcept { return !in_flight() && !has_something(); }
@@ -75,9 +76,21 @@ private:
     };
 
     ~receiver() override;
+    [[nodiscard]] worker* home() const noexcept {
+        return home_.load(std::memory_order_acquire); // (A) what its home has done
+    }
+    void come_to_rest() noexcept {
+        home_.store(nullptr, std::memory_order_release); // (R) what has come
+    }
     void completed(int result, unsigned flags) noexcept override;
     void ended(int result) noexcept;
-    void append(received_buffer& buffer) noexcept;
+    void append(received_buffer& buffer) noexcept {
+        buffer.next = nullptr;
+        (last_ ? last_->next : first_) = &buffer;
+        last_ = &buffer;
+        ++unread_;
+        retried_ = false;
+    }
     void fill(io_uring_sqe& entry) noexcept override;
     void run_posted() noexcept override;
     void arm(worker& here) noexcept;
@@ -100,10 +113,10 @@ private:
     const int fd_;
     context* waiter_ = nullptr; // for something
     int end_ = 0;
-    atomic<bool> in_flight_{false};
-    bool ended_ = false;   // end_ is to be told
-    bool retried_ = false; // after it had no buffer, and nothing has come since
-    bool listed_ = false;  // waits for a buffer
+    atomic<worker*> home_{nullptr}; // while something is in flight
+    bool ended_ = false;            // end_ is to be told
+    bool retried_ = false;          // after it had no buffer, and nothing has come since
+    bool listed_ = false;           // waits for a buffer
     bool abandoned_ = false;
     // While messages are under way: of the worker that has sent the first.
     bool away_ = false;

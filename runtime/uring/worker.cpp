@@ -178,15 +178,6 @@ void worker::complete_other(const io_uring_cqe& completion) noexcept {
     }
 }
 
-inline void worker::free_slot(std::uint32_t index) noexcept {
-    slot& place = slots_[index];
-    place.operation = nullptr;
-    ++place.generation;
-    place.next_free = free_first_;
-    free_first_ = index;
-    in_flight_.store(in_flight() - 1, std::memory_order_relaxed);
-}
-
 inline void worker::complete(const io_uring_cqe& completion) noexcept {
     const auto index = static_cast<std::uint32_t>(completion.user_data);
     const auto generation = static_cast<std::uint32_t>(completion.user_data >> 32);
@@ -470,10 +461,6 @@ bool worker::send_cancel(std::uint64_t target) noexcept {
     return true;
 }
 
-std::uint64_t worker::tag_of(const io_op& operation) const noexcept {
-    return tag(operation.slot_ | operation.kind_, slots_[operation.slot_].generation);
-}
-
 // A place is a multishot operation's until its last completion, so that none comes late.
 void worker::complete_multishot(const io_uring_cqe& completion) noexcept {
     const auto marked = static_cast<std::uint32_t>(completion.user_data);
@@ -491,8 +478,12 @@ void worker::complete_multishot(const io_uring_cqe& completion) noexcept {
         operation.completed(completion.res, completion.flags);
         return;
     }
+    end_multishot(operation, completion);
+}
+
+void worker::end_multishot(multishot_op& operation, const io_uring_cqe& completion) noexcept {
     if (operation.cancel_waits_) unlink_cancel(operation);
-    free_slot(index);
+    free_slot(operation.slot_);
     --going_on_;
     // A no-op that stands for a cancelled entry says 0.
     const bool never_ran = operation.cancel_sent_ && operation.result_ == -ECANCELED;

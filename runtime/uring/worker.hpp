@@ -19,6 +19,7 @@
 namespace toadstone::detail {
 
 class buffer_ring;
+class multishot_op;
 
 /// Gets a worker out of io_uring_enter by writing to its eventfd.
 class eventfd_waker final : public waker {
@@ -165,9 +166,22 @@ private:
     void complete(const io_uring_cqe& completion) noexcept;
     [[gnu::cold]] void complete_other(const io_uring_cqe& completion) noexcept;
     void complete_multishot(const io_uring_cqe& completion) noexcept;
-    void free_slot(std::uint32_t index) noexcept;
+    [[gnu::noinline]] void end_multishot(multishot_op& operation,
+                                         const io_uring_cqe& completion) noexcept;
+    void free_slot(std::uint32_t index) noexcept {
+        slot& place = slots_[index];
+        place.operation = nullptr;
+        ++place.generation;
+        place.next_free = free_first_;
+        free_first_ = index;
+        in_flight_.store(in_flight() - 1, std::memory_order_relaxed);
+    }
     void end_multishots() noexcept;
-    [[nodiscard]] std::uint64_t tag_of(const io_op& operation) const noexcept;
+    /// user_data: the generation above, the slot and a mark below.
+    [[nodiscard]] std::uint64_t tag_of(const io_op& operation) const noexcept {
+        return (std::uint64_t{slots_[operation.slot_].generation} << 32) |
+               (operation.slot_ | operation.kind_);
+    }
     void unlink_waiting(io_op& operation) noexcept;
 
     kernel& kernel_;

@@ -143,14 +143,15 @@ TEST_CASE("S149: a clock that is remembered is never behind, and hardly ahead") 
         before = std::chrono::steady_clock::now();
         const clock_point told = clock.now_or_later();
         const clock_point after = std::chrono::steady_clock::now();
-        if (told < before) ++behind;
-        if (told > after + 2us) ++ahead;
+        if (told < before || clock.surely_before(after)) ++behind;
+        if (told > after + 40us) ++ahead; // interrupted while it read the clock
+        if (clock.now_or_earlier() > std::chrono::steady_clock::now()) ++ahead;
         if (asked % 64 == 0) compute(std::chrono::microseconds(asked / 64 % 70));
     }
     CHECK(behind == 0);
     CHECK(ahead == 0);
     INFO(asked << " calls");
-    CHECK(kernel.readings <= asked);
+    CHECK(kernel.readings <= 2 * asked);
 }
 
 TEST_CASE("S149: a clock that is not the machine's is read each time") {

@@ -187,7 +187,9 @@ private:
         right_ = right_ && wheel_.empty() == (oracle_.size() == 0);
         if (wheel_.empty()) {
             right_ = right_ && wheel_.next() == time_point::max();
+            right_ = right_ && wheel_.next_or_before() == time_point::max();
         } else {
+            right_ = right_ && wheel_.next_or_before() <= point_of(oracle_.earliest());
             right_ = right_ && wheel_.next() == point_of(oracle_.earliest());
         }
     }
