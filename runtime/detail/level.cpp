@@ -40,8 +40,11 @@ void leave_slice(const slice_state& outer) noexcept {
 
 unsigned settled_level() noexcept {
     auto& slice = this_slice;
-    globals_of(slice);
-    return level_in(slice);
+    const unsigned in_flight = globals_of(slice)->uncaught - slice.now.base;
+    // Nothing is in flight any more: a cause that still waits for its exception would get a
+    // wrong one.
+    if (slice.unexplained && in_flight == 0) settle_unexplained_causes();
+    return in_flight + slice.now.depth;
 }
 
 unsigned exceptions_in_slice() noexcept {
