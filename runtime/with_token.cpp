@@ -1,6 +1,8 @@
 // The link between a token, which may be cancelled on any thread, and a context.
 #include <toadstone/runtime/with_token.hpp>
 
+#include <toadstone/runtime/detail/level.hpp>
+
 namespace toadstone::detail {
 
 void token_link::listen() noexcept {
@@ -37,6 +39,12 @@ void fused_token_leaf::stop_listening() noexcept {
     if (!listening_) return;
     listening_ = false;
     token_.state()->leave(*this);
+}
+
+// By the destructor: what is posted may be in the middle of the inbox that is being taken when
+// a request before it ends the wait.
+void fused_token_leaf::await_post() noexcept {
+    const slice_scope nobody(nullptr);
     while (waiting()) ctx_->home().take_inbox();
 }
 

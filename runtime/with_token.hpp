@@ -78,7 +78,10 @@ protected:
         limit_ends_task_ = true;
         stop_ends_task_ = true;
     }
-    ~fused_token_leaf() = default;
+    ~fused_token_leaf() {
+        if (waiting()) [[unlikely]]
+            await_post();
+    }
 
     [[nodiscard]] bool is_cancelled() const noexcept { return token_.cancelled(); }
     [[nodiscard]] cancel_reason token_reason() const noexcept {
@@ -92,6 +95,7 @@ private:
     bool requested_elsewhere(cancel_reason& why) const noexcept final;
     void cancelled(cancel_reason reason) noexcept final;
     void run_posted() noexcept final;
+    [[gnu::cold]] void await_post() noexcept;
 
     cancellation_token token_;
     bool listening_ = false;

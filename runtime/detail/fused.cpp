@@ -7,7 +7,7 @@
 namespace toadstone::detail {
 
 void fused_leaf::ask_inside(cancel_reason reason) noexcept {
-    if (asked_ || asked_from_outside_ || ending_ != ending::open) return;
+    if (!inside_ || asked_ || asked_from_outside_ || ending_ != ending::open) return;
     asked_ = true;
     reason_ = reason;
     ctx_->ask_leaf();
@@ -24,8 +24,14 @@ void fused_leaf::ask_before_begin(cancel_reason reason) noexcept {
     ctx_->home().push(*ctx_);
 }
 
+// What another thread has asked for counts from then on, whether its post has come or not.
+void fused_leaf::hear() noexcept {
+    if (!asked_ && !asked_from_outside_) asked_ = requested_elsewhere(reason_);
+}
+
 bool fused_leaf::cancel(cancel_reason reason, bool force) noexcept {
     if (withdrawn_) return false; // queued already
+    hear();
     if (!asked_) asked_from_outside_ = true;
     if (!inside_->cancel(reason, force)) return false;
     quiet();
@@ -36,6 +42,7 @@ bool fused_leaf::cancel(cancel_reason reason, bool force) noexcept {
 bool fused_leaf::taken() noexcept {
     quiet();
     if (ending_ != ending::open) return ending_ != ending::result;
+    hear();
     if (!withdrawn_ && !inside_->taken()) {
         ending_ = ending::result;
         return false;
@@ -53,7 +60,7 @@ bool fused_leaf::stopped(cancel_reason& why) noexcept {
 void fused_leaf::settle() noexcept {
     quiet();
     if (ending_ != ending::open) return;
-    if (!asked_ && !asked_from_outside_) asked_ = requested_elsewhere(reason_);
+    hear();
     if (asked_ && (withdrawn_ || inside_->taken())) {
         ending_ = ending::limit;
         tear_inside();

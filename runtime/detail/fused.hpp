@@ -77,13 +77,19 @@ protected:
             throw_stopped();
     }
     void has_result() noexcept { ending_ = ending::result; }
+    /// For the derived class, before the leaf inside goes: it has not delivered, and was asked
+    /// to end by this boundary.
+    [[nodiscard]] bool is_torn() const noexcept { return asked_ && ending_ == ending::open; }
+    /// What is half done there is so for this boundary's reason.
+    void tear_inside() noexcept;
 
     leaf* inside_ = nullptr;       ///< set by the derived class
     bool limit_ends_task_ = false; ///< or gives a value, or an exception
     bool stop_ends_task_ = false;  ///< the same of what stopped inside
 
 private:
-    /// Ends timer or listening. What comes from them afterwards finds it settled.
+    /// Ends timer or listening. What comes from them afterwards finds it settled. Waits for
+    /// nothing: another request may be under way.
     virtual void quiet() noexcept = 0;
     /// Its request has been made by another thread and has not arrived yet.
     [[nodiscard]] virtual bool requested_elsewhere(cancel_reason&) const noexcept {
@@ -96,8 +102,8 @@ private:
                (ending_ == ending::stopped && stop_ends_task_);
     }
     [[gnu::cold]] void ask_before_begin(cancel_reason reason) noexcept;
+    void hear() noexcept;
     void settle() noexcept;
-    void tear_inside() noexcept;
     [[noreturn, gnu::cold]] void throw_stopped() const;
 
     ending ending_ = ending::open;
@@ -120,7 +126,12 @@ protected:
             inner(std::move(inside).make_awaiter(ctx, where));
     }
     ~fused_around() {
-        if (this->inside_) std::destroy_at(&leaf_inside());
+        if (!this->inside_) return;
+        if (this->is_torn()) [[unlikely]] {
+            this->tear_inside();
+        } else {
+            destroy_inside();
+        }
     }
 
     [[nodiscard]] inner& leaf_inside() noexcept { return static_cast<inner&>(*this->inside_); }
