@@ -38,7 +38,7 @@ protected:
     io_op() = default;
     io_op(const io_op&) = default; // until it is awaited
     io_op& operator=(const io_op&) = default;
-    ~io_op() = default;
+    ~io_op() override = default;
 
     /// Fills a submission entry with everything but user_data. May be called later than the
     /// suspension, when the ring has room; never twice.

@@ -43,7 +43,7 @@ protected:
     leaf() = default;
     leaf(const leaf&) = default; // awaitables may be moved until they are awaited
     leaf& operator=(const leaf&) = default;
-    ~leaf() = default;
+    virtual ~leaf() = default;
 
     /// For await_ready: false when the task has to stop or to let others run first.
     [[nodiscard]] bool may_complete_at_once() noexcept {

@@ -48,7 +48,7 @@ public:
 
 protected:
     explicit lock_waiter(wants what) noexcept : wants_(what) {}
-    ~lock_waiter() {
+    virtual ~lock_waiter() {
         if (const auto* const cause =
                 static_cast<const toadstone::detail::cause_state*>(cause_)) [[unlikely]]
             cause->drop();

@@ -471,10 +471,7 @@ private:
     }
     void play(std::vector<act> what, actor who) {
         std::vector<act> from_outside;
-        const auto own = std::stable_partition(what.begin(), what.end(),
-                                               [&](act) { return who == actor::outside; });
-        from_outside.assign(what.begin(), own);
-        what.erase(what.begin(), own);
+        if (who == actor::outside) from_outside.swap(what);
         occurrence now;
         join_handle<> player;
         if (!what.empty()) {

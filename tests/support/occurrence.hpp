@@ -23,7 +23,7 @@ class occurrence {
             at_->waiter_ = this;
             if (at_->happened_) let_go();
         }
-        [[nodiscard]] int await_resume() const {
+        int await_resume() const {
             if (at_->fails) throw std::runtime_error("the operation failed");
             return 7;
         }
