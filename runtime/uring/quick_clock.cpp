@@ -55,6 +55,7 @@ quick_clock::time_point quick_clock::now() noexcept {
     }
     read_ = read;
     counted_ = before;
+    took_ = after - before;
     remembers_ = ns_per_cycle_ != 0;
     return read;
 }

@@ -50,7 +50,9 @@ public:
     /// Reads the clock if the last reading is older than 10 ms.
     [[nodiscard]] time_point now_or_earlier() noexcept {
         const std::uint64_t passed = counter() - counted_;
-        return passed < most_trusted_ ? read_ + carried(passed - passed / 64) : now();
+        if (passed >= most_trusted_) return now();
+        const std::uint64_t at_least = passed - took_;
+        return read_ + carried(at_least - at_least / 64) - std::chrono::nanoseconds(1);
     }
 
     /// The thread may have slept since.
@@ -75,6 +77,7 @@ private:
     bool remembers_ = false; // read_ and counted_ are of this turn, and the rate is known
     time_point read_;
     std::uint64_t counted_ = 0;      // just before read_
+    std::uint64_t took_ = 0;         // the reading, in cycles
     std::uint64_t ns_per_cycle_ = 0; // in 2^-32, rounded up; 0: not known yet
     std::uint64_t most_cycles_ = 0;  // in `oldest`
     std::uint64_t most_trusted_ = 0; // in 10 ms; 0: not at all
