@@ -288,7 +288,7 @@ bool context::request(cancel_reason reason, bool force) noexcept {
 }
 
 bool context::has_to_stop() noexcept {
-    const std::uint32_t epoch = epoch_->load(std::memory_order_acquire); // before the flags
+    const std::uint32_t epoch = epoch_->load(std::memory_order_acquire); // (A) the flags
     if (!requested() && !requested_outside()) {
         if (!ask_leaf_) seen_epoch_ = epoch;
         return false;

@@ -250,9 +250,9 @@ private:
     friend void destroy_frame(promise_base& frame) noexcept;
     [[nodiscard]] bool adopted_deferred() const noexcept;
     /// False: no request that this context has not seen was made to the root or anything in it,
-    /// and none that it has seen concerns it. Acquires what was flagged before the epoch.
+    /// and none that it has seen concerns it. Orders nothing: has_to_stop() does.
     [[nodiscard]] bool may_have_to_stop() const noexcept {
-        return epoch_->load(std::memory_order_acquire) != seen_epoch_; // (A)
+        return epoch_->load(std::memory_order_relaxed) != seen_epoch_;
     }
     [[nodiscard]] [[gnu::noinline]] bool has_to_stop() noexcept;
     [[nodiscard]] bool requested_outside() noexcept;
