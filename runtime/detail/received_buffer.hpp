@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_RUNTIME_DETAIL_RECEIVED_BUFFER_HPP
 #define TOADSTONE_RUNTIME_DETAIL_RECEIVED_BUFFER_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <cstddef>
 #include <cstdint>
 
