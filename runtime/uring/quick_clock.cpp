@@ -38,25 +38,17 @@ quick_clock::time_point quick_clock::now() noexcept {
     const std::uint64_t before = counter();
     const time_point read = kernel_.now();
     const std::uint64_t after = counter();
-    if (after - before > longest_reading) {
-        remembers_ = false;
-        return read;
-    }
+    if (after - before > longest_reading) return read;
     if (ns_per_cycle_ == 0) {
         measure(read, before, after);
-    } else if (remembers_ && after - counted_ < most_cycles_ &&
-               read_ + std::chrono::nanoseconds(((after - counted_) * ns_per_cycle_ >> 32) +
-                                                1) <
-                   read) {
+    } else if (after - counted_ < most_cycles_ && read_ + carried(after - counted_) < read) {
         usable_ = false; // the counter has fallen behind
-        remembers_ = false;
-        most_trusted_ = 0;
+        most_cycles_ = most_trusted_ = 0;
         return read;
     }
     read_ = read;
     counted_ = before;
     took_ = after - before;
-    remembers_ = ns_per_cycle_ != 0;
     return read;
 }
 
@@ -80,8 +72,8 @@ void quick_clock::measure(time_point read, std::uint64_t before, std::uint64_t a
     ns_per_cycle_ = rate + rate / 128 + 1;
     const std::uint64_t oldest_ns = std::chrono::nanoseconds(oldest).count();
     most_cycles_ = (oldest_ns << 32) / ns_per_cycle_;
-    most_trusted_ = 200 * most_cycles_;
-    static_assert(200 * oldest == long_enough);
+    most_trusted_ = 2000 * most_cycles_;
+    static_assert(2000 * oldest == std::chrono::milliseconds(100));
 }
 
 } // namespace toadstone::detail

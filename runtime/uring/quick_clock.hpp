@@ -30,18 +30,15 @@ public:
 
     /// Never behind the clock, and ahead of it by a microsecond, or by 20 if the thread was
     /// interrupted while it read the clock: for the deadline of a length, which may be late and
-    /// must not be early. Reads the clock if that has not been
-    /// done since forget() or in the last 50 us by the counter.
+    /// must not be early. Reads the clock if the last reading is older than 50 us by the
+    /// counter.
     [[nodiscard]] time_point now_or_later() noexcept {
-        if (remembers_) {
-            const std::uint64_t passed = counter() - counted_;
-            if (passed < most_cycles_) return read_ + carried(passed);
-        }
-        return now();
+        const std::uint64_t passed = counter() - counted_;
+        return passed < most_cycles_ ? read_ + carried(passed) : now();
     }
 
     /// `when` has not come, as far as the counter tells by the last reading, if that is not
-    /// older than 10 ms. Without a reading; false where one would be needed.
+    /// older than 100 ms. Without a reading; false where one would be needed.
     [[nodiscard]] bool surely_before(time_point when) const noexcept {
         const std::uint64_t passed = counter() - counted_;
         return passed < most_trusted_ && read_ + carried(passed) < when;
@@ -50,13 +47,10 @@ public:
     /// Reads the clock if the last reading is older than 10 ms.
     [[nodiscard]] time_point now_or_earlier() noexcept {
         const std::uint64_t passed = counter() - counted_;
-        if (passed >= most_trusted_) return now();
+        if (passed >= most_trusted_ / 10) return now();
         const std::uint64_t at_least = passed - took_;
         return read_ + carried(at_least - at_least / 64) - std::chrono::nanoseconds(1);
     }
-
-    /// The thread may have slept since.
-    void forget() noexcept { remembers_ = false; }
 
 private:
     [[nodiscard]] static bool counter_fits(const kernel& of) noexcept;
@@ -74,13 +68,12 @@ private:
 
     kernel& kernel_;
     bool usable_;
-    bool remembers_ = false; // read_ and counted_ are of this turn, and the rate is known
     time_point read_;
     std::uint64_t counted_ = 0;      // just before read_
     std::uint64_t took_ = 0;         // the reading, in cycles
     std::uint64_t ns_per_cycle_ = 0; // in 2^-32, rounded up; 0: not known yet
-    std::uint64_t most_cycles_ = 0;  // in `oldest`
-    std::uint64_t most_trusted_ = 0; // in 10 ms; 0: not at all
+    std::uint64_t most_cycles_ = 0;  // in `oldest`; 0: the rate is not known, or not trusted
+    std::uint64_t most_trusted_ = 0; // in 100 ms; 0: not at all
     time_point first_read_;
     std::uint64_t first_counted_ = 0; // just after first_read_; 0: not yet
 };

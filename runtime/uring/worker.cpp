@@ -217,7 +217,6 @@ unsigned worker::turn(bool may_wait, unsigned most, bool drains) noexcept {
     refuse_fork();
     turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     unsigned done = 0;
-    clock_.forget();
     take_inbox();
     if (!timers_.empty() && !clock_.surely_before(timers_.next_or_before())) {
         done += timers_.advance(now());
