@@ -175,7 +175,8 @@ void tcp_write_all::settle() {
     const end_of_use at_end(*this);
     to_->poison_.check();
     if (data_.empty()) return;
-    const int error = result() == 0 ? EIO : -result();
+    // Bytes that went out with others left: it was asked to end, and that was not taken.
+    const int error = result() < 0 ? -result() : result() > 0 ? ECANCELED : EIO;
     if (!begun_) throw_io_error("write to", to_->peer_.to_string(), error);
     // As if it were a coroutine of its own, which the exception leaves.
     try {

@@ -83,9 +83,9 @@ public:
         if (suspend(frame)) start(data_.empty());
     }
     void await_resume() {
-        if (result() <= 0) [[unlikely]]
+        if (!begun_ || !data_.empty()) [[unlikely]]
             settle();
-        finish_use();
+        static_cast<void>(finish());
     }
 
 private:
@@ -93,7 +93,7 @@ private:
     bool go_on() noexcept override;
     [[nodiscard]] bool is_torn() const noexcept { return begun_ && !data_.empty(); }
     void tear() noexcept;
-    /// Returns if there was nothing to write.
+    /// Not all has been written. Returns if there was nothing to write.
     void settle();
 
     tcp_stream* to_;

@@ -111,7 +111,6 @@ protected:
         claim_.drop();
         return result();
     }
-    void finish_use() noexcept { claim_.drop(); }
 
 private:
     [[nodiscard]] bool is_poisoned() const noexcept;

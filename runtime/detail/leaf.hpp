@@ -94,11 +94,8 @@ public:
 
     explicit operation(Args... args) noexcept : args_(std::forward<Args>(args)...) {}
     bound<Leaf> make_awaiter(context& ctx, std::source_location where) const {
-        return std::apply(
-            [&](const auto&... args) {
-                return bound<Leaf>(ctx, where, const_cast<Args&>(args)...);
-            },
-            args_);
+        return std::apply([&](auto&... args) { return bound<Leaf>(ctx, where, args...); },
+                          args_);
     }
 
 private:

@@ -60,14 +60,15 @@ extern thread_local constinit thread_slice this_slice;
 
 [[gnu::noinline, gnu::cold]] unsigned settled_level() noexcept;
 
-/// The level now. In a coroutine, too: neither g++, which splits it before it optimises, nor
-/// clang from 16 on keeps the address of a thread-local object across a suspension, after which
-/// the coroutine can be on another thread.
+/// level() of the thread that has this slice, which is the one that asks.
 [[nodiscard]] inline unsigned level_in(const thread_slice& slice) noexcept {
     if (slice.unsettled) [[unlikely]]
         return settled_level();
     return slice.globals->uncaught - slice.now.base + slice.now.depth;
 }
+/// The level now. In a coroutine, too: neither g++, which splits it before it optimises, nor
+/// clang from 16 on keeps the address of a thread-local object across a suspension, after which
+/// the coroutine can be on another thread.
 [[nodiscard]] inline unsigned level() noexcept {
     return level_in(this_slice);
 }

@@ -19,8 +19,7 @@ public:
     static constexpr std::chrono::seconds look_again{10};
 
     explicit limit_timer(time_limit limit) noexcept : limit_(limit) {}
-    /// A timer that is not armed, with the same limit.
-    limit_timer(const limit_timer& other) noexcept : timer_node(), limit_(other.limit_) {}
+    limit_timer(const limit_timer&) = delete;
     limit_timer& operator=(const limit_timer&) = delete;
 
     void arm(executor& home) noexcept;

@@ -43,7 +43,6 @@ protected:
     lock_leaf(mutex_core& mutex, wants what, policies policy,
               std::source_location locked_at) noexcept
         : lock_waiter(what), mutex_(&mutex), policy_(policy), locked_at_(locked_at) {}
-    lock_leaf(const lock_leaf&) = default;
     ~lock_leaf() = default;
 
     /// True: queued.
@@ -92,7 +91,6 @@ protected:
     timed_lock_leaf(mutex_core& mutex, policies policy, toadstone::detail::time_limit limit,
                     std::source_location locked_at) noexcept
         : lock_leaf(mutex, wants::healthy, policy, locked_at), limit_timer(limit) {}
-    timed_lock_leaf(const timed_lock_leaf&) noexcept = default;
     ~timed_lock_leaf() = default;
 
     /// False: the time was up first.

@@ -38,7 +38,7 @@ public:
     };
 
     lock_waiter() = default;
-    lock_waiter(const lock_waiter& other) noexcept : wants_(other.wants_) {}
+    lock_waiter(const lock_waiter&) = delete;
     lock_waiter& operator=(const lock_waiter&) = delete;
 
     /// For whoever waited, once the wait is over.
