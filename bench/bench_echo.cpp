@@ -108,7 +108,7 @@ private:
         const bench::system_calls calls(servers_[i]->pid());
         if (!calls.available()) return;
         const double before = calls.count();
-        loads_[i]->run(requests_);
+        loads_[i]->run_in_step(requests_);
         found_[i].calls = (calls.count() - before) / static_cast<double>(requests_);
     }
 
@@ -242,6 +242,7 @@ const std::vector<std::pair<std::string_view, server>>& servers() {
     static const std::vector<std::pair<std::string_view, server>> all{
         {"raw", bench::serve_raw},
         {"bare", bench::serve_bare},
+        {"recv", bench::serve_received},
         {"shipped", bench::serve_shipped},
         {"no-deadlines", bench::serve_without_deadlines},
     };
@@ -296,6 +297,7 @@ int main(int argc, char** argv) {
         {"raw io_uring, recv and send", bench::serve_raw, ""},
         {"raw io_uring again: the noise", bench::serve_raw, ""},
         {"toadstone, bare loop", bench::serve_bare, ""},
+        {"toadstone, bare loop, recv()", bench::serve_received, ""},
         {"toadstone, as shipped", bench::serve_shipped, ""},
         {"toadstone, shipped, no deadlines", bench::serve_without_deadlines, ""},
     };

@@ -75,12 +75,14 @@ using server = int (*)(unsigned connections, const ready_call& ready);
 int serve_raw(unsigned connections, const ready_call& ready);
 /// A loop of read_some and write_all: no serve(), no deadlines.
 int serve_bare(unsigned connections, const ready_call& ready);
+/// The same with recv(), which receives ahead.
+int serve_received(unsigned connections, const ready_call& ready);
 /// examples/echo_server.hpp with its defaults: limits, deadlines and draining. One worker.
 int serve_shipped(unsigned connections, const ready_call& ready);
 /// The same, but without deadlines.
 int serve_without_deadlines(unsigned connections, const ready_call& ready);
 
-/// From now on serve_bare() and serve_shipped() end the process from inside, for callgrind:
+/// From now on those of toadstone end the process from inside, for callgrind:
 /// valgrind 3.19 runs one thread at a time and does not know that io_uring_enter(2) waits.
 void leave_from_inside() noexcept;
 

@@ -38,18 +38,29 @@ task<> echo(io::tcp_stream stream) {
     }
 }
 
-task<> accept_and_echo(task_scope& scope, unsigned connections, const ready_call& ready) {
+task<> echo_received(io::tcp_stream stream) {
+    for (;;) {
+        const io::received bytes = co_await stream.recv();
+        if (bytes.empty()) break;
+        co_await stream.write_all(bytes);
+    }
+}
+
+using handler = task<> (*)(io::tcp_stream);
+
+task<> accept_and_echo(task_scope& scope, unsigned connections, const ready_call& ready,
+                       handler serve) {
     auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
     ready({listener.local_endpoint().port(), 0});
     for (; connections > 0; --connections) {
         io::tcp_stream stream = co_await listener.accept();
-        scope.spawn(echo(std::move(stream))).detach();
+        scope.spawn(serve(std::move(stream))).detach();
     }
 }
 
-task<> bare(unsigned connections, const ready_call& ready) {
+task<> bare(unsigned connections, const ready_call& ready, handler serve) {
     const auto body = [&](task_scope& scope) {
-        return accept_and_echo(scope, connections, ready);
+        return accept_and_echo(scope, connections, ready, serve);
     };
     co_await with_scope(body);
 }
@@ -103,7 +114,11 @@ void leave_from_inside() noexcept {
 }
 
 int serve_bare(unsigned connections, const ready_call& ready) {
-    return run_server(bare(connections, ready));
+    return run_server(bare(connections, ready, echo));
+}
+
+int serve_received(unsigned connections, const ready_call& ready) {
+    return run_server(bare(connections, ready, echo_received));
 }
 
 int serve_shipped(unsigned, const ready_call& ready) {

@@ -257,6 +257,8 @@ class Counter:
 ECHOES = {
     "echo, bare loop, 1 connection": lambda c: c.echo("bare", 1),
     "echo, bare loop, 20 connections": lambda c: c.echo("bare", 20),
+    "echo, recv(), 1 connection": lambda c: c.echo("recv", 1),
+    "echo, recv(), 20 connections": lambda c: c.echo("recv", 20),
     "echo, as shipped, 1 connection": lambda c: c.echo("shipped", 1),
     "echo, as shipped, 20 connections": lambda c: c.echo("shipped", 20),
 }
