@@ -264,31 +264,38 @@ struct deferred_by_adoption : home_scenario<deferred_by_adoption> {
     cancel_ref held;
 };
 
-/// A task that asks for its own state while it runs, so that nobody else carries requests in.
+/// A task that looks while it runs, so that nobody else carries requests in: whether it has to
+/// stop, or at its state, which it makes then.
 class asking final : public root_task {
 public:
-    asking(worker& home, int& gone) : root_task(home, {}), gone_(gone) {}
+    asking(worker& home, int& gone, bool at_state)
+        : root_task(home, {}), gone_(gone), at_state_(at_state) {}
     void start() { launch(look(*this).promise(), {}, nullptr); }
     toadstone::detail::atomic<bool> asked{false};
 
 private:
     ~asking() override { ++gone_; }
     static body look(asking& self) {
-        const cancel_ref state = self.shared_extras();
+        const cancel_ref state = self.at_state_ ? self.shared_extras() : cancel_ref();
         if (self.asked.load(std::memory_order_acquire)) {
-            check(state->requested(), "a state is told before the request returns");
-            check(self.should_stop(), "the next await stops, whoever asked first");
+            if (state) {
+                check(state->requested(), "a state is told before the request returns");
+            } else {
+                check(self.should_stop(), "the next await stops, whoever asked first");
+            }
         }
         co_return;
     }
     [[nodiscard]] std::exception_ptr failure() const noexcept override { return nullptr; }
 
     int& gone_;
+    const bool at_state_;
 };
 
-/// Its token is told by the thread that asks, whether it is made before or after.
-struct told_at_once : scenario<told_at_once, 3> {
-    told_at_once() {
+/// Asked by two threads, each of which knows, once that has returned, that it is seen.
+template <class Derived, bool AtState>
+struct asked_twice : scenario<Derived, 3> {
+    asked_twice() {
         task->start();
         task->add_reference();
     }
@@ -308,8 +315,13 @@ struct told_at_once : scenario<told_at_once, 3> {
     int gone = 0;
     sleep_waker alarm;
     std::unique_ptr<worker> home = std::make_unique<worker>(alarm);
-    asking* task = new asking(*home, gone);
+    asking* task = new asking(*home, gone, AtState);
 };
+
+/// Its token is told by the thread that asks, whether it is made before or after.
+struct told_at_once : asked_twice<told_at_once, true> {};
+/// Its next await stops.
+struct stops_at_once : asked_twice<stops_at_once, false> {};
 
 /// Tasks inside, on other workers, ask for the state of what encloses them, all at once.
 struct asked_from_inside : scenario<asked_from_inside, 3> {
@@ -469,6 +481,8 @@ int main(int argc, char** argv) {
                   explore<deferred_by_adoption>},
                  {"root: a token is told before the request returns, whenever it is made",
                   explore<told_at_once>},
+                 {"root: the next await stops when a request has returned, whoever asked first",
+                  explore<stops_at_once>},
                  {"root: a context has one state, whoever asks for it inside",
                   explore<asked_from_inside>},
                  {"token: followers are told with their leader, or have gone",
