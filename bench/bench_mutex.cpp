@@ -246,7 +246,6 @@ int main(int argc, char** argv) {
             {"two compare-and-swap", two_swaps},
             {"bare coroutine mutex", bare_lock<std::atomic<std::uint32_t>>},
             {"sync::mutex lock", one.subject(lock<plain_mutex>)},
-            {"sync::local_mutex lock", one.subject(lock<sync::local_mutex<int>>)},
             {"sync::mutex lock, g.unlock(): no poison check", one.subject(lock_and_say_unlock)},
             {"sync::mutex lock, policies release", one.subject(lock<careless_mutex>)},
             {"sync::mutex lock(on_cancel::defer)", one.subject(lock_deferring)},
@@ -255,13 +254,11 @@ int main(int argc, char** argv) {
             {"sync::mutex blocking_lock, plain thread", blocking_lock},
             {"with_timeout of sync::mutex lock", one.subject(lock_in_time)},
         });
-#if __has_include(<toadstone/sync/local_mutex.hpp>)
     all.compare("the same on one worker only",
                 {
                     {"bare coroutine mutex, no atomics", bare_lock<plain_word>},
                     {"sync::local_mutex lock", one.subject(lock<sync::local_mutex<int>>)},
                 });
-#endif
     all.compare("try_lock + unlock, nobody else wants it",
                 {
                     {"std::mutex try_lock", std_try_lock},

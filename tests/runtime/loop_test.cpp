@@ -4,6 +4,7 @@
 #include <toadstone/runtime/detail/frame_pool.hpp>
 
 #include "support/capture.hpp"
+#include "support/forking.hpp"
 #include "support/pipe.hpp"
 #include "support/probe.hpp"
 #include "support/resources.hpp"
@@ -121,17 +122,6 @@ task<std::string> runs_inside() {
         text = error.what();
     }
     co_return text;
-}
-task<int> forks_and_goes_on() {
-    int status = 0;
-    const pid_t child = ::fork();
-    if (child == 0) {
-        std::signal(SIGABRT, SIG_DFL);
-        co_await yield_now();
-        ::_exit(0);
-    }
-    ::waitpid(child, &status, 0);
-    co_return status;
 }
 task<> spawns_more(std::atomic<int>& there, int generations, scope_end (&ends)[8]) {
     if (generations > 0) spawn(spawns_more(there, generations - 1, ends)).detach();

@@ -3,6 +3,7 @@
 #include <toadstone/runtime/uring/worker.hpp>
 
 #include "support/capture.hpp"
+#include "support/forking.hpp"
 #include "support/pipe.hpp"
 #include "support/probe.hpp"
 #include "support/resources.hpp"
@@ -63,17 +64,6 @@ task<> hops(int times, int& ran, std::function<void()> first = {}) {
 task<int> reads_a_letter(int fd, char& letter) {
     const int count = co_await read_op(fd, &letter, 1);
     co_return count;
-}
-task<int> forks_and_hops() {
-    int status = 0;
-    const pid_t child = ::fork();
-    if (child == 0) {
-        std::signal(SIGABRT, SIG_DFL);
-        co_await yield_now();
-        ::_exit(0);
-    }
-    ::waitpid(child, &status, 0);
-    co_return status;
 }
 /// One turn as in run().
 void turn(stepped& w) {
@@ -310,7 +300,7 @@ TEST_CASE("worker: a turn stops running what becomes ready when something comes 
 TEST_CASE("worker: what forks in a turn does not go on in the child, in the same turn either") {
     stderr_capture caught; // the child's last words
     stepped w;
-    auto handle = w.spawn(forks_and_hops());
+    auto handle = w.spawn(forks_and_goes_on());
     stop_log_thread();
     turn(w);
     const int status = w.end_of(handle).value();

@@ -1,5 +1,5 @@
 // recv() against a hostile kernel, and cancelled at each await: no byte is lost or comes twice.
-#include "support/simulated.hpp"
+#include "support/hostile.hpp"
 
 #include <toadstone/sim/failing_new.hpp>
 
@@ -24,45 +24,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Explores a scenario, then cancels the tasks named "victim" at each of their awaits.
-template <class Body>
-void check_all(Body& body, unsigned runs, unsigned worlds, bool faults = false) {
-    auto options = seeds(runs, runs / 5);
-    options.world.network_faults = faults;
-    const auto found = sim::explore(options, body);
-    INFO(found.to_string());
-    CHECK(found);
-    auto everywhere = everything_goes_wrong("victim", worlds);
-    const auto cancelled = sim::cancel_at_every_await(everywhere, body);
-    INFO(cancelled.to_string());
-    CHECK(cancelled);
-    CHECK(!cancelled.points.empty());
-}
-
-unsigned pick(sim::world& world, unsigned n) {
-    return world.choices().choose(n, sim::choice::timing);
-}
-task<> a_while(sim::world& world) {
-    co_await sleep_for(10us * pick(world, 40));
-}
-
-/// A connection, both of its ends.
-struct line {
-    task<> open() {
-        auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
-        auto accepting = spawn(accept(listener, there));
-        io::tcp_stream stream = co_await io::tcp_stream::connect(listener.local_endpoint());
-        here.emplace(std::move(stream));
-        co_await accepting;
-    }
-    static task<> accept(io::tcp_listener& listener, std::optional<io::tcp_stream>& into) {
-        io::tcp_stream stream = co_await listener.accept();
-        into.emplace(std::move(stream));
-    }
-    std::optional<io::tcp_stream> here{};
-    std::optional<io::tcp_stream> there{};
-};
-
 std::string alphabet(std::size_t size) {
     std::string text;
     for (std::size_t i = 0; i < size; ++i) text += static_cast<char>('a' + i % 23);
@@ -70,21 +31,22 @@ std::string alphabet(std::size_t size) {
 }
 task<> says(sim::world& world, io::tcp_stream& to, std::string text) {
     for (std::size_t at = 0; at < text.size();) {
-        const std::size_t count = std::min<std::size_t>(text.size() - at, 1 + pick(world, 200));
+        const std::size_t count =
+            std::min<std::size_t>(text.size() - at, 1 + pick_timing(world, 200));
         co_await to.write_all(std::string_view(text).substr(at, count));
         at += count;
-        if (pick(world, 3) == 0) co_await a_while(world);
+        if (pick_timing(world, 3) == 0) co_await a_while(world);
     }
 }
 
 /// Now with recv(), now with one of the other reads.
 task<> reads_on(sim::world& world, io::tcp_stream& from, std::string& got) {
     for (;;) {
-        if (pick(world, 4) != 3) {
+        if (pick_timing(world, 4) != 3) {
             const io::received bytes = co_await from.recv();
             if (bytes.empty()) co_return;
             got += bytes.text();
-            if (pick(world, 4) == 3) co_await a_while(world);
+            if (pick_timing(world, 4) == 3) co_await a_while(world);
         } else {
             std::array<char, 7> buffer{};
             const std::size_t count = co_await from.read_some(std::span(buffer));
@@ -95,15 +57,16 @@ task<> reads_on(sim::world& world, io::tcp_stream& from, std::string& got) {
 }
 /// Readers come, on both workers, and are cancelled.
 task<> loses_no_byte(sim::world& world) {
-    line between;
+    connection_pair between;
     co_await between.open();
     const std::string sent = alphabet(1500);
     auto writing = spawn(says(world, *between.here, sent));
     std::string got;
     got.reserve(sent.size()); // what the readers have got must not be lost for want of memory
     for (int i = 0; i < 6; ++i) {
-        auto reader = spawn(reads_on(world, *between.there, got),
-                            {.name = "victim", .where = placement::worker(pick(world, 2))});
+        auto reader =
+            spawn(reads_on(world, *between.there, got),
+                  {.name = "victim", .where = placement::worker(pick_timing(world, 2))});
         co_await a_while(world);
         reader.cancel();
         static_cast<void>(co_await reader.outcome());
@@ -120,7 +83,7 @@ task<> keeps_many(sim::world& world, io::tcp_stream& from, std::vector<io::recei
         io::received bytes = co_await from.recv();
         if (bytes.empty()) co_return;
         kept.push_back(std::move(bytes));
-        if (pick(world, 3) == 0) kept.erase(kept.begin());
+        if (pick_timing(world, 3) == 0) kept.erase(kept.begin());
     }
 }
 task<> answers(io::tcp_stream& stream) {
@@ -131,15 +94,15 @@ task<> answers(io::tcp_stream& stream) {
     }
 }
 task<> goes_on_beside_floods(sim::world& world) {
-    std::vector<line> flooded(2);
+    std::vector<connection_pair> flooded(2);
     std::vector<io::received> kept;
     std::vector<join_handle<void>> others;
-    for (line& each : flooded) {
+    for (connection_pair& each : flooded) {
         co_await each.open();
         others.push_back(spawn(says(world, *each.here, alphabet(600)), {.name = "flood"}));
         others.push_back(spawn(keeps_many(world, *each.there, kept), {.name = "victim"}));
     }
-    line good;
+    connection_pair good;
     co_await good.open();
     auto server = spawn(answers(*good.there), {.name = "server"});
     const std::string text = alphabet(150);
@@ -162,7 +125,7 @@ task<> reads_what_comes(sim::world& world, io::tcp_stream& from) {
     for (;;) {
         const io::received bytes = co_await from.recv();
         if (bytes.empty()) co_return;
-        if (pick(world, 3) == 0) co_await a_while(world);
+        if (pick_timing(world, 3) == 0) co_await a_while(world);
     }
 }
 task<> closes(io::tcp_stream& stream) {
@@ -173,15 +136,16 @@ task<> drops(std::unique_ptr<io::tcp_stream> stream) {
     co_return;
 }
 task<> goes_at_any_moment(sim::world& world) {
-    line between;
+    connection_pair between;
     co_await between.open();
     auto stream = std::make_unique<io::tcp_stream>(std::move(*between.there));
     auto writing = spawn(as_outcome(says(world, *between.here, alphabet(1000))));
     auto reader = spawn(reads_what_comes(world, *stream),
-                        {.name = "victim", .where = placement::worker(pick(world, 2))});
+                        {.name = "victim", .where = placement::worker(pick_timing(world, 2))});
     co_await a_while(world);
-    const spawn_options anywhere{.name = "victim", .where = placement::worker(pick(world, 2))};
-    if (pick(world, 2) == 0) {
+    const spawn_options anywhere{.name = "victim",
+                                 .where = placement::worker(pick_timing(world, 2))};
+    if (pick_timing(world, 2) == 0) {
         auto closing = spawn(closes(*stream), anywhere);
         const auto end = co_await closing.outcome();
         if (!end.has_value()) reader.cancel();
@@ -237,17 +201,17 @@ task<> serves(sim::world& world) {
 } // namespace
 
 TEST_CASE("S158: under a hostile kernel, too, streams go on beside those that nobody reads") {
-    check_all(goes_on_beside_floods, 30, 0);
+    check_all(goes_on_beside_floods, {.runs = 30, .worlds = 0});
 }
 
 TEST_CASE("S161: a stream that receives ahead goes at any moment and leaves nothing behind") {
-    check_all(goes_at_any_moment, 200, 3);
+    check_all(goes_at_any_moment, {.runs = 200, .worlds = 3});
 }
 
 TEST_CASE("recv: a server under a hostile kernel and network answers whole messages") {
-    check_all(serves, 40, 0, true);
+    check_all(serves, {.runs = 40, .worlds = 0, .faults = true});
 }
 
 TEST_CASE("S162: recv() and the other reads, cancelled at any moment, lose no byte") {
-    check_all(loses_no_byte, 200, 4);
+    check_all(loses_no_byte, {.runs = 200});
 }

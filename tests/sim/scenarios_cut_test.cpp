@@ -1,6 +1,6 @@
 // Scenarios about transfers that are cut in the middle: what the peer sees of them, what the
 // next read is told, and what a buffered reader keeps.
-#include "support/simulated.hpp"
+#include "support/hostile.hpp"
 
 #include <toadstone/sim/failing_new.hpp>
 
@@ -16,50 +16,6 @@ using namespace toadstone::tests;
 using namespace std::chrono_literals;
 
 namespace {
-
-/// Explores a scenario, then cancels the tasks named "victim" at each of their awaits.
-template <class Body>
-void check_all(Body& body) {
-    const auto found = sim::explore(seeds(150, 30), body);
-    INFO(found.to_string());
-    CHECK(found);
-    auto everywhere = everything_goes_wrong("victim", 4);
-    const auto cancelled = sim::cancel_at_every_await(everywhere, body);
-    INFO(cancelled.to_string());
-    CHECK(cancelled);
-    CHECK(!cancelled.points.empty());
-}
-
-unsigned pick(sim::world& world, unsigned n) {
-    return world.choices().choose(n, sim::choice::timing);
-}
-task<> a_while(sim::world& world) {
-    co_await sleep_for(10us * pick(world, 40));
-}
-/// Cancels at some time, in two runs of three; in a tame run never.
-template <class T>
-task<> may_cancel(sim::world& world, join_handle<T>& which) {
-    if (pick(world, 3) == 0) co_return;
-    co_await a_while(world);
-    which.cancel();
-}
-
-/// A connection, both of its ends.
-struct line {
-    task<> open() {
-        auto listener = io::tcp_listener::bind("127.0.0.1:0");
-        auto accepting = spawn(accept(listener, there));
-        io::tcp_stream stream = co_await io::tcp_stream::connect(listener.local_endpoint());
-        here.emplace(std::move(stream));
-        co_await accepting;
-    }
-    static task<> accept(io::tcp_listener& listener, std::optional<io::tcp_stream>& into) {
-        io::tcp_stream stream = co_await listener.accept();
-        into.emplace(std::move(stream));
-    }
-    std::optional<io::tcp_stream> here{};
-    std::optional<io::tcp_stream> there{};
-};
 
 /// What a peer sees: bytes, and the error that came instead of an orderly end.
 struct seen {
@@ -83,12 +39,12 @@ task<> sends_and_leaves(io::tcp_stream stream, const std::string& message, bool 
     if (closes) co_await stream.close();
 }
 task<> half_a_message(sim::world& world) {
-    line between;
+    connection_pair between;
     co_await between.open();
     const std::string message(large, 'm');
     auto writer =
-        spawn(sends_and_leaves(std::move(*between.here), message, pick(world, 2) == 1),
-              {.name = "victim", .where = placement::worker(pick(world, 2))});
+        spawn(sends_and_leaves(std::move(*between.here), message, pick_timing(world, 2) == 1),
+              {.name = "victim", .where = placement::worker(pick_timing(world, 2))});
     auto cancelling = spawn(may_cancel(world, writer));
     seen all;
     co_await watches(*between.there, all);
@@ -112,12 +68,12 @@ task<> reads_some(io::tcp_stream& from) {
 }
 /// close() under a write and a read, on another worker or the same.
 task<> closes_under_it(sim::world& world) {
-    line between;
+    connection_pair between;
     co_await between.open();
     const std::string message(large, 'm');
     io::tcp_stream& stream = *between.here;
     auto writer = spawn(writes(stream, message),
-                        {.name = "victim", .where = placement::worker(pick(world, 2))});
+                        {.name = "victim", .where = placement::worker(pick_timing(world, 2))});
     auto reader = spawn(reads_some(stream));
     seen all;
     auto watcher = spawn(watches(*between.there, all));
@@ -148,13 +104,13 @@ task<> sends_slowly(sim::world& world, io::tcp_stream& to) {
     to.shutdown_write();
 }
 task<> half_a_record(sim::world& world) {
-    line between;
+    connection_pair between;
     co_await between.open();
     io::tcp_stream& from = *between.there;
     std::string record(wanted, '.');
     auto sender = spawn(sends_slowly(world, *between.here));
     auto reader = spawn(takes_a_record(from, record),
-                        {.name = "victim", .where = placement::worker(pick(world, 2))});
+                        {.name = "victim", .where = placement::worker(pick_timing(world, 2))});
     co_await may_cancel(world, reader);
     const auto end = co_await reader.outcome();
     const std::string whole = "aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd";
@@ -203,16 +159,17 @@ task<> takes_pieces(io::buffered_reader& from, std::string& got, bool& ended) {
 }
 task<> sends_in_parts(sim::world& world, io::tcp_stream& to, const std::string& text) {
     for (std::size_t at = 0; at < text.size();) {
-        const std::size_t part = std::min<std::size_t>(1 + pick(world, 30), text.size() - at);
+        const std::size_t part =
+            std::min<std::size_t>(1 + pick_timing(world, 30), text.size() - at);
         co_await to.write_all(text.substr(at, part));
         at += part;
-        if (pick(world, 2) == 1) co_await a_while(world);
+        if (pick_timing(world, 2) == 1) co_await a_while(world);
     }
     to.shutdown_write();
 }
 /// Each reader goes on where the one before was cut: with the kind of piece that is next.
 task<> loses_no_piece(sim::world& world) {
-    line between;
+    connection_pair between;
     co_await between.open();
     std::string sent;
     for (char each = 'a'; each < 'g'; ++each) {
@@ -224,8 +181,9 @@ task<> loses_no_piece(sim::world& world) {
     got.reserve(sent.size()); // what was taken must not be lost for want of memory
     for (int i = 0; i < 6; ++i) {
         bool ended = false;
-        auto taking = spawn(takes_pieces(reader, got, ended),
-                            {.name = "victim", .where = placement::worker(pick(world, 2))});
+        auto taking =
+            spawn(takes_pieces(reader, got, ended),
+                  {.name = "victim", .where = placement::worker(pick_timing(world, 2))});
         co_await may_cancel(world, taking);
         const auto end = co_await taking.outcome();
         static_cast<void>(end);

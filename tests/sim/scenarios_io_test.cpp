@@ -1,5 +1,5 @@
 // Scenarios about operations in flight: a hostile kernel, and a cancellation at each await.
-#include "support/simulated.hpp"
+#include "support/hostile.hpp"
 
 #include <toadstone/sim/failing_new.hpp>
 
@@ -16,52 +16,6 @@ using namespace toadstone::tests;
 using namespace std::chrono_literals;
 
 namespace {
-
-/// Explores a scenario, then cancels the tasks named "victim" at each of their awaits.
-template <class Body>
-void check_all(Body& body, bool faults = false) {
-    auto options = seeds(150, 30);
-    options.world.network_faults = options.world.disk_faults = faults;
-    const auto found = sim::explore(options, body);
-    INFO(found.to_string());
-    CHECK(found);
-    auto everywhere = everything_goes_wrong("victim", 4);
-    const auto cancelled = sim::cancel_at_every_await(everywhere, body);
-    INFO(cancelled.to_string());
-    CHECK(cancelled);
-    CHECK(!cancelled.points.empty());
-}
-
-unsigned pick(sim::world& world, unsigned n) {
-    return world.choices().choose(n, sim::choice::timing);
-}
-task<> a_while(sim::world& world) {
-    co_await sleep_for(10us * pick(world, 40));
-}
-/// Cancels at some time, in two runs of three; in a tame run never.
-template <class T>
-task<> may_cancel(sim::world& world, join_handle<T>& which) {
-    if (pick(world, 3) == 0) co_return;
-    co_await a_while(world);
-    which.cancel();
-}
-
-/// A connection, both of its ends.
-struct line {
-    task<> open() {
-        auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
-        auto accepting = spawn(accept(listener, there));
-        io::tcp_stream stream = co_await io::tcp_stream::connect(listener.local_endpoint());
-        here.emplace(std::move(stream));
-        co_await accepting;
-    }
-    static task<> accept(io::tcp_listener& listener, std::optional<io::tcp_stream>& into) {
-        io::tcp_stream stream = co_await listener.accept();
-        into.emplace(std::move(stream));
-    }
-    std::optional<io::tcp_stream> here{};
-    std::optional<io::tcp_stream> there{};
-};
 
 task<> says(sim::world& world, io::tcp_stream& to, std::string_view text) {
     co_await a_while(world);
@@ -84,11 +38,11 @@ task<> reads_inside(io::tcp_stream& from, shared& data) {
     held->second = 1;
 }
 task<> is_cut_inside(sim::world& world) {
-    line between;
+    connection_pair between;
     co_await between.open();
     shared data;
     auto holder = spawn(reads_inside(*between.there, data),
-                        {.name = "victim", .where = placement::worker(pick(world, 2))});
+                        {.name = "victim", .where = placement::worker(pick_timing(world, 2))});
     co_await when_all(says(world, *between.here, "x"), may_cancel(world, holder));
     const auto end = co_await holder.outcome();
     auto found = co_await data.lock_or_poison();
@@ -110,7 +64,7 @@ task<> is_cut_inside(sim::world& world) {
 }
 
 task<> fails_inside(sim::world& world) {
-    line between;
+    connection_pair between;
     co_await between.open();
     shared data;
     auto holder = spawn(reads_inside(*between.there, data), {.name = "victim"});
@@ -147,7 +101,7 @@ task<> spans_a_read(io::tcp_stream& from, shared& data, bool changed) {
     held->first = held->second = 1;
 }
 task<> client_leaves(sim::world& world) {
-    line between;
+    connection_pair between;
     co_await between.open();
     for (const bool changed : {false, true}) {
         shared data;
@@ -174,12 +128,12 @@ task<> reads_on(sim::world& world, io::tcp_stream& from, std::string& got) {
         const std::size_t count = co_await from.read_some(std::span(buffer));
         if (count == 0) co_return;
         got.append(buffer.data(), count);
-        if (pick(world, 4) == 3) co_await yield_now();
+        if (pick_timing(world, 4) == 3) co_await yield_now();
     }
 }
 /// Readers come and are cancelled; the bytes stay in order and are all there.
 task<> loses_no_byte(sim::world& world) {
-    line between;
+    connection_pair between;
     co_await between.open();
     std::string sent;
     for (int i = 0; i < 300; ++i) sent += static_cast<char>('a' + i % 23);
@@ -200,7 +154,7 @@ task<> loses_no_byte(sim::world& world) {
 
 /// A write that is cut poisons; one that is not has written nothing, or everything.
 task<> cuts_a_write(sim::world& world) {
-    line between;
+    connection_pair between;
     co_await between.open();
     const std::string sent(90'000, 'w'); // more than the connection holds
     auto writer = spawn(between.here->write_all(sent), {.name = "victim"});
@@ -252,18 +206,18 @@ task<> stays_in_an_accept(counts& in) {
     static_cast<void>(co_await listener.accept());
 }
 task<> leaves_tasks_behind(sim::world& world, counts& in) {
-    line between;
+    connection_pair between;
     co_await between.open();
     const auto data = std::make_shared<shared>();
     // As outcomes: a failure that nobody joins is told on stderr, and this is about the rest.
     spawn(as_outcome(stays_in_a_read(in, data, std::move(*between.there))),
-          {.name = "victim", .where = placement::worker(pick(world, 2))})
+          {.name = "victim", .where = placement::worker(pick_timing(world, 2))})
         .detach();
     spawn(as_outcome(stays_in_a_wait(in, data)), {.name = "victim", .where = placement::any()})
         .detach();
     spawn(as_outcome(stays_in_an_accept(in)), {.name = "victim", .where = placement::any()})
         .detach();
-    co_await sleep_for(10us * (39 - pick(world, 40))); // the tame run gives them time
+    co_await sleep_for(10us * (39 - pick_timing(world, 40))); // the tame run gives them time
 }
 
 // S57: the kernel's buffer.
@@ -281,7 +235,7 @@ task<> occupies(sim::world& world) {
     for (const char each : mine) expect(each == 'm', "the kernel wrote into a freed frame");
 }
 task<> reuses_frames(sim::world& world) {
-    line between;
+    connection_pair between;
     co_await between.open();
     const std::string text(200, 'k');
     auto writing = spawn(says(world, *between.here, text));
@@ -325,7 +279,7 @@ task<> opens(sim::world& world, std::string path) {
     io::open_options how;
     how.write = how.create = true;
     io::file opened = co_await io::file::open(path, how);
-    if (pick(world, 2) == 1) co_await checkpoint();
+    if (pick_timing(world, 2) == 1) co_await checkpoint();
 }
 task<> leaves_no_file(sim::world& world) {
     const std::size_t before = world.descriptors();
@@ -367,8 +321,9 @@ task<> keeps_to_itself(sim::world& world, int i) {
 task<> closes_once(sim::world& world) {
     const std::size_t before = world.descriptors();
     for (int i = 0; i < 4; ++i) {
-        auto other = spawn(writes_and_closes("theirs"),
-                           {.name = "victim", .where = placement::worker(pick(world, 2))});
+        auto other =
+            spawn(writes_and_closes("theirs"),
+                  {.name = "victim", .where = placement::worker(pick_timing(world, 2))});
         auto cancelling = spawn(may_cancel(world, other));
         co_await keeps_to_itself(world, i);
         co_await cancelling;
@@ -382,7 +337,7 @@ task<> closes_once(sim::world& world) {
 task<> gives_up_often(io::tcp_stream& from, sim::world& world) {
     char byte = 0;
     for (int i = 0; i < 20; ++i) {
-        const auto limit = 10us * pick(world, 12);
+        const auto limit = 10us * pick_timing(world, 12);
         static_cast<void>(
             co_await try_with_timeout(limit, from.read_some(std::span(&byte, 1))));
     }
@@ -398,8 +353,8 @@ task<> writes_slowly(sim::world& world, io::tcp_stream& to, int bytes) {
     for (int i = 0; i < bytes; ++i) co_await says(world, to, "p");
 }
 task<> cancels_nobody_else(sim::world& world) {
-    line noisy;
-    line quiet;
+    connection_pair noisy;
+    connection_pair quiet;
     co_await when_all(noisy.open(), quiet.open());
     auto noise = spawn(gives_up_often(*noisy.there, world), {.name = "victim"});
     co_await when_all(waits_patiently(*quiet.there, 12), writes_slowly(world, *quiet.here, 12),

@@ -7,6 +7,8 @@
 #include "probe.hpp"
 #include "stepped.hpp"
 
+#include <catch2/catch.hpp>
+
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -67,6 +69,30 @@ bool is_free(stepped& w, Mutex& m) {
     visitor.cancel();
     w.settle();
     return entered == order{1};
+}
+
+/// A task that locks again and again, without having to wait, lets its neighbours run.
+template <class Mutex>
+void check_that_neighbours_run() {
+    Mutex m;
+    bool neighbour_ran = false;
+    int locked_before_it = 0;
+    stepped w;
+    auto greedy = [](Mutex& lock, bool& ran, int& count) -> task<> {
+        for (int i = 0; i < 100000 && !ran; ++i) {
+            auto held = co_await lock.lock();
+            ++count;
+        }
+    };
+    auto neighbour = [](bool& ran) -> task<> {
+        ran = true;
+        co_return;
+    };
+    auto one = w.spawn(greedy(m, neighbour_ran, locked_before_it));
+    auto two = w.spawn(neighbour(neighbour_ran));
+    w.settle();
+    CHECK(two.done());
+    CHECK(locked_before_it < 1000);
 }
 
 } // namespace toadstone::tests

@@ -436,25 +436,7 @@ TEST_CASE("local_mutex: a lock inside a time limit and in a race is handed back"
 }
 
 TEST_CASE("local_mutex: many uncontended locks in a row let the neighbours run") {
-    local_mutex<int> m;
-    bool neighbour_ran = false;
-    int locked_before_it = 0;
-    stepped w;
-    auto greedy = [](local_mutex<int>& lock, bool& ran, int& count) -> task<> {
-        for (int i = 0; i < 100000 && !ran; ++i) {
-            auto held = co_await lock.lock();
-            ++count;
-        }
-    };
-    auto neighbour = [](bool& ran) -> task<> {
-        ran = true;
-        co_return;
-    };
-    auto one = w.spawn(greedy(m, neighbour_ran, locked_before_it));
-    auto two = w.spawn(neighbour(neighbour_ran));
-    w.settle();
-    CHECK(two.done());
-    CHECK(locked_before_it < 1000);
+    check_that_neighbours_run<local_mutex<int>>();
 }
 
 TEST_CASE("S154: a task of a second worker, or a plain thread, ends the process with a "

@@ -79,25 +79,7 @@ TEST_CASE("mutex: a wait allocates nothing") {
 }
 
 TEST_CASE("mutex: many uncontended locks in a row let the neighbours run") {
-    mutex<int> m;
-    bool neighbour_ran = false;
-    int locked_before_it = 0;
-    stepped w;
-    auto greedy = [](mutex<int>& lock, bool& ran, int& count) -> task<> {
-        for (int i = 0; i < 100000 && !ran; ++i) {
-            auto held = co_await lock.lock();
-            ++count;
-        }
-    };
-    auto neighbour = [](bool& ran) -> task<> {
-        ran = true;
-        co_return;
-    };
-    auto one = w.spawn(greedy(m, neighbour_ran, locked_before_it));
-    auto two = w.spawn(neighbour(neighbour_ran));
-    w.settle();
-    CHECK(two.done());
-    CHECK(locked_before_it < 1000);
+    check_that_neighbours_run<mutex<int>>();
 }
 
 TEST_CASE("S76: a static mutex is constant-initialised and usable at once") {
