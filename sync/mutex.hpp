@@ -52,8 +52,9 @@ using timed_lock_request =
 ///     (docs/poisoning.md). Waiting never poisons; unlock() never does; an exception that is
 ///     caught inside the section does not. OnCancel and OnException choose other behaviour for
 ///     this mutex.
-/// Fairness: first come, first served. try_lock() does not overtake a queue; unlock() hands the
-///     lock to the first waiter, which is resumed by its own worker, never inline.
+/// Fairness: first come, first served; made with fairness::batched, by workers in turn.
+///     try_lock() does not overtake a queue; unlock() hands the lock to the next waiter, which
+///     is resumed by its own worker, never inline.
 /// Threads: tasks of any worker and plain threads (blocking_lock) may share it.
 /// Shape: constant-initialised when T is; no allocation per wait (the node is in the frame).
 /// Lifetime: destroying it while it is held or waited for is a contract violation, but for
@@ -75,8 +76,9 @@ public:
         requires std::is_default_constructible_v<T>
     = default;
     /// `name` appears in causes; it is not copied, so it must outlive the mutex (a literal).
-    constexpr explicit mutex(T value, std::string_view name = {})
-        : core_(name), value_(std::move(value)) {}
+    constexpr explicit mutex(T value, std::string_view name = {},
+                             fairness order = fairness::strict)
+        : core_(name, order), value_(std::move(value)) {}
 
     /// Waits for the lock. Returns: a guard.
     /// Errors: poison_error, holding nothing; would_deadlock when this task holds it already,

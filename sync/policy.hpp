@@ -21,6 +21,15 @@ enum class on_exception : unsigned char {
     release,
 };
 
+/// In which order those who wait for a mutex get it.
+enum class fairness : unsigned char {
+    strict, ///< first come, first served
+    /// On release the waiters of the releasing worker go first, 64 in succession at most, then
+    /// the oldest. Of one worker: first come, first served. Nobody is overtaken by more than 64
+    /// waiters of each other worker.
+    batched,
+};
+
 /// For lock(): waits out a poisoning instead of failing, until somebody has recovered the data.
 struct wait_recovery_t {
     explicit wait_recovery_t() = default;

@@ -42,7 +42,7 @@ public:
 protected:
     lock_leaf(mutex_core& mutex, wants what, policies policy,
               std::source_location locked_at) noexcept
-        : lock_waiter(what), mutex_(&mutex), policy_(policy), locked_at_(locked_at) {}
+        : lock_waiter(what), policy_(policy), mutex_(&mutex), locked_at_(locked_at) {}
     ~lock_leaf() = default;
 
     /// True: queued.
@@ -66,8 +66,8 @@ protected:
         return {*mutex_, locked_at_, policy_, defers, 0};
     }
 
+    policies policy_; // first: there is room behind the waiter
     mutex_core* mutex_;
-    policies policy_;
 
 private:
     void start_deferring() noexcept;

@@ -3,6 +3,8 @@
 
 #include <toadstone/runtime/detail/context.hpp>
 #include <toadstone/runtime/detail/level.hpp>
+#include <toadstone/runtime/executor.hpp>
+#include <toadstone/sync/detail/lanes.hpp>
 
 #include <utility>
 
@@ -45,7 +47,11 @@ bool mutex_core::acquire_or_queue(lock_waiter& waiter, asker who) noexcept {
     std::uint32_t word = lock_queue();
     const bool settled = settle(word, waiter, who);
     if (!settled) {
-        enqueue(waiter);
+        if (word & batched) {
+            lanes(last_).add(waiter, toadstone::detail::executor::current());
+        } else {
+            enqueue(waiter);
+        }
         waiter.state_ = lock_waiter::state::queued;
         word |= waiting;
     }
@@ -96,9 +102,13 @@ bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept 
     std::uint32_t word = lock_queue();
     const bool queued = waiter.state_ == lock_waiter::state::queued;
     if (queued) {
-        unlink(waiter);
+        if (word & batched) {
+            lanes(last_).remove(waiter);
+        } else {
+            unlink(waiter);
+        }
         waiter.state_ = how;
-        if (!last_) word &= ~waiting;
+        if (!last_) word &= ~(waiting | turns);
     }
     unlock_queue(word);
     return queued;
@@ -109,23 +119,87 @@ void mutex_core::release_poisoned(toadstone::detail::cause_ref cause) noexcept {
     change(&cause, false);
 }
 
-void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) noexcept {
-    using state = lock_waiter::state;
-    const toadstone::detail::cause_state* old = nullptr; // dropped when the queue is unlocked
-    lock_waiter* wake_first = nullptr;
-    lock_waiter* wake_last = nullptr;
-    const auto end_wait = [&](lock_waiter& waiter, state how) {
-        unlink(waiter);
+// A list by next_, in the order of the wake-ups.
+class mutex_core::ended_waits {
+public:
+    void add(lock_waiter& waiter, lock_waiter::state how) noexcept {
         waiter.state_ = how;
         waiter.next_ = nullptr;
-        if (wake_last) {
-            wake_last->next_ = &waiter;
+        if (last_) {
+            last_->next_ = &waiter;
         } else {
-            wake_first = &waiter;
+            first_ = &waiter;
         }
-        wake_last = &waiter;
-    };
+        last_ = &waiter;
+    }
+    void wake() noexcept {
+        while (first_) {
+            lock_waiter* const waiter = first_;
+            first_ = waiter->next_; // before wake(): the waiter may be gone after it
+            waiter->wake();
+        }
+    }
 
+private:
+    lock_waiter* first_ = nullptr;
+    lock_waiter* last_ = nullptr;
+};
+
+std::uint32_t mutex_core::serve(std::uint32_t word, ended_waits& ended) noexcept {
+    using state = lock_waiter::state;
+    lock_waiter* const last = last_;
+    for (lock_waiter* each = last ? static_cast<lock_waiter*>(last->next_) : nullptr; each;) {
+        lock_waiter* const next =
+            each == last ? nullptr : static_cast<lock_waiter*>(each->next_);
+        if ((word & poisoned) && each->wants_ == wants::healthy) {
+            give_cause(*each);
+            unlink(*each);
+            ended.add(*each, state::poisoned); // all of them at once: no convoy
+        } else if (!(word & held) && (!(word & poisoned) || each->wants_ == wants::anything)) {
+            word |= held; // handed over: nobody can come between
+            unlink(*each);
+            ended.add(*each, state::granted);
+            if (!(word & poisoned)) break;
+        }
+        each = next;
+    }
+    return word;
+}
+
+// A batch of one worker ends when it has had its turns, or has no waiter any more; the oldest
+// waiter then begins the next. What somebody else's task released counts like its own.
+std::uint32_t mutex_core::serve_batched(std::uint32_t word, ended_waits& ended) noexcept {
+    using state = lock_waiter::state;
+    lanes queue(last_);
+    if (word & poisoned) {
+        queue.for_each([&](lock_waiter& each) {
+            if (each.wants_ != wants::healthy) return;
+            give_cause(each);
+            queue.remove(each);
+            ended.add(each, state::poisoned);
+        });
+    }
+    if ((word & held) || queue.empty()) return word;
+    lock_waiter* next = nullptr;
+    if (word & poisoned) {
+        next = queue.oldest(wants::anything);
+    } else {
+        const auto* const here = toadstone::detail::executor::current();
+        if (here && (word & turns) < most_in_batch * one_turn) next = queue.first_of(*here);
+        word = next ? word + one_turn : word & ~turns;
+        if (!next) next = queue.oldest();
+    }
+    if (next) {
+        word |= held; // as in serve()
+        queue.remove(*next);
+        ended.add(*next, state::granted);
+    }
+    return word;
+}
+
+void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) noexcept {
+    const toadstone::detail::cause_state* old = nullptr; // dropped when the queue is unlocked
+    ended_waits ended;
     std::uint32_t word = lock_queue();
     if (cause) {
         old = cause_;
@@ -133,29 +207,11 @@ void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) no
         word |= poisoned;
     }
     if (!keep) word &= ~held;
-    lock_waiter* const last = last_;
-    for (lock_waiter* each = last ? static_cast<lock_waiter*>(last->next_) : nullptr; each;) {
-        lock_waiter* const next =
-            each == last ? nullptr : static_cast<lock_waiter*>(each->next_);
-        if ((word & poisoned) && each->wants_ == wants::healthy) {
-            give_cause(*each);
-            end_wait(*each, state::poisoned); // all of them at once: no convoy
-        } else if (!(word & held) && (!(word & poisoned) || each->wants_ == wants::anything)) {
-            word |= held; // handed over: nobody can come between
-            end_wait(*each, state::granted);
-            if (!(word & poisoned)) break;
-        }
-        each = next;
-    }
-    if (!last_) word &= ~waiting;
+    word = word & batched ? serve_batched(word, ended) : serve(word, ended);
+    if (!last_) word &= ~(waiting | turns);
     unlock_queue(word);
     if (old) old->drop();
-
-    while (wake_first) {
-        lock_waiter* const waiter = wake_first;
-        wake_first = waiter->next_; // before wake(): the waiter may be gone after it
-        waiter->wake();
-    }
+    ended.wake();
 }
 
 void mutex_core::poison_held(toadstone::detail::cause_ref cause) noexcept {

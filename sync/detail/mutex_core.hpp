@@ -8,6 +8,8 @@
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/program_end.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/sync/detail/lock_waiter.hpp>
+#include <toadstone/sync/policy.hpp>
 
 #include <cstdint>
 #include <source_location>
@@ -16,58 +18,6 @@
 #include <utility>
 
 namespace toadstone::sync::detail {
-
-/// What a waiter wants when the lock is poisoned.
-enum class wants : unsigned char {
-    healthy,  ///< fails at once
-    patience, ///< stays in the queue until the poison is gone
-    anything, ///< becomes the owner all the same
-};
-
-/// Somebody in the queue; lives in the frame, or on the stack, of whoever waits.
-class lock_waiter {
-public:
-    enum class state : unsigned char {
-        idle,
-        queued,
-        granted,  ///< owns the lock
-        poisoned, ///< does not, and never will by this wait
-        deadlock, ///< asked for a lock that it holds
-        timed_out,
-        withdrawn,
-    };
-
-    lock_waiter() = default;
-    lock_waiter(const lock_waiter&) = delete;
-    lock_waiter& operator=(const lock_waiter&) = delete;
-
-    /// For whoever waited, once the wait is over.
-    [[nodiscard]] state how() const noexcept { return state_; }
-    /// Why the lock was poisoned, for state::poisoned. The lock itself may be healthy again.
-    [[nodiscard]] poison_cause failure() const noexcept { return cause_given(cause_); }
-
-protected:
-    explicit lock_waiter(wants what) noexcept : wants_(what) {}
-    virtual ~lock_waiter() {
-        if (const auto* const cause =
-                static_cast<const toadstone::detail::cause_state*>(cause_)) [[unlikely]]
-            cause->drop();
-    }
-    /// The wait is over. Called once, with no lock held, by whoever ended it. Resumes nothing.
-    virtual void wake() noexcept = 0;
-
-    friend class mutex_core;
-    template <class T>
-    using plain = toadstone::detail::plain<T>;
-    static poison_cause cause_given(const toadstone::detail::cause_state* cause) noexcept {
-        return cause ? poison_cause(cause->shared_from_this()) : poison_cause();
-    }
-    plain<lock_waiter*> next_;     // guarded by the queue lock; while queued
-    plain<lock_waiter*> previous_; // the same
-    plain<const toadstone::detail::cause_state*> cause_ = nullptr; // as state_; kept
-    plain<state> state_ = state::idle; // guarded by the queue lock until the wait is over
-    wants wants_ = wants::healthy;
-};
 
 /// Who asks for a lock, by numbers that are never used again.
 struct asker {
@@ -92,7 +42,8 @@ struct asker {
 ///      1       1        1       the same; only waiters that want anything or have patience
 ///      0       1        1       poisoned; only waiters with patience
 ///
-/// The rest of the word is the length of the mutex's name, and never changes.
+/// `batched` and the length of the mutex's name never change. `turns`, of a batched mutex, is
+/// how many waiters in succession have been preferred to the oldest; under the queue lock.
 ///
 /// A fourth bit, `queue`, locks the queue, for a few instructions. While it is set nobody else
 /// changes the word: both fast paths expect it to be clear. `held` is set by whoever acquires
@@ -104,8 +55,13 @@ struct asker {
 /// cause and the queue as the last owner left them.
 class mutex_core {
 public:
-    constexpr explicit mutex_core(std::string_view name) noexcept
-        : name_(name.data()), word_(length_bits(name.size())) {}
+    /// Of a batched mutex: waiters of one worker in succession that may overtake the oldest.
+    static constexpr std::uint32_t most_in_batch = 64;
+
+    constexpr explicit mutex_core(std::string_view name,
+                                  fairness order = fairness::strict) noexcept
+        : name_(name.data()),
+          word_(length_bits(name.size()) | (order == fairness::batched ? batched : 0)) {}
     mutex_core(const mutex_core&) = delete;
     mutex_core& operator=(const mutex_core&) = delete;
     ~mutex_core() {
@@ -218,7 +174,10 @@ private:
     static constexpr std::uint32_t poisoned = 4;
     static constexpr std::uint32_t queue = 8;
     static constexpr std::uint32_t flags = 15;
-    static constexpr unsigned flag_bits = 4;
+    static constexpr std::uint32_t batched = 16;
+    static constexpr std::uint32_t one_turn = 32;
+    static constexpr std::uint32_t turns = 127 * one_turn;
+    static constexpr unsigned flag_bits = 12; // of the word, all but the length
     static constexpr std::uint64_t moved = std::uint64_t{1} << 63;
     static constexpr unsigned place_bits = 44; // of an address without its last three
 
@@ -235,6 +194,10 @@ private:
     /// Poisons, if there is a cause; releases, unless it is kept; ends the waits that this
     /// ends.
     void change(const toadstone::detail::cause_ref* cause, bool keep) noexcept;
+    /// Ends the waits that the lock's state ends; returns the word as it is then.
+    class ended_waits;
+    [[nodiscard]] std::uint32_t serve(std::uint32_t word, ended_waits& ended) noexcept;
+    [[nodiscard]] std::uint32_t serve_batched(std::uint32_t word, ended_waits& ended) noexcept;
     void enqueue(lock_waiter& waiter) noexcept;
     void unlink(lock_waiter& waiter) noexcept;
     void give_cause(lock_waiter& waiter) const noexcept;
@@ -246,7 +209,8 @@ private:
     // A hint: a serial number; or `moved`, the end of that of the mover, and the place of the
     // guard; or 0 if unknown.
     toadstone::detail::atomic<std::uint64_t> owner_{0};
-    // The queue is a ring: behind the last comes the first. Guarded by the queue lock.
+    // The queue is a ring: behind the last comes the first. Guarded by the queue lock. Of a
+    // batched mutex: where its lanes are entered.
     plain<lock_waiter*> last_ = nullptr;
     plain<const toadstone::detail::cause_state*> cause_ = nullptr; // the same; kept
     toadstone::detail::cancel_ref deferring_;                      // the owner's

@@ -18,8 +18,8 @@ MUTANTS = {
         ("a waiter is not woken", "waiter->wake();", NOTHING),
         (
             "the list is read after the wake-up",
-            "wake_first = waiter->next_;",
-            "waiter->wake(); wake_first = waiter->next_; continue;",
+            "first_ = waiter->next_;",
+            "waiter->wake(); first_ = waiter->next_; continue;",
         ),
         (
             "poison follows the hand-over",
@@ -27,7 +27,15 @@ MUTANTS = {
             "change(nullptr, false); change(&cause, true);",
         ),
         ("the release does not poison", "word |= poisoned;", NOTHING),
-        ("who withdraws stays in the queue", "unlink(waiter);", NOTHING, 1),
+        ("who withdraws stays in the queue", "unlink(waiter);", NOTHING),
+        (
+            "who withdraws stays in a lane",
+            "lanes(last_).remove(waiter);",
+            NOTHING,
+        ),
+        ("a batched lock that was handed over is free", "word |= held;", NOTHING, 3),
+        ("who is granted a batched lock stays in a lane", "queue.remove(*next);", NOTHING),
+        ("who fails at a batched lock stays in a lane", "queue.remove(each);", NOTHING),
         ("who was granted withdraws all the same", "return queued;", "return true;"),
         ("the queue is not announced", "word |= waiting;", NOTHING),
         ("a lock that was handed over is free", "word |= held;", NOTHING, 2),
@@ -54,6 +62,14 @@ MUTANTS = {
             "unlock_queue(word);",
         ),
         ("a waiter learns no cause", "give_cause(waiter);", NOTHING),
+    ),
+    ("mutex", "sync/detail/lanes.cpp"): (
+        ("a lane is forgotten", "entry->lane_ = &waiter;", NOTHING),
+        (
+            "a lane goes with its first",
+            "before->lane_ = alone ? next_lane : next;",
+            "before->lane_ = next_lane;",
+        ),
     ),
     ("inbox", "runtime/executor.cpp"): (
         (

@@ -1,6 +1,7 @@
 // The lock word of the mutex: acquiring, queueing, handing over, poisoning and withdrawing, by
 // three threads. The code under test is sync/mutex_core.* itself.
 #include "explore.hpp"
+#include "worker.hpp"
 
 #include <toadstone/sync/detail/mutex_core.hpp>
 
@@ -70,7 +71,9 @@ struct guarded {
 
 template <class Derived>
 struct lock_scenario : scenario<Derived, 3> {
-    mutex_core mutex{"model"};
+    explicit lock_scenario(sync::fairness order = sync::fairness::strict)
+        : mutex("model", order) {}
+    mutex_core mutex;
     guarded data;
 
     void lock_and_change(unsigned thread) {
@@ -88,6 +91,107 @@ struct three_owners : lock_scenario<three_owners> {
     void after() {
         check(data.whole() && data.left == 3, "each owner's change is there");
         check(!mutex.is_held(), "the lock is free in the end");
+    }
+};
+
+/// The same with a batched lock, by two workers and a plain thread.
+template <class Derived>
+struct batched_scenario : lock_scenario<Derived> {
+    batched_scenario() : lock_scenario<Derived>(sync::fairness::batched) {}
+    void become(unsigned thread) {
+        if (thread < 2) {
+            workers[thread].bind();
+        } else {
+            worker::plain_thread();
+        }
+    }
+    sleep_waker wakers[2];
+    worker workers[2] = {worker(wakers[0]), worker(wakers[1])};
+};
+
+struct batched_owners : batched_scenario<batched_owners> {
+    void thread(unsigned i) {
+        become(i);
+        lock_and_change(i);
+        worker::plain_thread();
+    }
+    void after() {
+        check(data.whole() && data.left == 3, "each owner's change is there");
+        check(!mutex.is_held(), "the lock is free in the end");
+    }
+};
+
+/// One worker's waiter is there before; of two of the releasing one's, the first goes first.
+struct batched_twice : batched_scenario<batched_twice> {
+    void thread(unsigned i) {
+        become(i);
+        lock_and_change(i);
+        if (i == 0) lock_and_change(i);
+        worker::plain_thread();
+    }
+    void after() {
+        check(data.whole() && data.left == 4, "each owner's change is there");
+        check(!mutex.is_held(), "the lock is free in the end");
+    }
+};
+
+/// One leaves, or is granted the lock and hands it on, while the others pass through.
+struct batched_withdrawing : batched_scenario<batched_withdrawing> {
+    void thread(unsigned i) {
+        become(i);
+        if (i == 1) {
+            waiter self(wants::healthy);
+            bool left = false;
+            if (!mutex.acquire_or_queue(self, 2)) {
+                left = mutex.withdraw(self, ending::withdrawn);
+                if (!left) self.wait();
+            }
+            if (!left) {
+                check(self.how() == ending::granted, "who does not leave is granted");
+                mutex.release();
+            }
+        } else {
+            lock_and_change(i);
+        }
+        worker::plain_thread();
+    }
+    void after() {
+        check(data.whole() && data.left == 2, "each owner's change is there");
+        check(!mutex.is_held(), "the lock is free in the end");
+    }
+};
+
+/// A batched lock that is poisoned under those who wait: one fails, or comes later and fails;
+/// one repairs.
+struct batched_poison : batched_scenario<batched_poison> {
+    batched_poison() { check(mutex.try_acquire(), "a new lock is free"); }
+    void thread(unsigned i) {
+        become(i);
+        if (i == 0) {
+            data.break_it();
+            mutex.release_poisoned(some_cause());
+        } else {
+            waiter self(i == 1 ? wants::healthy : wants::anything);
+            const ending ended = self.lock(mutex, i + 1);
+            if (i == 2) {
+                check(ended == ending::granted, "who wants anything is granted");
+                check(mutex.is_poisoned(), "poison and hand-over are one step");
+                data.repair();
+                mutex.clear_poison();
+                mutex.release();
+            } else if (ended == ending::granted) {
+                data.change();
+                mutex.release();
+            } else {
+                check(ended == ending::poisoned, "a wait is granted or poisoned");
+                check(static_cast<bool>(self.failure()), "who fails learns the cause");
+            }
+        }
+        worker::plain_thread();
+    }
+    void after() {
+        check(!mutex.is_held(), "the lock is free in the end");
+        check(mutex.is_poisoned() == !data.whole(), "broken data is behind poison");
     }
 };
 
@@ -340,6 +444,13 @@ int main(int argc, char** argv) {
                   explore<declared>},
                  {"mutex: who sees the poison finds its cause", explore<looking>},
                  {"mutex: the last owner may destroy it", explore<destroyed_by_the_last>},
+                 {"mutex: of a batched lock, one owner at a time", explore<batched_owners>},
+                 {"mutex: a batched lock serves who comes again, and the others",
+                  explore<batched_twice>},
+                 {"mutex: a waiter of a batched lock that withdraws leaves, or gives it on",
+                  explore<batched_withdrawing>},
+                 {"mutex: a batched lock that is poisoned strands nobody",
+                  explore<batched_poison>},
              },
          .files = {"sync/"},
          .spares = {}});

@@ -45,6 +45,8 @@ public:
     }
     /// For every other thread, first: the last execution may have ended anywhere.
     static void plain_thread() noexcept { bind_thread(nullptr); }
+    /// For a thread that is this worker's and does not run its loop.
+    void bind() noexcept { bind_thread(this); }
 
     [[nodiscard]] clock::time_point now() const noexcept override { return {}; }
     [[nodiscard]] executor& place(placement) noexcept override { return *this; }

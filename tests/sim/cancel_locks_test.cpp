@@ -106,13 +106,13 @@ void cancelled_everywhere(scenario body, std::size_t awaits) {
     }
 }
 
-template <on_cancel Policy>
+template <on_cancel Policy, sync::fairness Order = sync::fairness::strict, int Movers = 3>
 task<> contended(sim::world&) {
-    mutex<pair_of, Policy> m;
+    mutex<pair_of, Policy> m({}, "contended", Order);
     census in;
     const auto body = [&](task_scope& scope) -> task<> {
         const bool at_once = Policy == on_cancel::release;
-        for (int i = 0; i < 3; ++i) {
+        for (int i = 0; i < Movers; ++i) {
             scope.spawn(moves(m, in, at_once), on(i % 2, "mover")).detach();
         }
         co_return;
@@ -433,6 +433,9 @@ TEST_CASE("cancel: contenders for a lock that poisons, stopped at every await") 
 }
 TEST_CASE("cancel: contenders for a lock that defers, stopped at every await") {
     cancelled_everywhere(contended<on_cancel::defer>, 9);
+}
+TEST_CASE("S169: contenders for a batched lock, stopped at every await") {
+    cancelled_everywhere(contended<on_cancel::poison, sync::fairness::batched, 5>, 15);
 }
 TEST_CASE("cancel: contenders for a lock that releases, stopped at every await") {
     cancelled_everywhere(contended<on_cancel::release>, 9);

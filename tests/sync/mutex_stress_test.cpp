@@ -68,7 +68,8 @@ task<> increment(mutex<int>& m, int times) {
 
 TEST_CASE("stress: tasks of several workers and plain threads exclude each other") {
     const auto frames = detail::live_frames();
-    mutex<int> m; // an ordinary int: ThreadSanitizer looks at it too
+    const auto order = GENERATE(sync::fairness::strict, sync::fairness::batched);
+    mutex<int> m(0, "counter", order); // an ordinary int: ThreadSanitizer looks at it too
     {
         runtime here({.workers = 3});
         handles tasks;

@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <pthread.h>
 #include <sys/types.h>
@@ -85,6 +86,51 @@ TEST_CASE(
     w.settle();
     waits.join();
     CHECK(m.get_mut() == 1);
+}
+
+TEST_CASE("S167: a plain thread waits in a batched mutex like the others, and has no batch") {
+    mutex<int> m(0, "batched", sync::fairness::batched);
+    gate until;
+    order entered;
+    stepped w;
+    auto holder = w.spawn(hold(m, until));
+    w.settle();
+    std::atomic<pid_t> sleeper{0};
+    std::thread waits([&] {
+        sleeper = ::gettid();
+        auto held = m.blocking_lock();
+        entered.push_back(0);
+    });
+    while (sleeper == 0 || !sleeps(sleeper)) std::this_thread::yield();
+    std::vector<join_handle<void>> waiters;
+    for (int who = 1; who <= 100; ++who) waiters.push_back(w.spawn(pass(m, entered, who)));
+    w.settle();
+    until.open();
+    while (!waiters.back().done()) w.settle();
+    waits.join();
+    REQUIRE(entered.size() == 101);
+    CHECK(entered[64] == 0);
+}
+
+TEST_CASE("S167: a plain thread that releases a batched mutex does not prefer another") {
+    mutex<int> m(0, "batched", sync::fairness::batched);
+    order entered;
+    stepped w;
+    auto held = m.try_lock();
+    REQUIRE(held);
+    auto oldest = w.spawn(pass(m, entered, 1));
+    w.settle();
+    std::atomic<pid_t> sleeper{0};
+    std::thread waits([&] {
+        sleeper = ::gettid();
+        auto also = m.blocking_lock();
+        entered.push_back(0);
+    });
+    while (sleeper == 0 || !sleeps(sleeper)) std::this_thread::yield();
+    held->unlock();
+    w.settle();
+    waits.join();
+    CHECK(entered == order{1, 0});
 }
 
 TEST_CASE("mutex: a thread that waits is failed by the poisoning as a task is") {

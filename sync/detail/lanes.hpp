@@ -1,0 +1,77 @@
+// The queue of a batched mutex: its waiters by their workers.
+#ifndef TOADSTONE_SYNC_DETAIL_LANES_HPP
+#define TOADSTONE_SYNC_DETAIL_LANES_HPP
+
+#include <toadstone/sync/detail/lock_waiter.hpp>
+
+namespace toadstone::sync::detail {
+
+/// A lane for each worker that has waiters, and one for all plain threads. In a lane, first
+/// come, first served; between lanes, the numbers of arrival tell.
+///
+///     entry -> first of A --lane_--> first of B --lane_--> back to A
+///              |  ^ previous_        |  ^
+///              v  | next_            v  |
+///              second of A           last of B
+///
+/// The lanes are entered before the one that was used last: a worker that takes its own waiters
+/// one after the other, and queues them again, looks at no other worker's but at the entry.
+/// Other searches look at the first waiter of each lane: as many as there are workers.
+///
+/// Threads: whoever holds the queue lock.
+class lanes {
+public:
+    using executor = toadstone::detail::executor;
+
+    /// Both ends of a queue that others keep in one pointer.
+    explicit lanes(toadstone::detail::plain<lock_waiter*>& entry) noexcept : entry_(entry) {}
+
+    [[nodiscard]] bool empty() const noexcept { return !entry_; }
+    /// Behind all others. `home`: the waiter's worker; null for a plain thread.
+    void add(lock_waiter& waiter, const executor* home) noexcept;
+    void remove(lock_waiter& waiter) noexcept;
+
+    /// The first of that worker, or null.
+    [[nodiscard]] lock_waiter* first_of(const executor& home) noexcept { return find(&home); }
+    /// Not of an empty queue.
+    [[nodiscard]] lock_waiter* oldest() noexcept;
+    /// The oldest that wants this, or null. Looks at all who are before it in their lanes.
+    [[nodiscard]] lock_waiter* oldest(wants what) noexcept;
+    /// Calls `fn(waiter)`, which may remove the waiter; each lane in order.
+    template <class Fn>
+    void for_each(Fn fn) noexcept;
+
+private:
+    [[nodiscard]] static bool is_older(const lock_waiter& one,
+                                       const lock_waiter& other) noexcept {
+        return static_cast<std::int32_t>(one.arrived_ - other.arrived_) < 0;
+    }
+    [[nodiscard]] lock_waiter* find(const executor* home) noexcept;
+    void enter_at(lock_waiter& first) noexcept;
+
+    toadstone::detail::plain<lock_waiter*>& entry_;
+};
+
+template <class Fn>
+void lanes::for_each(Fn fn) noexcept {
+    lock_waiter* const entry = entry_;
+    if (!entry) return;
+    // The lane of the entry comes last: until then the ring leads to it.
+    for (lock_waiter* lane = entry->lane_;;) {
+        lock_waiter* const next_lane = lane->lane_;
+        lock_waiter* const last = lane->previous_;
+        for (lock_waiter* each = lane;;) {
+            lock_waiter* const next = each->next_;
+            const bool more = each != last;
+            fn(*each);
+            if (!more) break;
+            each = next;
+        }
+        if (lane == entry) return;
+        lane = next_lane;
+    }
+}
+
+} // namespace toadstone::sync::detail
+
+#endif
