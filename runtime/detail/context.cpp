@@ -149,6 +149,28 @@ unsigned executor::run_ready(unsigned most) noexcept {
     return ran;
 }
 
+// A local whose destructor throws sends a coroutine that is being destroyed through
+// unhandled_exception() to its final suspension: destroy() returns, and the frame and its
+// parameters are still there. What a parameter's destructor throws comes out of destroy(),
+// which neither compiler gets right: g++ 12 leaves the rest undestroyed, clang 19 looks into
+// the frame that it has freed. It is told, and the documentation forbids it.
+inline void context::destroy(promise_base& frame) noexcept {
+    context& task = *frame.ctx;
+    try {
+        frame.handle().destroy();
+        if (task.finished_ == &frame) [[unlikely]]
+            task.destroy_rest(frame);
+    } catch (...) {
+        report_lost_failure(task, "the destructor of a parameter", std::current_exception());
+    }
+}
+
+void context::destroy_rest(promise_base& frame) {
+    finished_ = nullptr;
+    report_lost_failure(*this, "a destructor", std::exchange(*frame.threw, nullptr));
+    frame.handle().destroy();
+}
+
 // The trampoline: one native frame however deep the chain of coroutines is.
 inline void context::resume_chain(run_observer* observer) noexcept {
     promise_base* frame = frame_;
@@ -165,7 +187,7 @@ inline void context::resume_chain(run_observer* observer) noexcept {
                 destroy_frames(ended, parent, record);
             } else {
                 ended->owner->child = nullptr;
-                destroy_frame(*ended);
+                destroy(*ended);
             }
             if (!parent) {
                 finish();
@@ -228,22 +250,8 @@ void report_lost_failure(const context& task, const char* what,
                       error);
 }
 
-// A local whose destructor throws sends a coroutine that is being destroyed through
-// unhandled_exception() to its final suspension: destroy() returns, and the frame and its
-// parameters are still there. What a parameter's destructor throws comes out of destroy(),
-// which neither compiler gets right: g++ 12 leaves the rest undestroyed, clang 19 looks into
-// the frame that it has freed. It is told, and the documentation forbids it.
 void destroy_frame(promise_base& frame) noexcept {
-    context& task = *frame.ctx;
-    try {
-        frame.handle().destroy();
-        if (task.finished_ != &frame) return;
-        task.finished_ = nullptr;
-        report_lost_failure(task, "a destructor", std::exchange(*frame.threw, nullptr));
-        frame.handle().destroy();
-    } catch (...) {
-        report_lost_failure(task, "the destructor of a parameter", std::current_exception());
-    }
+    context::destroy(frame);
 }
 
 teardown_record end_without_result(const context& who,

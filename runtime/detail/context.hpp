@@ -270,6 +270,8 @@ private:
     void resume_chain(run_observer* observer) noexcept;
     [[nodiscard]] bool stops_at(leaf& ended) noexcept;
     void tear_down() noexcept;
+    static void destroy(promise_base& frame) noexcept;
+    [[gnu::cold]] void destroy_rest(promise_base& frame);
     [[noreturn]] [[gnu::cold]] static void die_of_unknown_suspension() noexcept;
 
     executor* home_;
