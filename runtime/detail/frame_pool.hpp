@@ -46,8 +46,12 @@ struct frame_lists {
 };
 extern thread_local constinit frame_lists own_frames;
 
-/// Sanitizers are to see each block come and go.
+/// Sanitizers, and a model, are to see each block come and go.
+#ifdef TOADSTONE_MODEL_CHECK
+inline constexpr bool frames_are_kept = false;
+#else
 inline constexpr bool frames_are_kept = !TOADSTONE_ASAN && !TOADSTONE_TSAN;
+#endif
 
 [[nodiscard]] [[gnu::noinline, gnu::cold]] void* allocate_new_frame(std::size_t size);
 [[gnu::noinline, gnu::cold]] void free_frame_slowly(void* frame, std::size_t size) noexcept;
