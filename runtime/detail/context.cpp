@@ -111,9 +111,9 @@ void context::start(promise_base& body, frame_owner& owner) noexcept {
     home_->push(*this);
 }
 
+template <bool Observed>
 inline context* context::run(thread_slice& slice, run_observer* observer) noexcept {
-    if (observer) [[unlikely]]
-        observer->before_run(*this);
+    if constexpr (Observed) observer->before_run(*this);
     put_into_slice(slice, *this);
     leaf* const ended = std::exchange(pending_, nullptr);
     // What is being unwound has been requested, or passes somebody else's request on.
@@ -125,40 +125,46 @@ inline context* context::run(thread_slice& slice, run_observer* observer) noexce
             return then;
         }
     }
-    if (observer) [[unlikely]]
-        observer->resuming(*this);
-    context* const then = resume_chain(observer);
+    if constexpr (Observed) observer->resuming(*this);
+    context* const then = resume_chain<Observed>(observer);
     end_slice(slice);
     return then;
 }
 
-unsigned executor::run_ready(unsigned most) noexcept {
-    if (!first_ || most == 0) return 0;
+template <bool Observed>
+inline unsigned executor::run_list(unsigned most) noexcept {
     thread_slice& slice = this_slice;
     const context* const last = last_;
-    unsigned ran = 0;
-    for (bool more = true; more;) {
+    unsigned left = most;
+    for (;;) {
         context* next = first_;
+        const bool is_last = next == last;
         first_ = next->queue_link.next;
-        more = next != last;
         next->budget_ = turn_budget();
         for (;;) {
-            ++ran;
+            --left;
             running_.store(next->id(), std::memory_order_relaxed);
-            context* const then = next->run(slice, observer_);
-            if (!then) break;
+            context* const then = next->run<Observed>(slice, observer_);
+            if (!then) [[likely]]
+                break;
             // As a leaf that completes at once: no chain of ends keeps the others waiting.
             then->budget_ = next->budget_ - 1;
-            if (then->budget_ <= 0 || ran >= most) {
+            if (then->budget_ <= 0 || left == 0) {
                 push(*then);
                 break;
             }
             next = then;
         }
-        more = more && ran < most;
+        if (is_last) break;
+        if (left == 0) break;
     }
     running_.store(0, std::memory_order_relaxed);
-    return ran;
+    return most - left;
+}
+
+unsigned executor::run_ready(unsigned most) noexcept {
+    if (!first_ || most == 0) return 0;
+    return observer_ ? run_list<true>(most) : run_list<false>(most);
 }
 
 // A local whose destructor throws sends a coroutine that is being destroyed through
@@ -167,56 +173,62 @@ unsigned executor::run_ready(unsigned most) noexcept {
 // which neither compiler gets right: g++ 12 leaves the rest undestroyed, clang 19 looks into
 // the frame that it has freed. It is told, and the documentation forbids it.
 inline void context::destroy(promise_base& frame) noexcept {
-    context& task = *frame.ctx;
     try {
         frame.handle().destroy();
-        if (task.finished_ == &frame) [[unlikely]]
-            task.destroy_rest(frame);
+        if (next_ != 0) [[unlikely]]
+            destroy_rest(frame);
     } catch (...) {
-        report_lost_failure(task, "the destructor of a parameter", std::current_exception());
+        report_lost_failure(*this, "the destructor of a parameter", std::current_exception());
     }
 }
 
 void context::destroy_rest(promise_base& frame) {
-    finished_ = nullptr;
+    next_ = 0;
     report_lost_failure(*this, "a destructor", std::exchange(*frame.threw, nullptr));
     frame.handle().destroy();
 }
 
+inline void context::end_frame(promise_base& ended) noexcept {
+    if (ended.threw) [[unlikely]] {
+        // A guard in the frame's parameters has not seen the exception pass.
+        teardown_record record;
+        record.what = teardown_record::kind::exception;
+        record.task = this;
+        record.error = *ended.threw;
+        destroy_frames(&ended, ended.parent, record);
+    } else {
+        ended.owner->child = nullptr;
+        destroy(ended);
+    }
+}
+
 // The trampoline: one native frame however deep the chain of coroutines is.
+template <bool Observed>
 inline context* context::resume_chain(run_observer* observer) noexcept {
     promise_base* frame = frame_;
     for (;;) {
         frame->handle().resume();
-        if (promise_base* ended = std::exchange(finished_, nullptr)) {
-            promise_base* parent = ended->parent;
-            if (ended->threw) {
-                // A guard in the frame's parameters has not seen the exception pass.
-                teardown_record record;
-                record.what = teardown_record::kind::exception;
-                record.task = this;
-                record.error = *ended->threw;
-                destroy_frames(ended, parent, record);
-            } else {
-                ended->owner->child = nullptr;
-                destroy(*ended);
+        const std::uintptr_t step = next_;
+        if (step == 0) {
+            if (!pending_) [[unlikely]] {
+                if (!unwinding_) die_of_unknown_suspension();
+                return tear_down();
             }
-            if (!parent) return finish();
-            frame = parent;
-        } else if (next_) {
-            frame = std::exchange(next_, nullptr);
+            if constexpr (Observed) observer->suspended(*this);
+            return nullptr;
+        }
+        next_ = 0;
+        if ((step & at_its_end) != 0) {
+            promise_base& ended = *reinterpret_cast<promise_base*>(step - at_its_end);
+            frame = ended.parent;
+            end_frame(ended);
+            if (!frame) return finish();
+        } else {
+            frame = reinterpret_cast<promise_base*>(step);
             if (frame->ctx != this) {
-                if (observer) [[unlikely]]
-                    observer->suspended(*this);
+                if constexpr (Observed) observer->suspended(*this);
                 return frame->ctx;
             }
-        } else if (pending_) [[likely]] {
-            if (observer) [[unlikely]]
-                observer->suspended(*this);
-            return nullptr;
-        } else {
-            if (!unwinding_) die_of_unknown_suspension();
-            return tear_down();
         }
     }
 }
@@ -264,7 +276,7 @@ void report_lost_failure(const context& task, const char* what,
 }
 
 void destroy_frame(promise_base& frame) noexcept {
-    context::destroy(frame);
+    frame.ctx->destroy(frame);
 }
 
 teardown_record end_without_result(const context& who,

@@ -34,7 +34,7 @@ public:
     /// Before the value is fetched. Rethrows the exception, once; throws std::logic_error if it
     /// was fetched before, or if a path of the coroutine ended without co_return.
     void take() {
-        if ((flags_ & ~acquired) != value) [[unlikely]]
+        if (flags_ != value) [[unlikely]]
             take_what_is_there();
         flags_ |= taken;
     }
