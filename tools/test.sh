@@ -200,8 +200,8 @@ sanitized=(-Doptimization=0 -Db_lundef=false)
 small=(-Dbench=disabled)
 whole=(-Dbench=enabled -Dwerror=true)
 
-# Of the random explorations a third: the plain build makes all of them, --full does here, too.
-share=3 preemptions=2
+# Of the random explorations a half: the plain build makes all of them, --full does here, too.
+share=2 preemptions=2
 [ $full = no ] || share=1 preemptions=3
 plain+=(-Dmodel_preemptions=$preemptions)
 
