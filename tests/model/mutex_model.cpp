@@ -94,7 +94,7 @@ struct three_owners : lock_scenario<three_owners> {
     }
 };
 
-/// The same with a batched lock, by two workers and a plain thread.
+/// With a batched lock, by two workers and a plain thread.
 template <class Derived>
 struct batched_scenario : lock_scenario<Derived> {
     batched_scenario() : lock_scenario<Derived>(sync::fairness::batched) {}
@@ -121,7 +121,7 @@ struct batched_owners : batched_scenario<batched_owners> {
     }
 };
 
-/// One worker's waiter is there before; of two of the releasing one's, the first goes first.
+/// The same, and one comes again.
 struct batched_twice : batched_scenario<batched_twice> {
     void thread(unsigned i) {
         become(i);
@@ -131,6 +131,37 @@ struct batched_twice : batched_scenario<batched_twice> {
     }
     void after() {
         check(data.whole() && data.left == 4, "each owner's change is there");
+        check(!mutex.is_held(), "the lock is free in the end");
+    }
+};
+
+/// Two of one worker wait beside a plain thread: whoever is first leaves his lane to the other.
+struct batched_lanes : batched_scenario<batched_lanes> {
+    batched_lanes() { check(mutex.try_acquire(), "a new lock is free"); }
+    void thread(unsigned i) {
+        become(i);
+        if (i == 0) {
+            mutex.release();
+        } else if (i == 1) {
+            waiter one(wants::healthy);
+            waiter two(wants::healthy);
+            const bool one_waits = !mutex.acquire_or_queue(one, 2);
+            const bool two_waits = !mutex.acquire_or_queue(two, 22);
+            pass(one, one_waits);
+            pass(two, two_waits);
+        } else {
+            lock_and_change(i);
+        }
+        worker::plain_thread();
+    }
+    void pass(waiter& of, bool waits) {
+        if (waits) of.wait();
+        check(of.how() == ending::granted, "a healthy lock is granted");
+        data.change();
+        mutex.release();
+    }
+    void after() {
+        check(data.whole() && data.left == 3, "each owner's change is there");
         check(!mutex.is_held(), "the lock is free in the end");
     }
 };
@@ -447,6 +478,8 @@ int main(int argc, char** argv) {
                  {"mutex: of a batched lock, one owner at a time", explore<batched_owners>},
                  {"mutex: a batched lock serves who comes again, and the others",
                   explore<batched_twice>},
+                 {"mutex: two of a worker wait in a batched lock, and lose nobody",
+                  explore<batched_lanes>},
                  {"mutex: a waiter of a batched lock that withdraws leaves, or gives it on",
                   explore<batched_withdrawing>},
                  {"mutex: a batched lock that is poisoned strands nobody",
