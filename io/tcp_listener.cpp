@@ -36,7 +36,8 @@ private:
     }
     detail::socket_address* peer_;
 };
-using accept_op = toadstone::detail::called_from<accept_leaf>;
+using accept_op =
+    toadstone::detail::called_from<accept_leaf, detail::handle&, detail::socket_address&>;
 
 enum class remedy : unsigned char { go_on, back_off, give_up };
 

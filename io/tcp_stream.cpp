@@ -36,7 +36,8 @@ private:
     int fd_;
     const detail::socket_address* to_;
 };
-using connect_op = toadstone::detail::called_from<connect_leaf>;
+using connect_op =
+    toadstone::detail::called_from<connect_leaf, int, const detail::socket_address&>;
 
 /// Part of read_exactly(), which has claimed the reading half.
 class recv_leaf : public toadstone::detail::io_op {
@@ -53,8 +54,11 @@ private:
     const detail::handle* from_;
     mutable_buffer into_;
 };
-using recv_op = toadstone::detail::called_from<recv_leaf>;
-using copy_ahead_op = toadstone::detail::called_from<detail::copy_ahead_leaf>;
+using recv_op =
+    toadstone::detail::called_from<recv_leaf, const detail::handle&, mutable_buffer>;
+using copy_ahead_op =
+    toadstone::detail::called_from<detail::copy_ahead_leaf, toadstone::detail::receiver&,
+                                   mutable_buffer>;
 
 /// The two halves, as a tear_watch wants to know them.
 struct writing_half {
@@ -143,10 +147,8 @@ std::size_t tcp_write::await_resume() {
     return static_cast<std::size_t>(count);
 }
 
-tcp_write_all::tcp_write_all(tcp_stream& to, const_buffer data,
-                             std::source_location where) noexcept
+tcp_write_all::tcp_write_all(tcp_stream& to, const_buffer data) noexcept
     : handle_op(to.handle_, in_use::writing, &to.poison_), to_(&to), data_(data) {
-    where_ = where;
     make_parts();
 }
 

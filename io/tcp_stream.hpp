@@ -65,7 +65,7 @@ private:
 /// that went out, and the next part tells why.
 class tcp_write_all : public handle_op {
 public:
-    tcp_write_all(tcp_stream& to, const_buffer data, std::source_location where) noexcept;
+    tcp_write_all(tcp_stream& to, const_buffer data) noexcept;
     tcp_write_all(const tcp_write_all&) = delete;
     tcp_write_all& operator=(const tcp_write_all&) = delete;
     /// Torn in between it poisons.
@@ -74,9 +74,6 @@ public:
             tear();
     }
 
-    void bind(toadstone::detail::context& ctx, std::source_location) noexcept {
-        handle_op::bind(ctx, where_);
-    }
     bool taken() noexcept override { return result() > 0 ? is_torn() : handle_op::taken(); }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
@@ -113,8 +110,8 @@ private:
 
 using read_operation = toadstone::detail::operation<tcp_read, tcp_stream&, mutable_buffer>;
 using write_operation = toadstone::detail::operation<tcp_write, tcp_stream&, const_buffer>;
-using write_all_operation = toadstone::detail::operation<tcp_write_all, tcp_stream&,
-                                                         const_buffer, std::source_location>;
+using write_all_operation =
+    toadstone::detail::called_from<tcp_write_all, tcp_stream&, const_buffer>;
 using wait_closed_operation = toadstone::detail::operation<tcp_wait_closed, tcp_stream&>;
 
 } // namespace detail
@@ -198,7 +195,9 @@ public:
     /// Threads: may be called on another worker than the last time; the first such call waits
     ///     for that one.
     /// Source: io_uring_prep_recv_multishot(3), io_uring_register_buf_ring(3).
-    [[nodiscard]] detail::tcp_recv recv() noexcept { return detail::tcp_recv(*this); }
+    [[nodiscard]] detail::recv_operation recv() noexcept {
+        return detail::recv_operation(*this);
+    }
 
     /// Fills all of `into`, which stays alive until this returns or is torn down.
     ///
@@ -229,7 +228,7 @@ public:
     [[nodiscard]] detail::write_all_operation
     write_all(const_buffer data,
               std::source_location where = std::source_location::current()) noexcept {
-        return detail::write_all_operation(*this, data, where);
+        return detail::write_all_operation(where, *this, data);
     }
 
     /// Waits until the peer is gone: it has closed, reset the connection, or shut down its

@@ -36,8 +36,6 @@ public:
 
 protected:
     io_op() = default;
-    io_op(const io_op&) = default; // until it is awaited
-    io_op& operator=(const io_op&) = default;
     ~io_op() override = default;
 
     /// Fills a submission entry with everything but user_data. May be called later than the
