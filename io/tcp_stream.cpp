@@ -7,6 +7,7 @@
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/uring/receiver.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
+#include <toadstone/runtime/uring/worker.hpp>
 
 #include <cerrno>
 #include <new>
@@ -153,13 +154,36 @@ tcp_write_all::tcp_write_all(tcp_stream& to, const_buffer data) noexcept
 }
 
 void tcp_write_all::fill(io_uring_sqe& entry) noexcept {
-    io_uring_prep_send(&entry, fd(), data_.data(), one_transfer(data_.size()),
-                       MSG_NOSIGNAL | MSG_WAITALL);
+    constexpr int flags = MSG_NOSIGNAL | MSG_WAITALL;
+    const unsigned size = one_transfer(data_.size());
+    kind_ = 0;
+    if (data_.size() >= to_->zero_copy_from_ && may_lend()) [[unlikely]] {
+        kind_ = notified;
+        io_uring_prep_send_zc(&entry, fd(), data_.data(), size, flags, 0);
+    } else {
+        io_uring_prep_send(&entry, fd(), data_.data(), size, flags);
+    }
+}
+
+bool tcp_write_all::may_lend() const noexcept {
+    const auto& home = static_cast<const toadstone::detail::worker&>(ctx_->home());
+    return !copies_ && home.queue().can_send_zero_copy() && home.may_go_on();
+}
+
+// The socket may not be able to, and the memory that is lent counts against RLIMIT_MEMLOCK.
+bool tcp_write_all::not_lent() const noexcept {
+    return kind_ != 0 &&
+           (result() == -EOPNOTSUPP || result() == -ENOMEM || result() == -ENOBUFS);
 }
 
 bool tcp_write_all::go_on() noexcept {
     const int count = result();
-    if (count <= 0) return false;
+    if (count <= 0) {
+        if (!not_lent() || end_asked()) return false;
+        copies_ = true;
+        begin();
+        return true;
+    }
     begun_ = true;
     data_ = data_.last(data_.size() - static_cast<std::size_t>(count));
     if (data_.empty() || end_asked()) return false;

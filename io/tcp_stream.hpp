@@ -74,7 +74,9 @@ public:
             tear();
     }
 
-    bool taken() noexcept override { return result() > 0 ? is_torn() : handle_op::taken(); }
+    bool taken() noexcept override {
+        return result() > 0 ? is_torn() : handle_op::taken() || not_lent();
+    }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         if (suspend(frame)) start(data_.empty());
@@ -88,6 +90,10 @@ public:
 private:
     void fill(io_uring_sqe& entry) noexcept override;
     bool go_on() noexcept override;
+    /// Zero copy: the data is lent to the kernel, until its notification.
+    [[nodiscard]] bool may_lend() const noexcept;
+    /// It was not, and nothing was sent.
+    [[nodiscard]] bool not_lent() const noexcept;
     [[nodiscard]] bool is_torn() const noexcept { return begun_ && !data_.empty(); }
     void tear() noexcept;
     /// Not all has been written. Returns if there was nothing to write.
@@ -96,6 +102,7 @@ private:
     tcp_stream* to_;
     const_buffer data_; ///< what is left
     bool begun_ = false;
+    bool copies_ = false; ///< although it is much
 };
 
 class tcp_wait_closed : public handle_op {
@@ -153,7 +160,8 @@ public:
     tcp_stream(tcp_stream&& other) noexcept
         : handle_((other.check_unused(), std::move(other.handle_))), peer_(other.peer_),
           poison_(std::move(other.poison_)), read_poison_(std::move(other.read_poison_)),
-          ahead_(std::exchange(other.ahead_, nullptr)) {}
+          ahead_(std::exchange(other.ahead_, nullptr)), zero_copy_from_(other.zero_copy_from_) {
+    }
     tcp_stream& operator=(tcp_stream&& other) noexcept {
         check_unused();
         other.check_unused();
@@ -164,6 +172,7 @@ public:
         peer_ = other.peer_;
         poison_ = std::move(other.poison_);
         read_poison_ = std::move(other.read_poison_);
+        zero_copy_from_ = other.zero_copy_from_;
         return *this;
     }
     ~tcp_stream() {
@@ -261,6 +270,20 @@ public:
     [[nodiscard]] const endpoint& peer() const noexcept { return peer_; }
     [[nodiscard]] endpoint local() const;
     void set_no_delay(bool on);
+    /// From here on a write_all() of at least so many bytes lends them to the kernel, which
+    /// otherwise copies them, and returns when they are free again: when the peer has
+    /// acknowledged them. By default nothing is lent. Worth it from some 10 kB on, to other
+    /// machines; what stays on this one is copied all the same, and slower. Where the kernel
+    /// cannot lend (see runtime::features(), RLIMIT_MEMLOCK), it copies. For the task that
+    /// writes, or when none does.
+    ///
+    /// Cancellation: a write_all() that is cancelled still waits until its memory is free,
+    ///     which is for as long as the peer lets it: TCP_USER_TIMEOUT bounds that, and close()
+    ///     by another task ends it at once.
+    /// Source: io_uring_prep_send_zc(3).
+    void set_zero_copy(std::size_t at_least) noexcept { zero_copy_from_ = at_least; }
+    /// For set_zero_copy(): copy always.
+    static constexpr std::size_t never = ~std::size_t{0};
 
     /// A write was cut. For the task that writes, or when none does.
     [[nodiscard]] bool poisoned() const noexcept { return poison_.set(); }
@@ -311,6 +334,7 @@ private:
     detail::poison_mark read_poison_; ///< of the reading half; under its claim
     /// Made by the first recv(), under the claim of the reading half.
     toadstone::detail::receiver* ahead_ = nullptr;
+    std::size_t zero_copy_from_ = never; ///< under the claim of the writing half
 };
 
 } // namespace toadstone::io

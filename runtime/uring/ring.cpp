@@ -204,10 +204,13 @@ void ring::probe() {
     if (entered == EPERM || entered == EACCES || entered == ENOSYS) {
         fail(entered, "io_uring_enter");
     }
+    const auto has = [found](std::uint8_t opcode) {
+        return opcode <= found->last_op && (found->ops[opcode].flags & IO_URING_OP_SUPPORTED);
+    };
+    send_zero_copy_ = has(IORING_OP_SEND_ZC);
+    features_.push_back(send_zero_copy_ ? "send_zero_copy" : "no send_zero_copy");
     for (const std::uint8_t opcode : opcodes_in_use) {
-        if (opcode <= found->last_op && (found->ops[opcode].flags & IO_URING_OP_SUPPORTED)) {
-            continue;
-        }
+        if (has(opcode)) continue;
         throw ring_unavailable(cause::missing_opcode, EOPNOTSUPP,
                                std::string("io_uring is not usable: the kernel lacks the "
                                            "operation ") +

@@ -257,7 +257,7 @@ TEST_CASE("runtime: says which optional features of io_uring it uses and which a
     runtime here(some(1));
     const auto features = here.features();
     for (const std::string name : {"defer_taskrun", "single_issuer", "cqe_skip",
-                                   "accept_poll_first"}) {
+                                   "accept_poll_first", "send_zero_copy"}) {
         CHECK(std::count_if(features.begin(), features.end(), [&](const auto& each) {
                   return each == name || each == "no " + name;
               }) == 1);
