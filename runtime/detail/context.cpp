@@ -111,8 +111,7 @@ void context::start(promise_base& body, frame_owner& owner) noexcept {
     home_->push(*this);
 }
 
-inline void context::run(thread_slice& slice, run_observer* observer) noexcept {
-    budget_ = home_->turn_budget();
+inline context* context::run(thread_slice& slice, run_observer* observer) noexcept {
     if (observer) [[unlikely]]
         observer->before_run(*this);
     put_into_slice(slice, *this);
@@ -121,15 +120,16 @@ inline void context::run(thread_slice& slice, run_observer* observer) noexcept {
     if (may_have_to_stop()) [[unlikely]] {
         if (ended && stops_at(*ended)) unwinding_ = true;
         if (unwinding_) {
-            tear_down();
+            context* const then = tear_down();
             end_slice(slice); // *this may be gone
-            return;
+            return then;
         }
     }
     if (observer) [[unlikely]]
         observer->resuming(*this);
-    resume_chain(observer);
+    context* const then = resume_chain(observer);
     end_slice(slice);
+    return then;
 }
 
 unsigned executor::run_ready(unsigned most) noexcept {
@@ -138,19 +138,53 @@ unsigned executor::run_ready(unsigned most) noexcept {
     const context* const last = last_;
     unsigned ran = 0;
     for (bool more = true; more;) {
-        context& next = *first_;
-        first_ = next.queue_link.next;
-        ++ran;
-        more = &next != last && ran < most;
-        running_.store(next.id(), std::memory_order_relaxed);
-        next.run(slice, observer_);
+        context* next = first_;
+        first_ = next->queue_link.next;
+        more = next != last;
+        next->budget_ = turn_budget();
+        for (;;) {
+            ++ran;
+            running_.store(next->id(), std::memory_order_relaxed);
+            context* const then = next->run(slice, observer_);
+            if (!then) break;
+            // As a leaf that completes at once: no chain of ends keeps the others waiting.
+            then->budget_ = next->budget_ - 1;
+            if (then->budget_ <= 0 || ran >= most) {
+                push(*then);
+                break;
+            }
+            next = then;
+        }
+        more = more && ran < most;
     }
     running_.store(0, std::memory_order_relaxed);
     return ran;
 }
 
+// A local whose destructor throws sends a coroutine that is being destroyed through
+// unhandled_exception() to its final suspension: destroy() returns, and the frame and its
+// parameters are still there. What a parameter's destructor throws comes out of destroy(),
+// which neither compiler gets right: g++ 12 leaves the rest undestroyed, clang 19 looks into
+// the frame that it has freed. It is told, and the documentation forbids it.
+inline void context::destroy(promise_base& frame) noexcept {
+    context& task = *frame.ctx;
+    try {
+        frame.handle().destroy();
+        if (task.finished_ == &frame) [[unlikely]]
+            task.destroy_rest(frame);
+    } catch (...) {
+        report_lost_failure(task, "the destructor of a parameter", std::current_exception());
+    }
+}
+
+void context::destroy_rest(promise_base& frame) {
+    finished_ = nullptr;
+    report_lost_failure(*this, "a destructor", std::exchange(*frame.threw, nullptr));
+    frame.handle().destroy();
+}
+
 // The trampoline: one native frame however deep the chain of coroutines is.
-inline void context::resume_chain(run_observer* observer) noexcept {
+inline context* context::resume_chain(run_observer* observer) noexcept {
     promise_base* frame = frame_;
     for (;;) {
         frame->handle().resume();
@@ -165,23 +199,24 @@ inline void context::resume_chain(run_observer* observer) noexcept {
                 destroy_frames(ended, parent, record);
             } else {
                 ended->owner->child = nullptr;
-                destroy_frame(*ended);
+                destroy(*ended);
             }
-            if (!parent) {
-                finish();
-                return;
-            }
+            if (!parent) return finish();
             frame = parent;
         } else if (next_) {
             frame = std::exchange(next_, nullptr);
+            if (frame->ctx != this) {
+                if (observer) [[unlikely]]
+                    observer->suspended(*this);
+                return frame->ctx;
+            }
         } else if (pending_) [[likely]] {
             if (observer) [[unlikely]]
                 observer->suspended(*this);
-            return;
+            return nullptr;
         } else {
             if (!unwinding_) die_of_unknown_suspension();
-            tear_down();
-            return;
+            return tear_down();
         }
     }
 }
@@ -196,7 +231,7 @@ void context::die_of_unknown_suspension() noexcept {
         __FILE__, __LINE__);
 }
 
-void context::tear_down() noexcept {
+context* context::tear_down() noexcept {
     if (cancel_state* const own = state()) own->request(reason()); // if not told yet
     teardown_record record;
     record.what = teardown_record::kind::cancelled;
@@ -205,7 +240,7 @@ void context::tear_down() noexcept {
     record.task = this;
     destroy_frames(std::exchange(frame_, nullptr), nullptr, record);
     unwound_ = true;
-    finish();
+    return finish();
 }
 
 void destroy_frames(promise_base* innermost, promise_base* stop,
@@ -228,22 +263,8 @@ void report_lost_failure(const context& task, const char* what,
                       error);
 }
 
-// A local whose destructor throws sends a coroutine that is being destroyed through
-// unhandled_exception() to its final suspension: destroy() returns, and the frame and its
-// parameters are still there. What a parameter's destructor throws comes out of destroy(),
-// which neither compiler gets right: g++ 12 leaves the rest undestroyed, clang 19 looks into
-// the frame that it has freed. It is told, and the documentation forbids it.
 void destroy_frame(promise_base& frame) noexcept {
-    context& task = *frame.ctx;
-    try {
-        frame.handle().destroy();
-        if (task.finished_ != &frame) return;
-        task.finished_ = nullptr;
-        report_lost_failure(task, "a destructor", std::exchange(*frame.threw, nullptr));
-        frame.handle().destroy();
-    } catch (...) {
-        report_lost_failure(task, "the destructor of a parameter", std::current_exception());
-    }
+    context::destroy(frame);
 }
 
 teardown_record end_without_result(const context& who,
@@ -334,11 +355,10 @@ void context::deliver_request() noexcept {
     }
 }
 
-void context::stop_and_schedule(cancel_reason reason) noexcept {
+void context::stop_for(cancel_reason reason) noexcept {
     flag_request(reason);
     pending_ = nullptr;
     unwinding_ = true;
-    home_->push(*this);
 }
 
 cancel_state& context::extras() {

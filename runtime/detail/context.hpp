@@ -162,10 +162,11 @@ public:
         suspend_at(frame, nullptr, where);
         unwinding_ = true;
     }
-    /// For a leaf whose end cannot be delivered: the task stops for `reason`. Queues it.
-    void stop_and_schedule(cancel_reason reason) noexcept;
+    /// For a leaf whose end cannot be delivered: the task stops for `reason` when it runs next.
+    void stop_for(cancel_reason reason) noexcept;
 
-    /// Trampoline slots, written by awaiters of child tasks and by final suspension.
+    /// Trampoline slots, written by awaiters of child tasks and by final suspension. A child
+    /// that is in a context of its own runs when this one, which waits for it, has suspended.
     void call(promise_base& child) noexcept { next_ = &child; }
     void ended(promise_base& frame) noexcept { finished_ = &frame; }
 
@@ -219,8 +220,9 @@ protected:
     explicit context(context& parent) noexcept;
     virtual ~context();
 
-    /// All frames are gone; unwound() tells how. May destroy *this.
-    virtual void finish() noexcept = 0;
+    /// All frames are gone; unwound() tells how. Returns what goes on now, inside which this
+    /// one was, in the same run of the loop; or null, and then may have destroyed *this.
+    virtual context* finish() noexcept = 0;
     /// What of a context that is no frame from the pool holds objects of the user.
     struct extent {
         const void* begin = nullptr;
@@ -266,10 +268,14 @@ private:
     [[nodiscard]] context* around() const noexcept { return parent_ ? parent_ : around_; }
     void deliver_request() noexcept;
     /// Runs the context until it suspends or ends. From the top of the worker's loop only.
-    void run(thread_slice& slice, run_observer* observer) noexcept;
-    void resume_chain(run_observer* observer) noexcept;
+    /// Returns what is to run next: a child that this one waits for, or what has waited for
+    /// this one. Null: whatever is ready, and *this may be gone.
+    [[nodiscard]] context* run(thread_slice& slice, run_observer* observer) noexcept;
+    [[nodiscard]] context* resume_chain(run_observer* observer) noexcept;
     [[nodiscard]] bool stops_at(leaf& ended) noexcept;
-    void tear_down() noexcept;
+    [[nodiscard]] context* tear_down() noexcept;
+    static void destroy(promise_base& frame) noexcept;
+    [[gnu::cold]] void destroy_rest(promise_base& frame);
     [[noreturn]] [[gnu::cold]] static void die_of_unknown_suspension() noexcept;
 
     executor* home_;

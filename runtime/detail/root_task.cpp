@@ -89,7 +89,7 @@ void root_task::cancelled(cancel_reason reason) noexcept {
     request_from_anywhere(reason);
 }
 
-void root_task::finish() noexcept {
+context* root_task::finish() noexcept {
     if (token_) token_->leave(*this);
     home().remove_root(*this);
     tell_token(); // a request that came too late for a cancellation point
@@ -103,6 +103,7 @@ void root_task::finish() noexcept {
     end_slice(this_slice);
     drop_reference();
     here.root_gone();
+    return nullptr;
 }
 
 void root_task::await_requesters() const noexcept {

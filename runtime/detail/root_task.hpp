@@ -115,7 +115,7 @@ private:
 
     void note_lost_joiner() noexcept;
     void begin() noexcept;
-    void finish() noexcept final;
+    context* finish() noexcept final;
     [[nodiscard]] const root_group* group() const noexcept final { return group_; }
     void run_posted() noexcept final; ///< the launch from another thread
     void cancelled(cancel_reason reason) noexcept final;
