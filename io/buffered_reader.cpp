@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t first_room = 4096; // bytes
 
-using read_op = toadstone::detail::called_from<detail::tcp_read>;
+using read_op = toadstone::detail::called_from<detail::tcp_read, tcp_stream&, mutable_buffer>;
 
 std::string text_of(std::string_view operation, std::string_view object, std::size_t limit) {
     std::string text(operation);

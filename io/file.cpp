@@ -29,7 +29,7 @@ private:
     int flags_;
     unsigned mode_;
 };
-using open_op = toadstone::detail::called_from<open_leaf>;
+using open_op = toadstone::detail::called_from<open_leaf, const char*, int, unsigned>;
 
 /// Returns what write(2) would: a count or -errno.
 class write_leaf : public detail::handle_op {
@@ -46,7 +46,8 @@ private:
     const_buffer data_;
     std::uint64_t offset_;
 };
-using write_op = toadstone::detail::called_from<write_leaf>;
+using write_op =
+    toadstone::detail::called_from<write_leaf, detail::handle&, const_buffer, std::uint64_t>;
 
 int flags_of(const open_options& options, const std::string& path) {
     const bool write = options.write || options.append;

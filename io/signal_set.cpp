@@ -136,7 +136,7 @@ private:
     }
     std::uint64_t count_ = 0;
 };
-using event_read = toadstone::detail::called_from<event_leaf>;
+using event_read = toadstone::detail::called_from<event_leaf, detail::handle&>;
 
 } // namespace
 

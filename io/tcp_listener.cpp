@@ -4,12 +4,14 @@
 #include <toadstone/io/detail/error.hpp>
 #include <toadstone/io/detail/socket_address.hpp>
 #include <toadstone/io/detail/socket_option.hpp>
-#include <toadstone/runtime/sleep.hpp>
+#include <toadstone/runtime/detail/time_limit.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
+#include <toadstone/runtime/uring/worker.hpp>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -23,20 +25,33 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class accept_leaf : public detail::handle_op {
+// IORING_ACCEPT_POLL_FIRST, which liburing 2.3 does not know.
+constexpr std::uint16_t poll_first = 4;
+
+/// Part of accept(), which has claimed the listener.
+///
+/// One connection each: a multishot accept takes all of the backlog at once, however little
+/// room there is for them.
+class accept_leaf : public toadstone::detail::io_op {
 public:
-    accept_leaf(detail::handle& on, detail::socket_address& peer) noexcept
-        : handle_op(on, detail::in_use::one_more), peer_(&peer) {}
-    [[nodiscard]] int await_resume() noexcept { return finish(); }
+    accept_leaf(const detail::handle& on, detail::socket_address& peer) noexcept
+        : on_(&on), peer_(&peer) {}
+    [[nodiscard]] int await_resume() const noexcept { return result(); }
 
 private:
     void fill(io_uring_sqe& entry) noexcept override {
-        io_uring_prep_accept(&entry, fd(), static_cast<sockaddr*>(peer_->data()),
+        const int fd = on_->use.being_closed() ? -1 : on_->fd.get();
+        io_uring_prep_accept(&entry, fd, static_cast<sockaddr*>(peer_->data()),
                              &peer_->length(), SOCK_CLOEXEC);
+        // Mostly nobody is there yet, and the kernel need not look before it waits.
+        const auto& home = static_cast<const toadstone::detail::worker&>(ctx_->home());
+        if (home.queue().accepts_poll_first()) entry.ioprio |= poll_first;
     }
+    const detail::handle* on_;
     detail::socket_address* peer_;
 };
-using accept_op = toadstone::detail::called_from<accept_leaf>;
+using accept_op =
+    toadstone::detail::called_from<accept_leaf, const detail::handle&, detail::socket_address&>;
 
 enum class remedy : unsigned char { go_on, back_off, give_up };
 
@@ -122,10 +137,9 @@ toadstone::task<tcp_stream> tcp_listener::accept_watched(detail::accept_watcher*
                                                          std::source_location where) {
     std::chrono::milliseconds pause = first_back_off;
     unsigned failures = 0;
+    // For what is done with the listener beside the operations, too.
+    const detail::claim here(handle_.use, detail::in_use::one_more);
     for (;;) {
-        // Held for what is done with the listener behind the operation, too, but not while it
-        // pauses: close() does not wait for that.
-        detail::claim here(handle_.use, detail::in_use::one_more);
         detail::socket_address peer;
         const int result = co_await accept_op(where, handle_, peer);
         if (result >= 0) {
@@ -145,13 +159,14 @@ toadstone::task<tcp_stream> tcp_listener::accept_watched(detail::accept_watcher*
             break;
         }
         ++stats_.back_offs;
-        here.drop();
-        co_await toadstone::sleep_for(pause);
+        co_await detail::back_off_operation(where, pausing_,
+                                            toadstone::detail::time_limit(pause));
         pause = std::min(2 * pause, longest_back_off);
     }
 }
 
 toadstone::task<> tcp_listener::close(std::source_location where) {
+    pausing_.end(); // they try again, find it closed, and have left before this closes
     const int result =
         co_await detail::close_handle(handle_, detail::before_close::shut_down, nullptr, where);
     if (result < 0) detail::throw_close_error("close the listener on", at_.to_string(), result);

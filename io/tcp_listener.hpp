@@ -2,6 +2,7 @@
 #ifndef TOADSTONE_IO_TCP_LISTENER_HPP
 #define TOADSTONE_IO_TCP_LISTENER_HPP
 
+#include <toadstone/io/detail/back_off.hpp>
 #include <toadstone/io/detail/handle.hpp>
 #include <toadstone/io/endpoint.hpp>
 #include <toadstone/io/tcp_stream.hpp>
@@ -92,8 +93,9 @@ public:
     [[nodiscard]] const endpoint& local_endpoint() const noexcept { return at_; }
     [[nodiscard]] const io::accept_stats& accept_stats() const noexcept { return stats_; }
 
-    /// Stops listening. An accept() that another task has under way fails (EINVAL or EBADF) and
-    /// is waited for. Does nothing on a closed listener.
+    /// Stops listening. An accept() that another task has under way, also one that waits for
+    /// descriptors or memory, fails at once (EINVAL or EBADF) and is waited for. Does nothing
+    /// on a closed listener.
     ///
     /// Errors also: std::logic_error while another task closes it.
     /// Cancellation: a cancellation point; once the kernel was asked, it is not cancelled.
@@ -119,6 +121,7 @@ private:
         : handle_(std::move(fd)), at_(at) {}
 
     detail::handle handle_;
+    detail::back_offs pausing_; ///< the accept()s that wait for descriptors or memory
     endpoint at_;
     io::accept_stats stats_;
 };

@@ -7,6 +7,7 @@
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/uring/receiver.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
+#include <toadstone/runtime/uring/worker.hpp>
 
 #include <cerrno>
 #include <new>
@@ -36,7 +37,8 @@ private:
     int fd_;
     const detail::socket_address* to_;
 };
-using connect_op = toadstone::detail::called_from<connect_leaf>;
+using connect_op =
+    toadstone::detail::called_from<connect_leaf, int, const detail::socket_address&>;
 
 /// Part of read_exactly(), which has claimed the reading half.
 class recv_leaf : public toadstone::detail::io_op {
@@ -53,8 +55,11 @@ private:
     const detail::handle* from_;
     mutable_buffer into_;
 };
-using recv_op = toadstone::detail::called_from<recv_leaf>;
-using copy_ahead_op = toadstone::detail::called_from<detail::copy_ahead_leaf>;
+using recv_op =
+    toadstone::detail::called_from<recv_leaf, const detail::handle&, mutable_buffer>;
+using copy_ahead_op =
+    toadstone::detail::called_from<detail::copy_ahead_leaf, toadstone::detail::receiver&,
+                                   mutable_buffer>;
 
 /// The two halves, as a tear_watch wants to know them.
 struct writing_half {
@@ -143,21 +148,42 @@ std::size_t tcp_write::await_resume() {
     return static_cast<std::size_t>(count);
 }
 
-tcp_write_all::tcp_write_all(tcp_stream& to, const_buffer data,
-                             std::source_location where) noexcept
+tcp_write_all::tcp_write_all(tcp_stream& to, const_buffer data) noexcept
     : handle_op(to.handle_, in_use::writing, &to.poison_), to_(&to), data_(data) {
-    where_ = where;
     make_parts();
 }
 
 void tcp_write_all::fill(io_uring_sqe& entry) noexcept {
-    io_uring_prep_send(&entry, fd(), data_.data(), one_transfer(data_.size()),
-                       MSG_NOSIGNAL | MSG_WAITALL);
+    constexpr int flags = MSG_NOSIGNAL | MSG_WAITALL;
+    const unsigned size = one_transfer(data_.size());
+    kind_ = 0;
+    if (data_.size() >= to_->zero_copy_from_ && may_lend()) [[unlikely]] {
+        kind_ = notified;
+        io_uring_prep_send_zc(&entry, fd(), data_.data(), size, flags, 0);
+    } else {
+        io_uring_prep_send(&entry, fd(), data_.data(), size, flags);
+    }
+}
+
+bool tcp_write_all::may_lend() const noexcept {
+    const auto& home = static_cast<const toadstone::detail::worker&>(ctx_->home());
+    return !copies_ && home.queue().can_send_zero_copy() && home.may_go_on();
+}
+
+// The socket may not be able to, and the memory that is lent counts against RLIMIT_MEMLOCK.
+bool tcp_write_all::not_lent() const noexcept {
+    return kind_ != 0 &&
+           (result() == -EOPNOTSUPP || result() == -ENOMEM || result() == -ENOBUFS);
 }
 
 bool tcp_write_all::go_on() noexcept {
     const int count = result();
-    if (count <= 0) return false;
+    if (count <= 0) {
+        if (!not_lent() || end_asked()) return false;
+        copies_ = true;
+        begin();
+        return true;
+    }
     begun_ = true;
     data_ = data_.last(data_.size() - static_cast<std::size_t>(count));
     if (data_.empty() || end_asked()) return false;

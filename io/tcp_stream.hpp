@@ -65,7 +65,7 @@ private:
 /// that went out, and the next part tells why.
 class tcp_write_all : public handle_op {
 public:
-    tcp_write_all(tcp_stream& to, const_buffer data, std::source_location where) noexcept;
+    tcp_write_all(tcp_stream& to, const_buffer data) noexcept;
     tcp_write_all(const tcp_write_all&) = delete;
     tcp_write_all& operator=(const tcp_write_all&) = delete;
     /// Torn in between it poisons.
@@ -74,10 +74,9 @@ public:
             tear();
     }
 
-    void bind(toadstone::detail::context& ctx, std::source_location) noexcept {
-        handle_op::bind(ctx, where_);
+    bool taken() noexcept override {
+        return result() > 0 ? is_torn() : handle_op::taken() || not_lent();
     }
-    bool taken() noexcept override { return result() > 0 ? is_torn() : handle_op::taken(); }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         if (suspend(frame)) start(data_.empty());
@@ -91,6 +90,10 @@ public:
 private:
     void fill(io_uring_sqe& entry) noexcept override;
     bool go_on() noexcept override;
+    /// Zero copy: the data is lent to the kernel, until its notification.
+    [[nodiscard]] bool may_lend() const noexcept;
+    /// It was not, and nothing was sent.
+    [[nodiscard]] bool not_lent() const noexcept;
     [[nodiscard]] bool is_torn() const noexcept { return begun_ && !data_.empty(); }
     void tear() noexcept;
     /// Not all has been written. Returns if there was nothing to write.
@@ -99,6 +102,7 @@ private:
     tcp_stream* to_;
     const_buffer data_; ///< what is left
     bool begun_ = false;
+    bool copies_ = false; ///< although it is much
 };
 
 class tcp_wait_closed : public handle_op {
@@ -113,8 +117,8 @@ private:
 
 using read_operation = toadstone::detail::operation<tcp_read, tcp_stream&, mutable_buffer>;
 using write_operation = toadstone::detail::operation<tcp_write, tcp_stream&, const_buffer>;
-using write_all_operation = toadstone::detail::operation<tcp_write_all, tcp_stream&,
-                                                         const_buffer, std::source_location>;
+using write_all_operation =
+    toadstone::detail::called_from<tcp_write_all, tcp_stream&, const_buffer>;
 using wait_closed_operation = toadstone::detail::operation<tcp_wait_closed, tcp_stream&>;
 
 } // namespace detail
@@ -156,7 +160,8 @@ public:
     tcp_stream(tcp_stream&& other) noexcept
         : handle_((other.check_unused(), std::move(other.handle_))), peer_(other.peer_),
           poison_(std::move(other.poison_)), read_poison_(std::move(other.read_poison_)),
-          ahead_(std::exchange(other.ahead_, nullptr)) {}
+          ahead_(std::exchange(other.ahead_, nullptr)), zero_copy_from_(other.zero_copy_from_) {
+    }
     tcp_stream& operator=(tcp_stream&& other) noexcept {
         check_unused();
         other.check_unused();
@@ -167,6 +172,7 @@ public:
         peer_ = other.peer_;
         poison_ = std::move(other.poison_);
         read_poison_ = std::move(other.read_poison_);
+        zero_copy_from_ = other.zero_copy_from_;
         return *this;
     }
     ~tcp_stream() {
@@ -198,7 +204,9 @@ public:
     /// Threads: may be called on another worker than the last time; the first such call waits
     ///     for that one.
     /// Source: io_uring_prep_recv_multishot(3), io_uring_register_buf_ring(3).
-    [[nodiscard]] detail::tcp_recv recv() noexcept { return detail::tcp_recv(*this); }
+    [[nodiscard]] detail::recv_operation recv() noexcept {
+        return detail::recv_operation(*this);
+    }
 
     /// Fills all of `into`, which stays alive until this returns or is torn down.
     ///
@@ -229,7 +237,7 @@ public:
     [[nodiscard]] detail::write_all_operation
     write_all(const_buffer data,
               std::source_location where = std::source_location::current()) noexcept {
-        return detail::write_all_operation(*this, data, where);
+        return detail::write_all_operation(where, *this, data);
     }
 
     /// Waits until the peer is gone: it has closed, reset the connection, or shut down its
@@ -262,6 +270,20 @@ public:
     [[nodiscard]] const endpoint& peer() const noexcept { return peer_; }
     [[nodiscard]] endpoint local() const;
     void set_no_delay(bool on);
+    /// From here on a write_all() of at least so many bytes lends them to the kernel, which
+    /// otherwise copies them, and returns when they are free again: when the peer has
+    /// acknowledged them. By default nothing is lent. Worth it from some 10 kB on, to other
+    /// machines; what stays on this one is copied all the same, and slower. Where the kernel
+    /// cannot lend (see runtime::features(), RLIMIT_MEMLOCK), it copies. For the task that
+    /// writes, or when none does.
+    ///
+    /// Cancellation: a write_all() that is cancelled still waits until its memory is free,
+    ///     which is for as long as the peer lets it: TCP_USER_TIMEOUT bounds that, and close()
+    ///     by another task ends it at once.
+    /// Source: io_uring_prep_send_zc(3).
+    void set_zero_copy(std::size_t at_least) noexcept { zero_copy_from_ = at_least; }
+    /// For set_zero_copy(): copy always.
+    static constexpr std::size_t never = ~std::size_t{0};
 
     /// A write was cut. For the task that writes, or when none does.
     [[nodiscard]] bool poisoned() const noexcept { return poison_.set(); }
@@ -312,6 +334,7 @@ private:
     detail::poison_mark read_poison_; ///< of the reading half; under its claim
     /// Made by the first recv(), under the claim of the reading half.
     toadstone::detail::receiver* ahead_ = nullptr;
+    std::size_t zero_copy_from_ = never; ///< under the claim of the writing half
 };
 
 } // namespace toadstone::io

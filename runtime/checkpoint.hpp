@@ -31,9 +31,9 @@ private:
 };
 
 /// checkpoint() in a coroutine of the library, at the place of its caller.
-[[nodiscard]] inline called_from<yield_awaiter>
+[[nodiscard]] inline called_from<yield_awaiter, bool>
 checkpoint_for(std::source_location where) noexcept {
-    return called_from<yield_awaiter>(where, false);
+    return called_from<yield_awaiter, bool>(where, false);
 }
 
 } // namespace detail

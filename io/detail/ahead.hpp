@@ -8,7 +8,6 @@
 #include <toadstone/runtime/detail/leaf.hpp>
 
 #include <coroutine>
-#include <source_location>
 
 namespace toadstone::detail {
 class receiver;
@@ -29,7 +28,6 @@ public:
 
 protected:
     ahead_leaf() noexcept = default;
-    ahead_leaf(const ahead_leaf&) = default;
     ~ahead_leaf() = default;
 
     void wait(toadstone::detail::receiver& from) noexcept;
@@ -42,14 +40,10 @@ private:
     toadstone::detail::receiver* from_ = nullptr;
 };
 
-/// tcp_stream::recv(), built where it is awaited.
-class tcp_recv_leaf final : public ahead_leaf {
+/// tcp_stream::recv().
+class tcp_recv_leaf : public ahead_leaf {
 public:
-    tcp_recv_leaf(tcp_stream& stream, toadstone::detail::context& ctx,
-                  std::source_location where) noexcept
-        : stream_(&stream) {
-        bind(ctx, where);
-    }
+    explicit tcp_recv_leaf(tcp_stream& stream) noexcept : stream_(&stream) {}
     [[nodiscard]] bool await_ready() noexcept;
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
@@ -71,18 +65,7 @@ private:
     claim claim_;
 };
 
-/// What tcp_stream::recv() returns.
-class [[nodiscard]] tcp_recv {
-public:
-    explicit tcp_recv(tcp_stream& stream) noexcept : stream_(&stream) {}
-    tcp_recv_leaf make_awaiter(toadstone::detail::context& ctx,
-                               std::source_location where) const noexcept {
-        return tcp_recv_leaf(*stream_, ctx, where);
-    }
-
-private:
-    tcp_stream* stream_;
-};
+using recv_operation = toadstone::detail::operation<tcp_recv_leaf, tcp_stream&>;
 
 /// Waits for the receiver, and copies what it has. Under the reading claim.
 class copy_ahead_leaf : public ahead_leaf {

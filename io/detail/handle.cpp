@@ -34,7 +34,7 @@ private:
     }
     descriptor* what_;
 };
-using close_op = toadstone::detail::called_from<close_leaf>;
+using close_op = toadstone::detail::called_from<close_leaf, descriptor&>;
 
 /// Resets a connection that operations are in flight on, which then end. connect(2): sockets
 /// "may dissolve the association by connecting to an address with the sa_family member of
@@ -54,7 +54,9 @@ private:
     const descriptor* which_;
     sockaddr nobody_{};
 };
-using disconnect_op = toadstone::detail::called_from<disconnect_leaf>;
+using disconnect_op = toadstone::detail::called_from<disconnect_leaf, const descriptor&>;
+using idle_op = toadstone::detail::called_from<idle_awaiter, in_use&>;
+using rest_op = toadstone::detail::called_from<rest_leaf, toadstone::detail::receiver&>;
 
 } // namespace
 
@@ -88,10 +90,10 @@ toadstone::task<int> close_handle(handle& what, before_close first, const poison
         if (reset) result = co_await disconnect_op(where, what.fd);
         if (result < 0) toadstone::detail::system().shutdown(what.fd.get(), SHUT_RDWR);
     }
-    co_await toadstone::detail::called_from<idle_awaiter>(where, what.use);
+    co_await idle_op(where, what.use);
     if (ahead && *ahead) {
         if ((*ahead)->in_flight()) {
-            co_await toadstone::detail::called_from<rest_leaf>(where, **ahead);
+            co_await rest_op(where, **ahead);
         }
         (*ahead)->forget_unread();
     }

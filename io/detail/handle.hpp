@@ -63,7 +63,6 @@ protected:
     /// With a mark it is not started on what is poisoned, which await_resume() then says.
     handle_op(handle& on, std::uint32_t what, const poison_mark* mark = nullptr) noexcept
         : on_(&on), mark_(mark), what_(what) {}
-    handle_op(const handle_op&) = default;
     ~handle_op() = default;
 
     /// For await_suspend, which has suspended. False: answer_later().

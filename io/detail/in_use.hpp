@@ -97,13 +97,13 @@ private:
     toadstone::detail::plain<toadstone::detail::context*> closer_ = nullptr;
 };
 
-/// One operation's entry in an in_use. Part of an awaiter, so copyable while it is empty.
+/// One operation's entry in an in_use.
 class claim {
 public:
     claim() noexcept = default;
     /// Refused if somebody else is at it: then it is empty.
     claim(in_use& of, std::uint32_t what) noexcept { static_cast<void>(take(of, what)); }
-    claim(const claim& other) noexcept { TOADSTONE_ASSERT(!other.of_, "a claim stays put"); }
+    claim(const claim&) = delete;
     claim& operator=(const claim&) = delete;
     ~claim() { drop(); }
 
@@ -142,7 +142,7 @@ private:
 ///
 /// Cancellation: not a cancellation point. Whoever awaits has seen to it that the operations
 ///     end.
-class [[nodiscard]] idle_awaiter : public toadstone::detail::leaf {
+class idle_awaiter : public toadstone::detail::leaf {
 public:
     explicit idle_awaiter(in_use& of) noexcept : of_(&of) {}
 

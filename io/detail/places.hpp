@@ -14,8 +14,11 @@
 namespace toadstone::io::detail {
 
 class place;
+class places;
 class place_awaiter;
 class empty_awaiter;
+using place_operation = toadstone::detail::operation<place_awaiter, places&>;
+using empty_operation = toadstone::detail::operation<empty_awaiter, places&>;
 
 /// Threads: all workers of a server. Everything is guarded by lock_.
 /// Fairness: first come, first served.
@@ -30,7 +33,7 @@ public:
     ///
     /// Cancellation: a cancellation point. A place that was granted to a cancelled waiter goes
     ///     to the next in line.
-    [[nodiscard]] place_awaiter enter() noexcept;
+    [[nodiscard]] place_operation enter() noexcept;
 
     /// Takes a place if one is free and nobody is in line for it.
     [[nodiscard]] std::optional<place> try_enter() noexcept;
@@ -38,7 +41,7 @@ public:
     /// Waits until no place is taken. One task at a time, and when nobody enters any more.
     ///
     /// Cancellation: a cancellation point; nothing is undone.
-    [[nodiscard]] empty_awaiter emptied() noexcept;
+    [[nodiscard]] empty_operation emptied() noexcept;
 
 private:
     friend class place;
@@ -69,7 +72,7 @@ private:
     places* of_;
 };
 
-class [[nodiscard]] place_awaiter final : public toadstone::detail::leaf {
+class place_awaiter : public toadstone::detail::leaf {
 public:
     explicit place_awaiter(places& of) noexcept : of_(&of) {}
 
@@ -96,7 +99,7 @@ private:
     place_awaiter* previous_ = nullptr;
 };
 
-class [[nodiscard]] empty_awaiter final : public toadstone::detail::leaf {
+class empty_awaiter : public toadstone::detail::leaf {
 public:
     explicit empty_awaiter(places& of) noexcept : of_(&of) {}
 
@@ -116,11 +119,11 @@ private:
     places* of_;
 };
 
-inline place_awaiter places::enter() noexcept {
-    return place_awaiter(*this);
+inline place_operation places::enter() noexcept {
+    return place_operation(*this);
 }
-inline empty_awaiter places::emptied() noexcept {
-    return empty_awaiter(*this);
+inline empty_operation places::emptied() noexcept {
+    return empty_operation(*this);
 }
 
 } // namespace toadstone::io::detail

@@ -36,8 +36,6 @@ public:
 
 protected:
     io_op() = default;
-    io_op(const io_op&) = default; // until it is awaited
-    io_op& operator=(const io_op&) = default;
     ~io_op() override = default;
 
     /// Fills a submission entry with everything but user_data. May be called later than the
@@ -57,8 +55,11 @@ protected:
     [[nodiscard]] int result() const noexcept { return result_; }
     /// Operations that the kernel must not be asked to cancel: close.
     bool cancellable_ = true;
-    /// 0; or a multishot_op, and what marks its completions.
+    /// 0; or more than one completion, and what marks them: of a multishot_op, or this.
     std::uint32_t kind_ = 0;
+    /// A result, and a notification when the kernel needs the memory no more, unless the result
+    /// says that none follows. For fill() to say.
+    static constexpr std::uint32_t notified = 0x20000000;
 
 private:
     friend class worker;

@@ -41,8 +41,8 @@ public:
 
 protected:
     leaf() = default;
-    leaf(const leaf&) = default; // awaitables may be moved until they are awaited
-    leaf& operator=(const leaf&) = default;
+    leaf(const leaf&) = delete; // operation makes it where it stays
+    leaf& operator=(const leaf&) = delete;
     virtual ~leaf() = default;
 
     /// For await_ready: false when the task has to stop or to let others run first.
@@ -80,13 +80,11 @@ public:
         : Leaf(std::forward<Args>(args)...) {
         Leaf::bind(ctx, where);
     }
-    bound(const bound&) = delete;
-    bound& operator=(const bound&) = delete;
 };
 
-/// What to do, and no more: the leaf is made where it stays, in the awaiting frame. A leaf that
-/// is an awaitable itself is copied there, by g++ 12 with wide loads of fields that have just
-/// been written.
+/// What to do, and no more: the leaf is made where it stays, in the awaiting frame. Were it the
+/// awaitable itself, it would be copied there, by g++ 12 with wide loads of fields that have
+/// just been written.
 template <class Leaf, class... Args>
 class [[nodiscard("write co_await")]] operation {
 public:
@@ -102,17 +100,22 @@ private:
     std::tuple<Args...> args_;
 };
 
-/// A leaf that a coroutine of the library awaits for its caller: the place that a user wants to
-/// read of is the one where he called.
-template <class Leaf>
-class called_from : public Leaf {
+/// An operation that the library awaits for its caller: the place that a user wants to read of
+/// is the one where he called.
+template <class Leaf, class... Args>
+class [[nodiscard("write co_await")]] called_from {
 public:
-    template <class... Args>
-    explicit called_from(std::source_location where, Args&&... args) noexcept
-        : Leaf(std::forward<Args>(args)...) {
-        this->where_ = where;
+    static constexpr bool acquires = Leaf::acquires;
+
+    explicit called_from(std::source_location where, Args... args) noexcept
+        : where_(where), what_(std::forward<Args>(args)...) {}
+    bound<Leaf> make_awaiter(context& ctx, std::source_location) const {
+        return what_.make_awaiter(ctx, where_);
     }
-    void bind(context& ctx, std::source_location) noexcept { Leaf::bind(ctx, this->where_); }
+
+private:
+    std::source_location where_;
+    operation<Leaf, Args...> what_;
 };
 
 } // namespace toadstone::detail

@@ -46,6 +46,10 @@ bool seccomp_is_on() {
 
 constexpr std::size_t one_page = 4096;
 
+// IORING_FEAT_RECVSEND_BUNDLE, which liburing 2.3 does not know. IORING_ACCEPT_POLL_FIRST came
+// in the same release and has no sign of its own.
+constexpr unsigned feature_of_6_10 = 1U << 14;
+
 [[noreturn]] void fail(int error, const char* doing, std::size_t bytes = 0) {
     const std::string start = std::string("io_uring is not available: ") + doing + " failed";
     switch (error) {
@@ -149,6 +153,7 @@ void ring::set_up(ring_options options) {
         if (error == 0) {
             capacity_ = params.cq_entries;
             skip_ = (params.features & IORING_FEAT_CQE_SKIP) != 0;
+            poll_first_ = (params.features & feature_of_6_10) != 0;
             disabled_ = true;
             if (!(params.features & IORING_FEAT_EXT_ARG) ||
                 !(params.features & IORING_FEAT_NODROP)) {
@@ -175,6 +180,7 @@ void ring::set_up(ring_options options) {
         features_.push_back((i < dropped ? "no " : "") + std::string(optional_flags[i].name));
     }
     features_.push_back(skip_ ? "cqe_skip" : "no cqe_skip");
+    features_.push_back(poll_first_ ? "accept_poll_first" : "no accept_poll_first");
 
     // liburing 2.3 keeps the masks behind pointers, later ones beside them too.
     sq_mask_ = *ring_.sq.kring_mask;
@@ -198,10 +204,13 @@ void ring::probe() {
     if (entered == EPERM || entered == EACCES || entered == ENOSYS) {
         fail(entered, "io_uring_enter");
     }
+    const auto has = [found](std::uint8_t opcode) {
+        return opcode <= found->last_op && (found->ops[opcode].flags & IO_URING_OP_SUPPORTED);
+    };
+    send_zero_copy_ = has(IORING_OP_SEND_ZC);
+    features_.push_back(send_zero_copy_ ? "send_zero_copy" : "no send_zero_copy");
     for (const std::uint8_t opcode : opcodes_in_use) {
-        if (opcode <= found->last_op && (found->ops[opcode].flags & IO_URING_OP_SUPPORTED)) {
-            continue;
-        }
+        if (has(opcode)) continue;
         throw ring_unavailable(cause::missing_opcode, EOPNOTSUPP,
                                std::string("io_uring is not usable: the kernel lacks the "
                                            "operation ") +

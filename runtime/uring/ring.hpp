@@ -115,6 +115,10 @@ public:
         return features_;
     }
     [[nodiscard]] bool can_skip_completions() const noexcept { return skip_; }
+    /// An accept can be told to wait before it looks.
+    [[nodiscard]] bool accepts_poll_first() const noexcept { return poll_first_; }
+    /// There is a send without a copy.
+    [[nodiscard]] bool can_send_zero_copy() const noexcept { return send_zero_copy_; }
     [[nodiscard]] kernel& seam() const noexcept { return kernel_; }
 
 private:
@@ -133,6 +137,8 @@ private:
     std::chrono::steady_clock::time_point refused_at_; // the last EINTR or pause
     unsigned submitted_ = 0; // entries before this position belong to the kernel
     bool skip_ = false;
+    bool poll_first_ = false;
+    bool send_zero_copy_ = false;
     bool disabled_ = false;
     std::vector<std::string> features_;
 };

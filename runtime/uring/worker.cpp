@@ -28,7 +28,8 @@ namespace {
 // user_data: generation above, slot below. Slots of the library's own requests:
 constexpr std::uint32_t wake_up_slot = 0xffffffff;
 constexpr std::uint32_t cancel_slot = 0xfffffffe;
-// All others are below multishot_op::mark, which is added to those of multishot operations.
+// All others are below io_op::notified, which is added to those of such operations, and
+// multishot_op::mark to those of multishot operations.
 
 constexpr std::uint64_t tag(std::uint32_t slot, std::uint32_t generation) noexcept {
     return (std::uint64_t{generation} << 32) | slot;
@@ -174,7 +175,7 @@ void worker::complete_other(const io_uring_cqe& completion) noexcept {
     } else if (index == cancel_slot) {
         --pending_cancels_; // it decides nothing; the target's own completion does
     } else {
-        complete_multishot(completion);
+        complete_marked(completion);
     }
 }
 
@@ -460,18 +461,43 @@ bool worker::send_cancel(std::uint64_t target) noexcept {
     return true;
 }
 
-// A place is a multishot operation's until its last completion, so that none comes late.
-void worker::complete_multishot(const io_uring_cqe& completion) noexcept {
+// A place is an operation's until its last completion, so that none comes late.
+void worker::complete_marked(const io_uring_cqe& completion) noexcept {
     const auto marked = static_cast<std::uint32_t>(completion.user_data);
-    const std::uint32_t index = marked & ~multishot_op::mark;
+    const std::uint32_t kind = marked & (multishot_op::mark | io_op::notified);
+    const std::uint32_t index = marked & ~kind;
     const auto generation = static_cast<std::uint32_t>(completion.user_data >> 32);
-    if (!(marked & multishot_op::mark) || index >= slots_.size() ||
-        slots_[index].generation != generation || !slots_[index].operation) {
+    if (index >= slots_.size() || slots_[index].generation != generation ||
+        !slots_[index].operation || slots_[index].operation->kind_ != kind || !kind) {
         ++strays_; // late or unknown: counted and dropped, nobody is woken
         return;
     }
-    auto& operation = static_cast<multishot_op&>(*slots_[index].operation);
+    io_op& operation = *slots_[index].operation;
     tell_completed(&operation);
+    if (kind == io_op::notified) return complete_notified(operation, completion);
+    complete_multishot(static_cast<multishot_op&>(operation), completion);
+}
+
+void worker::complete_notified(io_op& operation, const io_uring_cqe& completion) noexcept {
+    // A no-op that stands for a cancelled entry says 0, and its operation never ran.
+    const bool never_ran = operation.result_ == -ECANCELED;
+    const bool notifies = (completion.flags & IORING_CQE_F_NOTIF) != 0;
+    if (!never_ran && !notifies) operation.result_ = completion.res;
+    if (completion.flags & IORING_CQE_F_MORE) {
+        // It still needs the memory, and cannot be asked to give it back.
+        operation.stage_ = io_op::stage::submitted;
+        return;
+    }
+    if (operation.cancel_waits_) unlink_cancel(operation);
+    free_slot(operation.slot_);
+    --going_on_;
+    operation.stage_ = io_op::stage::completed;
+    if (operation.in_parts_ && operation.go_on()) return;
+    push(*operation.ctx_);
+}
+
+void worker::complete_multishot(multishot_op& operation,
+                                const io_uring_cqe& completion) noexcept {
     if (completion.flags & IORING_CQE_F_MORE) {
         operation.stage_ = io_op::stage::submitted;
         operation.completed(completion.res, completion.flags);
@@ -494,12 +520,16 @@ void worker::end_multishot(multishot_op& operation, const io_uring_cqe& completi
 void worker::end_multishots() noexcept {
     for (io_op* each = waiting_first_; each;) {
         io_op* const next = each->next_;
-        if (each->kind_) static_cast<multishot_op*>(each)->ask_to_end(*this);
+        if (each->kind_ == multishot_op::mark) {
+            static_cast<multishot_op*>(each)->ask_to_end(*this);
+        }
         each = next;
     }
     for (std::size_t i = 0; i < slots_.size() && going_on_ > 0; ++i) {
         io_op* const each = slots_[i].operation;
-        if (each && each->kind_) static_cast<multishot_op*>(each)->ask_to_end(*this);
+        if (each && each->kind_ == multishot_op::mark) {
+            static_cast<multishot_op*>(each)->ask_to_end(*this);
+        }
     }
 }
 

@@ -165,7 +165,9 @@ private:
     void start_waiting() noexcept;
     void complete(const io_uring_cqe& completion) noexcept;
     [[gnu::cold]] void complete_other(const io_uring_cqe& completion) noexcept;
-    void complete_multishot(const io_uring_cqe& completion) noexcept;
+    void complete_marked(const io_uring_cqe& completion) noexcept;
+    void complete_multishot(multishot_op& operation, const io_uring_cqe& completion) noexcept;
+    void complete_notified(io_op& operation, const io_uring_cqe& completion) noexcept;
     [[gnu::noinline]] void end_multishot(multishot_op& operation,
                                          const io_uring_cqe& completion) noexcept;
     void free_slot(std::uint32_t index) noexcept {
@@ -209,7 +211,7 @@ private:
     std::uint64_t strays_ = 0;
     const receive_options receiving_;
     buffer_ring* buffers_ = nullptr;
-    std::size_t going_on_ = 0; // slots of multishot operations
+    std::size_t going_on_ = 0; // slots of operations with more than one completion
     atomic<std::uint64_t> turns_{0};
     atomic<bool> stop_{false};
 };

@@ -196,7 +196,7 @@ public:
     scarce_world() {
         worker_.attach();
         kernel_.scarce = true;
-        accepting = detail::spawn_on(worker_, {}, listener.accept());
+        accepting = accept();
         settle();
     }
     ~scarce_world() {
@@ -208,6 +208,10 @@ public:
     scarce_world(const scarce_world&) = delete;
     scarce_world& operator=(const scarce_world&) = delete;
 
+    join_handle<io::tcp_stream> accept() {
+        return detail::spawn_on(worker_, {}, listener.accept());
+    }
+    join_handle<void> close() { return detail::spawn_on(worker_, {}, listener.close()); }
     void settle() {
         for (int idle = 0; idle < 3;) idle = worker_.step(false) ? 0 : idle + 1;
     }
@@ -254,6 +258,34 @@ TEST_CASE("tcp_listener: an accept that backs off can be cancelled") {
     world.settle();
     CHECK(world.accepting.done());
     CHECK(world.listener.accept_stats().accepted == 0);
+}
+
+// S171.
+TEST_CASE("tcp_listener: close ends an accept that backs off, and waits for it") {
+    scarce_world world;
+    auto beside = world.accept();
+    world.settle();
+    CHECK(world.listener.accept_stats().back_offs == 2);
+    auto closing = world.close();
+    world.settle();
+    CHECK(world.accepting.done());
+    CHECK(beside.done());
+    CHECK(closing.done());
+    CHECK_FALSE(world.listener.is_open());
+    CHECK(world.listener.accept_stats().accepted == 0);
+    world.advance(10s);
+}
+
+// S172.
+TEST_CASE("tcp_listener: the process ends when a listener goes while an accept backs off") {
+    const auto end = in_child([] {
+        scarce_world world;
+        const io::tcp_listener elsewhere = std::move(world.listener);
+        return 0;
+    });
+    CHECK(end.signal == SIGABRT);
+    CHECK_THAT(end.err, Catch::Contains("stays where it is while an operation uses it: "
+                                        "listener on 127.0.0.1:"));
 }
 
 TEST_CASE("tcp_listener: a connection that is gone before it is accepted does no harm") {

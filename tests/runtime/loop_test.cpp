@@ -256,7 +256,8 @@ TEST_CASE("runtime: from outside, tasks are spread over the workers") {
 TEST_CASE("runtime: says which optional features of io_uring it uses and which are missing") {
     runtime here(some(1));
     const auto features = here.features();
-    for (const std::string name : {"defer_taskrun", "single_issuer", "cqe_skip"}) {
+    for (const std::string name : {"defer_taskrun", "single_issuer", "cqe_skip",
+                                   "accept_poll_first", "send_zero_copy"}) {
         CHECK(std::count_if(features.begin(), features.end(), [&](const auto& each) {
                   return each == name || each == "no " + name;
               }) == 1);

@@ -46,9 +46,9 @@ task<std::size_t> races_with_write(int fd, scope_end& end) {
     const auto first = co_await when_any(writes(fd, "BAD", end), at_once());
     co_return first.index;
 }
-class stubborn_read final : public detail::io_op {
+class stubborn_leaf : public detail::io_op {
 public:
-    stubborn_read(int fd, char* to) noexcept : fd_(fd), to_(to) { cancellable_ = false; }
+    stubborn_leaf(int fd, char* to) noexcept : fd_(fd), to_(to) { cancellable_ = false; }
     [[nodiscard]] int await_resume() const noexcept { return result(); }
 
 private:
@@ -58,6 +58,7 @@ private:
     int fd_;
     char* to_;
 };
+using stubborn_read = detail::operation<stubborn_leaf, int, char*>;
 task<int> stubborn(int fd, scope_end& end) {
     scope_probe probe(end);
     char letter = 0;

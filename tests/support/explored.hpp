@@ -49,7 +49,7 @@ private:
 
 /// An event that tasks of any worker wait for; or, by its switches, an operation in a kernel.
 class event {
-    class waiter final : public detail::leaf {
+    class waiter : public detail::leaf {
     public:
         explicit waiter(event& at) noexcept : at_(&at) {}
         [[nodiscard]] bool await_ready() noexcept { return false; }
@@ -80,7 +80,8 @@ public:
     event(const event&) = delete;
     event& operator=(const event&) = delete;
 
-    [[nodiscard]] waiter wait() noexcept { return waiter(*this); }
+    using operation = detail::operation<waiter, event&>;
+    [[nodiscard]] operation wait() noexcept { return operation(*this); }
     /// From any task; it happens once and stays.
     void set() noexcept {
         set_ = true;

@@ -55,10 +55,9 @@ private:
     int ends_[2] = {-1, -1};
 };
 
-/// `co_await read_op(fd, buffer, size)` gives a count or -errno.
-class [[nodiscard]] read_op final : public detail::io_op {
+class read_leaf : public detail::io_op {
 public:
-    read_op(int fd, char* to, unsigned size) noexcept : fd_(fd), to_(to), size_(size) {}
+    read_leaf(int fd, char* to, unsigned size) noexcept : fd_(fd), to_(to), size_(size) {}
     [[nodiscard]] int await_resume() const noexcept { return result(); }
 
 private:
@@ -69,11 +68,12 @@ private:
     char* to_;
     unsigned size_;
 };
+/// `co_await read_op(fd, buffer, size)` gives a count or -errno.
+using read_op = detail::operation<read_leaf, int, char*, unsigned>;
 
-/// `co_await write_op(fd, text)` gives a count or -errno.
-class [[nodiscard]] write_op final : public detail::io_op {
+class write_leaf : public detail::io_op {
 public:
-    write_op(int fd, std::string_view text) noexcept : fd_(fd), text_(text) {}
+    write_leaf(int fd, std::string_view text) noexcept : fd_(fd), text_(text) {}
     [[nodiscard]] int await_resume() const noexcept { return result(); }
 
 private:
@@ -84,6 +84,8 @@ private:
     int fd_;
     std::string_view text_;
 };
+/// `co_await write_op(fd, text)` gives a count or -errno.
+using write_op = detail::operation<write_leaf, int, std::string_view>;
 
 } // namespace toadstone::tests
 

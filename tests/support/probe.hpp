@@ -61,7 +61,7 @@ private:
 
 /// One task waits here until the test opens it: `co_await gate.pass()`.
 class gate {
-    class waiter final : public detail::leaf {
+    class waiter : public detail::leaf {
     public:
         explicit waiter(gate& at) noexcept : at_(&at) {}
         [[nodiscard]] bool await_ready() noexcept { return false; }
@@ -86,7 +86,8 @@ class gate {
     };
 
 public:
-    [[nodiscard]] waiter pass() noexcept { return waiter(*this); }
+    using operation = detail::operation<waiter, gate&>;
+    [[nodiscard]] operation pass() noexcept { return operation(*this); }
     /// From the test, between two steps.
     void open() noexcept {
         open_ = true;

@@ -36,9 +36,9 @@ private:
 };
 
 /// An entry as it is given, whatever it ends with: also a cancelled one delivers.
-class [[nodiscard]] raw_op final : public detail::io_op {
+class raw_leaf : public detail::io_op {
 public:
-    explicit raw_op(const entry& what, const io_uring_sqe** placed = nullptr) noexcept
+    raw_leaf(const entry& what, const io_uring_sqe** placed) noexcept
         : entry_(what), placed_(placed) {}
     bool taken() noexcept override { return false; }
     [[nodiscard]] int await_resume() const noexcept { return result(); }
@@ -50,6 +50,11 @@ private:
     }
     entry entry_;
     const io_uring_sqe** placed_;
+};
+class [[nodiscard]] raw_op : public detail::operation<raw_leaf, entry, const io_uring_sqe**> {
+public:
+    explicit raw_op(const entry& what, const io_uring_sqe** placed = nullptr) noexcept
+        : operation(what, placed) {}
 };
 
 } // namespace toadstone::tests
