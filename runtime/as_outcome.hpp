@@ -23,7 +23,7 @@ public:
     outcome<T> await_resume() { return this->take_outcome(); }
 
 private:
-    void child_ended(context&) noexcept override { this->complete(); }
+    context* child_ended(context&) noexcept override { return this->complete(); }
 };
 
 } // namespace detail

@@ -204,6 +204,9 @@ protected:
 private:
     void take_what_came() noexcept;
 
+    template <bool Observed>
+    unsigned run_list(unsigned most) noexcept;
+
     run_observer* observer_ = nullptr;
     int turn_budget_ = 128;
     root_task* roots_ = nullptr; // changed by the home thread, inside the gate

@@ -40,13 +40,13 @@ public:
     }
 
 private:
-    void child_ended(context& child) noexcept override {
+    context* child_ended(context& child) noexcept override {
         if (!cleaning_) {
             cleaning_.emplace(*this->ctx_, *this);
             cleaning_->shut_off();
             if (this->ctx_->forced()) cleaning_->request(this->ctx_->reason(), true);
             cleaning_->begin(std::move(cleanup_));
-            return;
+            return nullptr;
         }
         const bool body_lost = this->inside().unwound() || this->inside().outcome.error();
         if (body_lost && cleaning_->outcome.error()) {
@@ -56,13 +56,9 @@ private:
             this->inside().outcome.drop(
                 end_without_result(*cleaning_, cleaning_->outcome.error()));
         }
-        if (this->inside().unwound()) {
-            this->pass_on(this->inside().reason());
-        } else if (cleaning_->unwound()) {
-            this->pass_on(cleaning_->reason());
-        } else {
-            this->complete();
-        }
+        if (this->inside().unwound()) return this->pass_on(this->inside().reason());
+        if (cleaning_->unwound()) return this->pass_on(cleaning_->reason());
+        return this->complete();
     }
 
     task<void> cleanup_;

@@ -31,12 +31,8 @@ public:
     T await_resume() { return this->take(); }
 
 private:
-    void child_ended(context& child) noexcept override {
-        if (child.unwound()) {
-            this->pass_on(child.reason());
-        } else {
-            this->complete();
-        }
+    context* child_ended(context& child) noexcept override {
+        return child.unwound() ? this->pass_on(child.reason()) : this->complete();
     }
 };
 

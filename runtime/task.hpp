@@ -52,14 +52,17 @@ struct task_promise : promise_base, pooled {
     std::suspend_always initial_suspend() const noexcept { return {}; }
     final_awaiter final_suspend() const noexcept { return {}; }
 
+    /// Its place is nobody's concern: g++ would keep it in the frame.
+    template <class T>
+    task_awaiter<T> await_transform(task<T>&& body) {
+        return task_awaiter<T>(std::move(body));
+    }
     template <class A>
     decltype(auto)
     await_transform(A&& awaitable,
                     std::source_location where = std::source_location::current()) {
         using plain = std::remove_cvref_t<A>;
-        if constexpr (any_task<A> && !std::is_lvalue_reference_v<A>) {
-            return typename plain::awaiter(static_cast<A&&>(awaitable));
-        } else if constexpr (any_task<A>) {
+        if constexpr (any_task<A>) {
             static_assert(never<A>, "a task is awaited once: write co_await std::move(task)");
             return misused_awaitable();
         } else if constexpr (convertible_to_awaiter<A>) {
@@ -187,9 +190,9 @@ inline task<void> promise<void>::get_return_object() noexcept {
 template <class T>
 class [[nodiscard]] task_awaiter final : frame_owner {
 public:
-    explicit task_awaiter(task<T>&& body) : body_(nullptr) {
+    explicit task_awaiter(task<T>&& body) {
         if (!body.valid()) refuse_spent_task();
-        body_ = &body.release(result_);
+        child = &body.release(result_);
     }
     task_awaiter(const task_awaiter&) = delete;
     task_awaiter& operator=(const task_awaiter&) = delete;
@@ -199,17 +202,15 @@ public:
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         promise_base& caller = frame.promise();
-        body_->ctx = caller.ctx;
-        body_->parent = &caller;
-        body_->owner = this;
-        child = body_;
-        caller.ctx->call(*body_);
+        child->ctx = caller.ctx;
+        child->parent = &caller;
+        child->owner = this;
+        caller.ctx->call(*child);
     }
     T await_resume() { return result_.take(); }
 
 private:
     result<T> result_;
-    promise_base* body_;
 };
 
 } // namespace detail

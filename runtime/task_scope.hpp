@@ -176,8 +176,9 @@ private:
             }
         }
     }
-    void child_ended(context& body) noexcept override {
+    context* child_ended(context& body) noexcept override {
         body_ended(body, body.unwound() ? nullptr : body_.outcome.error());
+        return nullptr;
     }
     void all_ended() noexcept override {
         if (home_.is_current()) {
@@ -197,11 +198,8 @@ private:
     }
     void finish_scope() noexcept {
         if (first_failure()) body_.outcome.drop(end_without_result(body_, first_failure()));
-        if (child_torn_by_stop() && !first_failure()) {
-            pass_on(cancel_reason::shutdown);
-        } else {
-            complete();
-        }
+        const bool stops = child_torn_by_stop() && !first_failure();
+        home_.push(stops ? *pass_on(cancel_reason::shutdown) : *complete());
     }
 
     /// Something to be done on the home worker, asked for by another.

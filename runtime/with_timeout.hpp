@@ -30,7 +30,11 @@ public:
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         auto& inside = this->prepare(frame);
         this->inherit_request(inside);
-        this->arm(this->ctx_->home());
+        if (this->is_past(this->ctx_->home())) { // before it has begun anything
+            time_up();
+        } else {
+            this->arm(this->ctx_->home());
+        }
         this->begin();
     }
     decltype(auto) await_resume() {
@@ -49,13 +53,10 @@ private:
         timed_out_ = !this->inside().requested();
         this->inside().request(cancel_reason::timeout);
     }
-    void child_ended(context& child) noexcept override {
-        this->disarm(this->ctx_->home());
-        if (child.unwound() && !timed_out_ && !AsOutcome) {
-            this->pass_on(child.reason());
-        } else {
-            this->complete();
-        }
+    context* child_ended(context& child) noexcept override {
+        if (this->armed()) this->disarm(this->ctx_->home());
+        const bool stops = child.unwound() && !timed_out_ && !AsOutcome;
+        return stops ? this->pass_on(child.reason()) : this->complete();
     }
 
     bool timed_out_ = false;

@@ -56,13 +56,9 @@ public:
     T await_resume() { return this->take(); }
 
 private:
-    void child_ended(context& child) noexcept override {
+    context* child_ended(context& child) noexcept override {
         link_->stop();
-        if (child.unwound()) {
-            this->pass_on(child.reason());
-        } else {
-            this->complete();
-        }
+        return child.unwound() ? this->pass_on(child.reason()) : this->complete();
     }
 
     cancellation_token token_;

@@ -24,6 +24,13 @@ std::uint64_t setting(const char* name, std::uint64_t otherwise) {
     return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
+/// What TOADSTONE_SIM_TIMES and TOADSTONE_SIM_SHARE make of a number of random runs.
+unsigned runs_wanted(unsigned runs) {
+    const std::uint64_t share = std::max<std::uint64_t>(1, setting("TOADSTONE_SIM_SHARE", 1));
+    const std::uint64_t all = runs * setting("TOADSTONE_SIM_TIMES", 1);
+    return static_cast<unsigned>((all + share - 1) / share);
+}
+
 /// Adds a line to the file that TOADSTONE_SIM_STATISTICS names, for whoever adds them up.
 class statistics {
 public:
@@ -73,9 +80,8 @@ std::unique_ptr<choices> choices_named(std::string_view name) {
 class explorer {
 public:
     explorer(const explore_options& options, scenario& what) : options_(options), what_(what) {
-        const auto times = static_cast<unsigned>(setting("TOADSTONE_SIM_TIMES", 1));
-        options_.random_runs *= times;
-        options_.pct_runs *= times;
+        options_.random_runs = runs_wanted(options_.random_runs);
+        options_.pct_runs = runs_wanted(options_.pct_runs);
         options_.repeat_percent = static_cast<unsigned>(
             setting("TOADSTONE_SIM_REPEAT_PERCENT", options_.repeat_percent));
         if (options_.exhaustive_bound > 0) {
@@ -360,6 +366,7 @@ cancel_report cancel_everywhere(const cancel_options& options, scenario& what) {
         return result;
     }
     const statistics count("cancel");
+    // No share of these: each world has awaits and allocations that others have not.
     const auto times = static_cast<unsigned>(setting("TOADSTONE_SIM_TIMES", 1));
     for (unsigned seed = 0; seed <= options.seeds * times; ++seed) {
         if (!all.run_all(seed)) break;

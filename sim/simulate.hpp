@@ -116,9 +116,10 @@ namespace detail {
 /// Runs a scenario under many sources of decisions and stops at the first failure.
 ///
 /// In the environment: TOADSTONE_SIM_REPLAY runs only what that reproduces;
-/// TOADSTONE_SIM_TIMES=n makes n times as many random runs; TOADSTONE_SIM_DEEPER=n adds n to
-/// the bound of an exhaustive search; TOADSTONE_SIM_REPEAT_PERCENT; TOADSTONE_SIM_STATISTICS
-/// names a file that gets a line "explore runs steps seconds".
+/// TOADSTONE_SIM_TIMES=n makes n times as many random runs; TOADSTONE_SIM_SHARE=n makes one
+/// n-th of them, rounded up; TOADSTONE_SIM_DEEPER=n adds n to the bound of an exhaustive
+/// search; TOADSTONE_SIM_REPEAT_PERCENT; TOADSTONE_SIM_STATISTICS names a file that gets a line
+/// "explore runs steps seconds".
 template <class Body>
 [[nodiscard]] exploration explore(const explore_options& options, Body&& body) {
     detail::scenario_of<std::remove_reference_t<Body>> what(body);

@@ -8,10 +8,10 @@ tools/test.sh [--no-install] [--quick | --full] [--only NAME]...
 
   --no-install   the packages are there, do not call apt-get
   --quick        g++ alone, without sanitizers
-  --full         every sanitizer with every compiler, and the long explorations: for hours
+  --full         every compiler and sanitizer, deep models, long explorations: for hours
   --only NAME    this configuration, one of
-                 format gcc clang clang-asan gcc-tsan gate,
-                 or of --full: gcc-asan clang-tsan explore
+                 format gcc clang-asan gcc-tsan gate,
+                 or of --full: clang gcc-asan clang-tsan explore
 
 Builds in build/<configuration>. The last line counts the tests of all configurations; a
 configuration that does not build counts as one failed test.
@@ -19,7 +19,7 @@ END
 }
 
 install=yes full=no
-configurations=(format gcc clang clang-asan gcc-tsan gate)
+configurations=(format gcc clang-asan gcc-tsan gate)
 only=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -119,7 +119,9 @@ run() {
     : >"$log"
     echo "$name: building"
 
-    local setup=(env "CXX=$cache$compiler" meson setup "$directory"
+    # Functions and lines are enough for a stack trace; the rest of what debuggers can know is
+    # two thirds of an object file, and a quarter of the time of a compilation.
+    local setup=(env "CXX=$cache$compiler" meson setup "$directory" -Dcpp_args=-g1
         -Dtests=enabled -Dexamples=enabled "$@")
     # What an older configuration of the same name left may not fit: then start over.
     if [ -d "$directory/meson-private" ]; then
@@ -136,6 +138,7 @@ run() {
 
     echo "$name: testing ($((SECONDS - begun)) s to build)"
     case $name in
+    *-asan) launcher=(env "TOADSTONE_SIM_SHARE=$share") ;;
     *-tsan) read -r -a launcher <<<"$(tsan_launcher "$compiler" 2>>"$log")" ;;
     esac
     rm -f "$directory"/meson-logs/testlog.*
@@ -185,15 +188,22 @@ explore() {
     fi
 }
 
-# One compiler has a precompiled header and looks at the headers and the installation, the other
-# one sees every file with its own includes alone; --full does all of it with both.
-plain=(-Dbench=enabled -Dwerror=true)
-twice=(-Db_pch=false -Dtree_tests="$([ $full = yes ] && echo true || echo false)")
+# --full is clang's without sanitizers, too, where every file has its own includes alone: the
+# others have a precompiled header.
+plain=(-Dbench=enabled -Dwerror=true -Dtree_tests=true)
 
 # Not optimised: that builds in half the time, and is where stacks are deepest and nothing is
 # optimised away that a sanitizer could have seen. The instrumentation makes g++ 12 warn about
-# what it generated itself, so warnings are errors in the plain builds only.
-sanitized=(-Dbench=disabled -Doptimization=0 -Db_lundef=false)
+# what it generated itself, so there warnings are errors in the plain build only; clang sees
+# everything else with its own warnings as errors, the benches included.
+sanitized=(-Doptimization=0 -Db_lundef=false)
+small=(-Dbench=disabled)
+whole=(-Dbench=enabled -Dwerror=true)
+
+# Of the random explorations a half: the plain build makes all of them, --full does here, too.
+share=2 preemptions=2
+[ $full = no ] || share=1 preemptions=3
+plain+=(-Dmodel_preemptions=$preemptions)
 
 for configuration in "${configurations[@]}"; do
     case $configuration in
@@ -201,11 +211,18 @@ for configuration in "${configurations[@]}"; do
     explore) explore ;;
     gate) gate ;;
     gcc) run gcc g++ 1 "${plain[@]}" ;;
-    clang) run clang clang++-19 1 "${plain[@]}" "${twice[@]}" ;;
-    gcc-asan) run gcc-asan g++ 4 -Db_sanitize=address,undefined "${sanitized[@]}" ;;
-    clang-asan) run clang-asan clang++-19 4 -Db_sanitize=address,undefined "${sanitized[@]}" ;;
-    gcc-tsan) run gcc-tsan g++ 4 -Db_sanitize=thread "${sanitized[@]}" ;;
-    clang-tsan) run clang-tsan clang++-19 4 -Db_sanitize=thread "${sanitized[@]}" ;;
+    clang) run clang clang++-19 1 "${plain[@]}" -Db_pch=false ;;
+    gcc-asan)
+        run gcc-asan g++ 4 -Db_sanitize=address,undefined "${sanitized[@]}" "${small[@]}"
+        ;;
+    clang-asan)
+        run clang-asan clang++-19 4 -Db_sanitize=address,undefined "${sanitized[@]}" \
+            "${whole[@]}"
+        ;;
+    gcc-tsan) run gcc-tsan g++ 4 -Db_sanitize=thread "${sanitized[@]}" "${small[@]}" ;;
+    clang-tsan)
+        run clang-tsan clang++-19 4 -Db_sanitize=thread "${sanitized[@]}" "${small[@]}"
+        ;;
     *)
         usage >&2
         exit 2

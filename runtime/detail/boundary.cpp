@@ -5,18 +5,14 @@
 
 namespace toadstone::detail {
 
-void boundary::complete() noexcept {
-    ctx_->home().push(*ctx_);
-}
-
-void boundary::pass_on(cancel_reason reason) noexcept {
+context* boundary::pass_on(cancel_reason reason) noexcept {
     if (ctx_->deferred()) {
         stopped_ = true;
         stop_reason_ = reason;
-        complete();
     } else {
-        ctx_->stop_and_schedule(reason);
+        ctx_->stop_for(reason);
     }
+    return ctx_;
 }
 
 void boundary::check_stopped() const {

@@ -22,8 +22,8 @@ namespace toadstone::detail {
 /// nothing below the awaiting frame is left when that frame goes on or is torn down.
 class boundary : public leaf {
 public:
-    /// A child has ended; from the worker's loop.
-    virtual void child_ended(context& child) noexcept = 0;
+    /// A child has ended; from the worker's loop. Returns what context::finish() does.
+    virtual context* child_ended(context& child) noexcept = 0;
 
     boundary(const boundary&) = delete;
     boundary& operator=(const boundary&) = delete;
@@ -35,10 +35,10 @@ protected:
     ~boundary() = default;
 
     /// The awaiting task goes on.
-    void complete() noexcept;
+    [[nodiscard]] context* complete() noexcept { return ctx_; }
     /// The inside was cancelled by itself, so there is no result: the awaiting task stops for
     /// the same reason. If it cannot be stopped (it defers), it goes on and `stopped()` is set.
-    void pass_on(cancel_reason reason) noexcept;
+    [[nodiscard]] context* pass_on(cancel_reason reason) noexcept;
     /// For await_resume: throws task_cancelled if pass_on() could not stop the task.
     void check_stopped() const;
     /// Starts a child with whatever request the awaiting task has pending.
@@ -57,11 +57,17 @@ public:
     ~child() = default;
 
     void begin(task<T>&& body) noexcept { start(body.release(outcome), frame_); }
+    /// The same, for what `outside` has suspended for: it runs at once.
+    void begin_within(context& outside, task<T>&& body) noexcept {
+        promise_base& first = body.release(outcome);
+        adopt(first, frame_);
+        outside.call(first);
+    }
 
     result<T> outcome;
 
 private:
-    void finish() noexcept override { owner_.child_ended(*this); }
+    context* finish() noexcept override { return owner_.child_ended(*this); }
 
     boundary& owner_;
     frame_owner frame_;
@@ -225,7 +231,7 @@ protected:
         started_ = true;
         return *inside_;
     }
-    void begin() noexcept { inside_->begin(std::move(body_)); }
+    void begin() noexcept { inside_->begin_within(*ctx_, std::move(body_)); }
 
     T take() {
         check_stopped();

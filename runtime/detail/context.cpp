@@ -108,77 +108,124 @@ void context::start(promise_base& body, frame_owner& owner) noexcept {
     home_->push(*this);
 }
 
-inline void context::run(thread_slice& slice, run_observer* observer) noexcept {
-    budget_ = home_->turn_budget();
-    if (observer) [[unlikely]]
-        observer->before_run(*this);
+template <bool Observed>
+inline context* context::run(thread_slice& slice, run_observer* observer) noexcept {
+    if constexpr (Observed) observer->before_run(*this);
     put_into_slice(slice, *this);
     leaf* const ended = std::exchange(pending_, nullptr);
     // What is being unwound has been requested, or passes somebody else's request on.
     if (may_have_to_stop()) [[unlikely]] {
         if (ended && stops_at(*ended)) unwinding_ = true;
         if (unwinding_) {
-            tear_down();
+            context* const then = tear_down();
             end_slice(slice); // *this may be gone
-            return;
+            return then;
         }
     }
-    if (observer) [[unlikely]]
-        observer->resuming(*this);
-    resume_chain(observer);
+    if constexpr (Observed) observer->resuming(*this);
+    context* const then = resume_chain<Observed>(observer);
     end_slice(slice);
+    return then;
+}
+
+template <bool Observed>
+inline unsigned executor::run_list(unsigned most) noexcept {
+    thread_slice& slice = this_slice;
+    const context* const last = last_;
+    unsigned left = most;
+    for (;;) {
+        context* next = first_;
+        const bool is_last = next == last;
+        first_ = next->queue_link.next;
+        next->budget_ = turn_budget();
+        for (;;) {
+            --left;
+            running_.store(next->id(), std::memory_order_relaxed);
+            context* const then = next->run<Observed>(slice, observer_);
+            if (!then) [[likely]]
+                break;
+            // As a leaf that completes at once: no chain of ends keeps the others waiting.
+            then->budget_ = next->budget_ - 1;
+            if (then->budget_ <= 0 || left == 0) {
+                push(*then);
+                break;
+            }
+            next = then;
+        }
+        if (is_last) break;
+        if (left == 0) break;
+    }
+    running_.store(0, std::memory_order_relaxed);
+    return most - left;
 }
 
 unsigned executor::run_ready(unsigned most) noexcept {
     if (!first_ || most == 0) return 0;
-    thread_slice& slice = this_slice;
-    const context* const last = last_;
-    unsigned ran = 0;
-    for (bool more = true; more;) {
-        context& next = *first_;
-        first_ = next.queue_link.next;
-        ++ran;
-        more = &next != last && ran < most;
-        running_.store(next.id(), std::memory_order_relaxed);
-        next.run(slice, observer_);
+    return observer_ ? run_list<true>(most) : run_list<false>(most);
+}
+
+// A local whose destructor throws sends a coroutine that is being destroyed through
+// unhandled_exception() to its final suspension: destroy() returns, and the frame and its
+// parameters are still there. What a parameter's destructor throws comes out of destroy(),
+// which neither compiler gets right: g++ 12 leaves the rest undestroyed, clang 19 looks into
+// the frame that it has freed. It is told, and the documentation forbids it.
+inline void context::destroy(promise_base& frame) noexcept {
+    try {
+        frame.handle().destroy();
+        if (next_ != 0) [[unlikely]]
+            destroy_rest(frame);
+    } catch (...) {
+        report_lost_failure(*this, "the destructor of a parameter", std::current_exception());
     }
-    running_.store(0, std::memory_order_relaxed);
-    return ran;
+}
+
+void context::destroy_rest(promise_base& frame) {
+    next_ = 0;
+    report_lost_failure(*this, "a destructor", std::exchange(*frame.threw, nullptr));
+    frame.handle().destroy();
+}
+
+inline void context::end_frame(promise_base& ended) noexcept {
+    if (ended.threw) [[unlikely]] {
+        // A guard in the frame's parameters has not seen the exception pass.
+        teardown_record record;
+        record.what = teardown_record::kind::exception;
+        record.task = this;
+        record.error = *ended.threw;
+        destroy_frames(&ended, ended.parent, record);
+    } else {
+        ended.owner->child = nullptr;
+        destroy(ended);
+    }
 }
 
 // The trampoline: one native frame however deep the chain of coroutines is.
-inline void context::resume_chain(run_observer* observer) noexcept {
+template <bool Observed>
+inline context* context::resume_chain(run_observer* observer) noexcept {
     promise_base* frame = frame_;
     for (;;) {
         frame->handle().resume();
-        if (promise_base* ended = std::exchange(finished_, nullptr)) {
-            promise_base* parent = ended->parent;
-            if (ended->threw) {
-                // A guard in the frame's parameters has not seen the exception pass.
-                teardown_record record;
-                record.what = teardown_record::kind::exception;
-                record.task = this;
-                record.error = *ended->threw;
-                destroy_frames(ended, parent, record);
-            } else {
-                ended->owner->child = nullptr;
-                destroy_frame(*ended);
+        const std::uintptr_t step = next_;
+        if (step == 0) {
+            if (!pending_) [[unlikely]] {
+                if (!unwinding_) die_of_unknown_suspension();
+                return tear_down();
             }
-            if (!parent) {
-                finish();
-                return;
-            }
-            frame = parent;
-        } else if (next_) {
-            frame = std::exchange(next_, nullptr);
-        } else if (pending_) [[likely]] {
-            if (observer) [[unlikely]]
-                observer->suspended(*this);
-            return;
+            if constexpr (Observed) observer->suspended(*this);
+            return nullptr;
+        }
+        next_ = 0;
+        if ((step & at_its_end) != 0) {
+            promise_base& ended = *reinterpret_cast<promise_base*>(step - at_its_end);
+            frame = ended.parent;
+            end_frame(ended);
+            if (!frame) return finish();
         } else {
-            if (!unwinding_) die_of_unknown_suspension();
-            tear_down();
-            return;
+            frame = reinterpret_cast<promise_base*>(step);
+            if (frame->ctx != this) {
+                if constexpr (Observed) observer->suspended(*this);
+                return frame->ctx;
+            }
         }
     }
 }
@@ -193,7 +240,7 @@ void context::die_of_unknown_suspension() noexcept {
         __FILE__, __LINE__);
 }
 
-void context::tear_down() noexcept {
+context* context::tear_down() noexcept {
     if (cancel_state* const own = state()) own->request(reason()); // if not told yet
     teardown_record record;
     record.what = teardown_record::kind::cancelled;
@@ -202,7 +249,7 @@ void context::tear_down() noexcept {
     record.task = this;
     destroy_frames(std::exchange(frame_, nullptr), nullptr, record);
     unwound_ = true;
-    finish();
+    return finish();
 }
 
 void destroy_frames(promise_base* innermost, promise_base* stop,
@@ -225,22 +272,8 @@ void report_lost_failure(const context& task, const char* what,
                       error);
 }
 
-// A local whose destructor throws sends a coroutine that is being destroyed through
-// unhandled_exception() to its final suspension: destroy() returns, and the frame and its
-// parameters are still there. What a parameter's destructor throws comes out of destroy(),
-// which neither compiler gets right: g++ 12 leaves the rest undestroyed, clang 19 looks into
-// the frame that it has freed. It is told, and the documentation forbids it.
 void destroy_frame(promise_base& frame) noexcept {
-    context& task = *frame.ctx;
-    try {
-        frame.handle().destroy();
-        if (task.finished_ != &frame) return;
-        task.finished_ = nullptr;
-        report_lost_failure(task, "a destructor", std::exchange(*frame.threw, nullptr));
-        frame.handle().destroy();
-    } catch (...) {
-        report_lost_failure(task, "the destructor of a parameter", std::current_exception());
-    }
+    frame.ctx->destroy(frame);
 }
 
 teardown_record end_without_result(const context& who,
@@ -332,11 +365,10 @@ void context::deliver_request() noexcept {
     }
 }
 
-void context::stop_and_schedule(cancel_reason reason) noexcept {
+void context::stop_for(cancel_reason reason) noexcept {
     flag_request(reason);
     pending_ = nullptr;
     unwinding_ = true;
-    home_->push(*this);
 }
 
 cancel_state& context::extras() {

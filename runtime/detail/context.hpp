@@ -161,12 +161,14 @@ public:
         suspend_at(frame, nullptr, where);
         unwinding_ = true;
     }
-    /// For a leaf whose end cannot be delivered: the task stops for `reason`. Queues it.
-    void stop_and_schedule(cancel_reason reason) noexcept;
+    /// For a leaf whose end cannot be delivered: the task stops for `reason` when it runs next.
+    void stop_for(cancel_reason reason) noexcept;
 
-    /// Trampoline slots, written by awaiters of child tasks and by final suspension.
-    void call(promise_base& child) noexcept { next_ = &child; }
-    void ended(promise_base& frame) noexcept { finished_ = &frame; }
+    /// The trampoline's slot, written by awaiters of child tasks and by final suspension. A
+    /// child that is in a context of its own runs when this one, which waits for it, has
+    /// suspended.
+    void call(promise_base& child) noexcept { next_ = step(child); }
+    void ended(promise_base& frame) noexcept { next_ = step(frame) | at_its_end; }
 
     [[nodiscard]] executor& home() const noexcept { return *home_; }
     /// Of the spawned task that it belongs to.
@@ -220,8 +222,9 @@ protected:
     explicit context(context& parent) noexcept;
     virtual ~context();
 
-    /// All frames are gone; unwound() tells how. May destroy *this.
-    virtual void finish() noexcept = 0;
+    /// All frames are gone; unwound() tells how. Returns what goes on now, inside which this
+    /// one was, in the same run of the loop; or null, and then may have destroyed *this.
+    virtual context* finish() noexcept = 0;
     /// What of a context that is no frame from the pool holds objects of the user.
     struct extent {
         const void* begin = nullptr;
@@ -248,6 +251,11 @@ protected:
 private:
     friend class executor;
     friend void destroy_frame(promise_base& frame) noexcept;
+    /// What the trampoline is to do: go into a frame, or destroy one that is at its end.
+    static constexpr std::uintptr_t at_its_end = 1;
+    [[nodiscard]] static std::uintptr_t step(promise_base& frame) noexcept {
+        return reinterpret_cast<std::uintptr_t>(&frame);
+    }
     /// False: no request that this context has not seen was made to the root or anything in it,
     /// and none that it has seen concerns it. Orders nothing: has_to_stop() does.
     [[nodiscard]] bool may_have_to_stop() const noexcept {
@@ -267,10 +275,17 @@ private:
     [[nodiscard]] context* around() const noexcept;
     void deliver_request() noexcept;
     /// Runs the context until it suspends or ends. From the top of the worker's loop only.
-    void run(thread_slice& slice, run_observer* observer) noexcept;
-    void resume_chain(run_observer* observer) noexcept;
+    /// Returns what is to run next: a child that this one waits for, or what has waited for
+    /// this one. Null: whatever is ready, and *this may be gone.
+    template <bool Observed>
+    [[nodiscard]] context* run(thread_slice& slice, run_observer* observer) noexcept;
+    template <bool Observed>
+    [[nodiscard]] context* resume_chain(run_observer* observer) noexcept;
+    void end_frame(promise_base& ended) noexcept;
     [[nodiscard]] bool stops_at(leaf& ended) noexcept;
-    void tear_down() noexcept;
+    [[nodiscard]] context* tear_down() noexcept;
+    void destroy(promise_base& frame) noexcept;
+    [[gnu::cold]] void destroy_rest(promise_base& frame);
     [[noreturn]] [[gnu::cold]] static void die_of_unknown_suspension() noexcept;
 
     executor* home_;
@@ -279,8 +294,7 @@ private:
         context* const parent_; // of a boundary's inside
         root_group* group_;     // of a root: the scope that it belongs to, or null
     };
-    promise_base* next_ = nullptr;
-    promise_base* finished_ = nullptr;
+    std::uintptr_t next_ = 0; // a step, or 0
     promise_base* frame_ = nullptr;
     leaf* pending_ = nullptr;
     // Holds a reference. Set once, by the home worker or a task inside. (S) with request_: one

@@ -26,10 +26,10 @@ extern "C" std::size_t __sanitizer_get_allocated_size(const volatile void* block
 namespace toadstone::detail {
 namespace {
 
-constexpr bool pooling = !TOADSTONE_ASAN && !TOADSTONE_TSAN;
+constexpr bool pooling = frames_are_kept;
 constexpr std::size_t granule = frame_alignment;
-constexpr std::size_t largest = 2048;
-constexpr std::size_t classes = largest / granule;
+constexpr std::size_t classes = frame_lists::count;
+using kept_block = frame_lists::block;
 
 // What is kept, by size class. A class begins with a limit that is good for most programs. For
 // each block that is missed after one went to the system beyond the limit, as in batches, one
@@ -41,10 +41,6 @@ constexpr std::size_t least_limit = std::size_t{16} << 10; // bytes of a class
 constexpr std::size_t most_kept = std::size_t{256} << 20;  // bytes of a thread
 constexpr unsigned frees_per_block = 16;
 constexpr unsigned frees_per_tick = 64; // at each tick one class is looked at
-
-struct free_block {
-    free_block* next;
-};
 
 /// What a block costs the system, without what malloc adds.
 constexpr std::size_t cost(std::size_t index) noexcept {
@@ -143,33 +139,28 @@ registry& pools() noexcept {
 const made_early<registry> pools_early;
 
 struct pool {
-    // First what every allocation and every free touches.
-    std::array<free_block*, classes> free{};
-    std::array<unsigned, classes> kept{};  // in `free` and in `reserve`
-    std::array<unsigned, classes> limit{}; // kept[i] <= limit[i]
-    // Written by the owning thread only; read by live_frames() from any.
-    atomic<std::int64_t> live{0};
-    unsigned frees_to_tick = frees_per_tick;
-    allocation_watcher* watcher = nullptr;
+    frame_lists& own = own_frames; // of the thread that has the pool
 
+    /// A class, as the fast path does not see it.
     struct aging {
-        /// Not needed since the period began: taken only when `free` is empty.
-        free_block* reserve = nullptr;
-        unsigned reserved = 0;
+        /// Not needed since the period began: taken only when the list is empty.
+        const kept_block* reserve = &frame_lists::none;
+        unsigned limit = 0;   ///< of blocks in the list and the reserve together
         unsigned since = 0;   ///< the tick at which the period began
         unsigned refused = 0; ///< freed beyond the limit, not missed so far
         unsigned missed = 0;  ///< of those, not kept so far
     };
     std::array<aging, classes> ages{};
+    allocation_watcher* watcher = nullptr;
     unsigned ticks = 0;
-    std::size_t allowed = 0;         // bytes that all limits together allow
-    free_block* condemned = nullptr; // of one class; goes back a few at a time
-    std::size_t condemned_count = 0;
+    std::size_t allowed = 0;                          // bytes that all limits together allow
+    const kept_block* condemned = &frame_lists::none; // of one class; goes back a few at a time
     std::size_t condemned_cost = 0;
     pool* next = nullptr;
     pool* previous = nullptr;
 
     pool() {
+        own.frees_to_tick = frees_per_tick;
         reset_limits();
         auto& all = pools();
         const std::lock_guard hold(all.lock);
@@ -180,70 +171,68 @@ struct pool {
 
     ~pool() {
         drain();
+        for (frame_lists::list& each : own.lists) each.limit = 0;
         auto& all = pools();
         const std::lock_guard hold(all.lock);
-        all.of_ended_threads.fetch_add(live.load(std::memory_order_relaxed),
+        all.of_ended_threads.fetch_add(own.live.load(std::memory_order_relaxed),
                                        std::memory_order_relaxed);
+        own.live.store(0, std::memory_order_relaxed);
         if (next) next->previous = previous;
         (previous ? previous->next : all.first) = next;
     }
 
-    static void give_back_all(free_block*& list) noexcept {
-        while (free_block* const block = list) {
-            list = block->next;
-            give_back(block);
-        }
+    static void* pop(const kept_block*& list) noexcept {
+        const kept_block* const first = std::exchange(list, list->next);
+        return const_cast<kept_block*>(first);
+    }
+    static void give_back_all(const kept_block*& list) noexcept {
+        while (list->next) give_back(pop(list));
     }
 
     void drain() noexcept {
-        for (free_block*& list : free) give_back_all(list);
+        for (frame_lists::list& each : own.lists) give_back_all(each.first);
         for (aging& each : ages) {
             give_back_all(each.reserve);
             each = aging{};
         }
         give_back_all(condemned);
-        condemned_count = 0;
-        kept.fill(0);
     }
 
     // With nothing allowed, every request takes the slow path, where the watcher is asked.
     void reset_limits() noexcept {
         allowed = 0;
         for (std::size_t index = 0; index < classes; ++index) {
-            limit[index] = watcher ? 0 : static_cast<unsigned>(first_limit / cost(index));
-            allowed += limit[index] * cost(index);
+            ages[index].limit = watcher ? 0 : static_cast<unsigned>(first_limit / cost(index));
+            allow(index);
+            allowed += ages[index].limit * cost(index);
         }
     }
-
-    void count(std::int64_t change) noexcept {
-        live.store(live.load(std::memory_order_relaxed) + change, std::memory_order_relaxed);
+    // The list may hold what the reserve leaves of the limit.
+    void allow(std::size_t index) noexcept {
+        own.lists[index].limit = ages[index].limit - ages[index].reserve->kept;
     }
-
-    void put(void* frame, std::size_t index) noexcept {
-        count(-1);
-        free[index] = ::new (frame) free_block{free[index]};
-        ++kept[index];
-        count_free();
+    [[nodiscard]] unsigned kept(std::size_t index) const noexcept {
+        return own.lists[index].first->kept + ages[index].reserve->kept;
     }
 
     void count_free() noexcept {
-        if (--frees_to_tick == 0) [[unlikely]]
+        if (--own.frees_to_tick == 0) [[unlikely]]
             tick();
     }
 
-    /// `free` is empty. Returns a block of the reserve; null: the system has to give one.
+    /// The list is empty. Returns a block of the reserve; null: the system has to give one.
     void* miss(std::size_t index) noexcept {
         aging& age = ages[index];
-        free_block* const block = age.reserve;
-        if (block) {
-            age.reserve = block->next;
-            --age.reserved;
-            --kept[index];
-        } else if (age.refused > 0) {
+        if (age.reserve->next) {
+            void* const taken = pop(age.reserve);
+            allow(index);
+            return taken;
+        }
+        if (age.refused > 0) {
             --age.refused;
             ++age.missed;
         }
-        return block;
+        return nullptr;
     }
 
     /// Raises the limit of a class that is full by one block; false: it is to go back.
@@ -255,22 +244,20 @@ struct pool {
             return false;
         }
         --age.missed;
-        ++limit[index];
+        ++age.limit;
+        allow(index);
         allowed += cost(index);
         return true;
     }
 
-    [[gnu::noinline, gnu::cold]] void tick() noexcept {
-        frees_to_tick = frees_per_tick;
-        for (unsigned i = 0; condemned && i < frees_per_tick; ++i) {
-            free_block* const block = condemned;
-            condemned = block->next;
-            --condemned_count;
-            give_back(block);
+    void tick() noexcept {
+        own.frees_to_tick = frees_per_tick;
+        for (unsigned i = 0; condemned->next && i < frees_per_tick; ++i) {
+            give_back(pop(condemned));
         }
         const std::size_t index = ++ticks % classes;
         const std::uint64_t frees = std::uint64_t{ticks - ages[index].since} * frees_per_tick;
-        if (!condemned && frees >= std::uint64_t{kept[index]} * frees_per_block) {
+        if (!condemned->next && frees >= std::uint64_t{kept(index)} * frees_per_block) {
             end_period(index);
         }
     }
@@ -280,24 +267,22 @@ struct pool {
         aging& age = ages[index];
         age.since = ticks;
         const auto least = static_cast<unsigned>(least_limit / cost(index));
-        if (kept[index] <= least) return;
-        const unsigned lower = std::max(least, limit[index] - age.reserved);
-        allowed -= (limit[index] - lower) * cost(index);
-        limit[index] = lower;
-        kept[index] -= age.reserved;
+        if (kept(index) <= least) return;
+        const unsigned lower = std::max(least, age.limit - age.reserve->kept);
+        allowed -= (age.limit - lower) * cost(index);
+        age.limit = lower;
         condemned = age.reserve;
-        condemned_count = age.reserved;
         condemned_cost = cost(index);
-        age.reserve = std::exchange(free[index], nullptr);
-        age.reserved = kept[index];
+        age.reserve = std::exchange(own.lists[index].first, &frame_lists::none);
+        allow(index);
     }
 
     [[nodiscard]] std::size_t condemned_bytes() const noexcept {
-        return condemned_count * condemned_cost;
+        return condemned->kept * condemned_cost;
     }
     [[nodiscard]] std::size_t bytes() const noexcept {
         std::size_t sum = condemned_bytes();
-        for (std::size_t index = 0; index < classes; ++index) sum += kept[index] * cost(index);
+        for (std::size_t index = 0; index < classes; ++index) sum += kept(index) * cost(index);
         return sum;
     }
 };
@@ -310,7 +295,7 @@ thread_local constinit bool pool_gone = false;
 /// Counts a frame of this thread in or out; `own` is its pool, or null when that has gone.
 void count_frame(pool* own, std::int64_t change) noexcept {
     if (own) {
-        own->count(change);
+        own->own.add_live(change);
     } else {
         pools().of_ended_threads.fetch_add(change, std::memory_order_relaxed);
     }
@@ -325,38 +310,39 @@ struct pool_holder {
     }
 };
 
-[[gnu::noinline, gnu::cold]] pool* make_pool() {
+pool* this_thread_pool() {
+    if (own_pool) return own_pool;
     if (pool_gone) return nullptr;
     thread_local pool_holder holder;
     return &holder.own;
 }
 
-pool* this_thread_pool() {
-    if (own_pool) [[likely]]
-        return own_pool;
-    return make_pool();
-}
+} // namespace
 
-[[gnu::noinline, gnu::cold]] void* allocate_new(pool* own, std::size_t size) {
+thread_local constinit frame_lists own_frames;
+
+void* allocate_new_frame(std::size_t size) {
+    pool* const own = this_thread_pool();
     if (own && own->watcher) {
         if (own->watcher->refuses()) throw std::bad_alloc();
-    } else if (pooling && own && size <= largest) {
-        if (void* const block = own->miss((size - 1) / granule)) {
-            own->count(1);
-            return block;
+    } else if (pooling && own && size <= frame_lists::largest) {
+        if (void* const kept = own->miss(frame_lists::index_of(size))) {
+            own->own.add_live(1);
+            return kept;
         }
     }
-    void* const block = system_block(size);
+    void* const made = system_block(size);
     count_frame(own, 1);
-    return block;
+    return made;
 }
 
-[[gnu::noinline, gnu::cold]] void free_beyond_limit(pool* own, void* frame,
-                                                    std::size_t size) noexcept {
-    if (pooling && own && size <= largest && !own->watcher) {
-        const std::size_t index = (size - 1) / granule;
-        if (own->may_keep_one_more(index)) {
-            own->put(frame, index);
+void free_frame_slowly(void* frame, std::size_t size) noexcept {
+    pool* const own = this_thread_pool();
+    if (pooling && own && size <= frame_lists::largest && !own->watcher) {
+        frame_lists::list& to = own->own.lists[frame_lists::index_of(size)];
+        // The thread's first may be a free: then the limits have only just been set.
+        if (to.first->kept < to.limit || own->may_keep_one_more(frame_lists::index_of(size))) {
+            free_frame(frame, size);
             return;
         }
         own->count_free();
@@ -365,32 +351,8 @@ pool* this_thread_pool() {
     give_back(frame);
 }
 
-} // namespace
-
-void* allocate_frame(std::size_t size) {
-    pool* own = this_thread_pool();
-    if (pooling && size <= largest && own) [[likely]] {
-        const std::size_t index = (size - 1) / granule;
-        if (free_block* block = own->free[index]) [[likely]] {
-            own->free[index] = block->next;
-            --own->kept[index];
-            own->count(1);
-            return block;
-        }
-    }
-    return allocate_new(own, size);
-}
-
-void free_frame(void* frame, std::size_t size) noexcept {
-    pool* own = this_thread_pool();
-    if (pooling && size <= largest && own) [[likely]] {
-        const std::size_t index = (size - 1) / granule;
-        if (own->kept[index] < own->limit[index]) [[likely]] {
-            own->put(frame, index);
-            return;
-        }
-    }
-    free_beyond_limit(own, frame, size);
+void age_frames() noexcept {
+    own_pool->tick();
 }
 
 void* allocate_frame(std::size_t size, std::align_val_t alignment) {
@@ -451,7 +413,7 @@ std::int64_t live_frames() noexcept {
     const std::lock_guard hold(all.lock);
     std::int64_t sum = all.of_ended_threads.load(std::memory_order_relaxed);
     for (pool* each = all.first; each; each = each->next) {
-        sum += each->live.load(std::memory_order_relaxed);
+        sum += each->own.live.load(std::memory_order_relaxed);
     }
     return sum;
 }

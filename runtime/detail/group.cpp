@@ -1,6 +1,7 @@
 // Groups of child contexts: counting the ends, telling the others, when_all and when_any.
 #include <toadstone/runtime/detail/group.hpp>
 
+#include <toadstone/runtime/executor.hpp>
 #include <toadstone/runtime/finally.hpp>
 #include <toadstone/runtime/when_all.hpp>
 #include <toadstone/runtime/when_any.hpp>
@@ -18,7 +19,7 @@ void group_boundary::add(group_member& member) noexcept {
 }
 
 void group_boundary::begun() noexcept {
-    if (running_ == 0) complete();
+    if (running_ == 0) ctx_->home().push(*complete());
 }
 
 bool group_boundary::cancel(cancel_reason reason, bool force) noexcept {
@@ -37,17 +38,13 @@ std::size_t group_boundary::index_of(const context& member) noexcept {
     return static_cast<const group_member&>(member).index_;
 }
 
-void group_boundary::child_ended(context& child) noexcept {
+context* group_boundary::child_ended(context& child) noexcept {
     auto& member = static_cast<group_member&>(child);
     member.ended_ = true;
     one_ended(child, child.unwound() ? nullptr : member.failure());
-    if (--running_ > 0) return;
+    if (--running_ > 0) return nullptr;
     drop_undelivered();
-    if (nothing_to_deliver_) {
-        pass_on(stop_reason_);
-    } else {
-        complete();
-    }
+    return nothing_to_deliver_ ? pass_on(stop_reason_) : complete();
 }
 
 // A guard among them is judged as if its joiner had dropped it: clean where somebody else has

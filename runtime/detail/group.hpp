@@ -68,7 +68,7 @@ class group_boundary : public boundary {
 public:
     bool cancel(cancel_reason reason, bool force) noexcept final;
     bool taken() noexcept final { return nothing_to_deliver_; }
-    void child_ended(context& child) noexcept final;
+    context* child_ended(context& child) noexcept final;
     [[nodiscard]] context& owner() noexcept { return *ctx_; }
 
 protected:
@@ -135,7 +135,7 @@ public:
     void drop_result(const teardown_record& end) noexcept override { outcome_.drop(end); }
 
 private:
-    void finish() noexcept override { owner_.child_ended(*this); }
+    context* finish() noexcept override { return owner_.child_ended(*this); }
 
     group_boundary& owner_;
     task<T> body_;

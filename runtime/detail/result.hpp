@@ -14,13 +14,49 @@
 
 namespace toadstone::detail {
 
-/// Rethrows the exception, once. Throws std::logic_error if the result was fetched before, or
-/// if a path of the coroutine ended without co_return.
-[[noreturn, gnu::cold]] inline void take_no_value(std::exception_ptr& error, bool& taken) {
-    if (std::exchange(taken, true)) throw_misuse("a task's result is fetched once");
-    if (error) std::rethrow_exception(std::exchange(error, nullptr));
-    throw_misuse("a task gives a value: a path of its coroutine ends without co_return");
-}
+/// What of a result is there, in one byte: the usual end is one comparison.
+class result_state {
+public:
+    void set_value() noexcept { flags_ |= value; }
+    void set_error(std::exception_ptr error) noexcept {
+        error_ = std::move(error);
+        flags_ |= failed;
+    }
+    void mark_acquired() noexcept { flags_ |= acquired; }
+    [[nodiscard]] bool has_value() const noexcept { return (flags_ & value) != 0; }
+    [[nodiscard]] bool is_to_be_handed_back() const noexcept {
+        return (flags_ & (acquired | taken)) == acquired;
+    }
+    void value_gone() noexcept { flags_ &= static_cast<unsigned char>(~value); }
+    [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
+    [[nodiscard]] std::exception_ptr* error_place() noexcept { return &error_; }
+
+    /// Before the value is fetched. Rethrows the exception, once; throws std::logic_error if it
+    /// was fetched before, or if a path of the coroutine ended without co_return.
+    void take() {
+        if (flags_ != value) [[unlikely]]
+            take_what_is_there();
+        flags_ |= taken;
+    }
+
+private:
+    // An error that was reported meanwhile is none, and a value may be there all the same.
+    [[gnu::cold]] void take_what_is_there() {
+        if ((flags_ & taken) != 0) throw_misuse("a task's result is fetched once");
+        if (!error_ && has_value()) return;
+        flags_ |= taken;
+        if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+        throw_misuse("a task gives a value: a path of its coroutine ends without co_return");
+    }
+
+    static constexpr unsigned char value = 1;
+    static constexpr unsigned char taken = 2;
+    static constexpr unsigned char failed = 4;
+    static constexpr unsigned char acquired = 8;
+
+    std::exception_ptr error_;
+    unsigned char flags_ = 0;
+};
 
 /// To where it came from, by what an acquisition gives that has more to it than a release, and
 /// by what boundaries make of such.
@@ -62,15 +98,15 @@ public:
         } else {
             std::construct_at(&value_, std::forward<U>(value));
         }
-        has_value_ = true;
+        state_.set_value();
     }
-    void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
+    void set_error(std::exception_ptr error) noexcept { state_.set_error(std::move(error)); }
 
     /// Destroys a value that nobody takes. A guard in it is judged by the slice that is active.
     void drop() noexcept {
-        if (!has_value_) return;
-        has_value_ = false;
-        if (acquired_ && !taken_) [[unlikely]] {
+        if (!has_value()) return;
+        state_.value_gone();
+        if (state_.is_to_be_handed_back()) [[unlikely]] {
             const slice_scope calm(current_context());
             detail::hand_back(value_);
             std::destroy_at(&value_);
@@ -86,17 +122,16 @@ public:
     }
     /// The value will come straight from an acquisition: no code of the user has had it before
     /// somebody takes it, so that it is handed back, clean, if nobody does.
-    void mark_acquired() noexcept { acquired_ = true; }
+    void mark_acquired() noexcept { state_.mark_acquired(); }
 
-    [[nodiscard]] bool has_value() const noexcept { return has_value_; }
-    [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
-    [[nodiscard]] std::exception_ptr* error_place() noexcept { return &error_; }
+    [[nodiscard]] bool has_value() const noexcept { return state_.has_value(); }
+    [[nodiscard]] const std::exception_ptr& error() const noexcept { return state_.error(); }
+    [[nodiscard]] std::exception_ptr* error_place() noexcept { return state_.error_place(); }
 
     /// The value, moved out, or the exception, rethrown. Errors: std::logic_error the second
     /// time.
     T take() {
-        if (error_ || taken_ || !has_value_) take_no_value(error_, taken_);
-        taken_ = true;
+        state_.take();
         if constexpr (std::is_reference_v<T>) {
             return static_cast<T>(*value_);
         } else {
@@ -108,10 +143,7 @@ private:
     union {
         stored value_;
     };
-    std::exception_ptr error_;
-    bool has_value_ = false;
-    bool taken_ = false;
-    bool acquired_ = false;
+    result_state state_;
 };
 
 template <>
@@ -121,23 +153,18 @@ public:
     result(const result&) = delete;
     result& operator=(const result&) = delete;
 
-    void set_value() noexcept { has_value_ = true; }
-    void set_error(std::exception_ptr error) noexcept { error_ = std::move(error); }
+    void set_value() noexcept { state_.set_value(); }
+    void set_error(std::exception_ptr error) noexcept { state_.set_error(std::move(error)); }
     void mark_acquired() noexcept {}
-    void drop() noexcept { has_value_ = false; }
-    void drop(const teardown_record&) noexcept { has_value_ = false; }
-    [[nodiscard]] bool has_value() const noexcept { return has_value_; }
-    [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
-    [[nodiscard]] std::exception_ptr* error_place() noexcept { return &error_; }
-    void take() {
-        if (error_ || taken_ || !has_value_) take_no_value(error_, taken_);
-        taken_ = true;
-    }
+    void drop() noexcept { state_.value_gone(); }
+    void drop(const teardown_record&) noexcept { state_.value_gone(); }
+    [[nodiscard]] bool has_value() const noexcept { return state_.has_value(); }
+    [[nodiscard]] const std::exception_ptr& error() const noexcept { return state_.error(); }
+    [[nodiscard]] std::exception_ptr* error_place() noexcept { return state_.error_place(); }
+    void take() { state_.take(); }
 
 private:
-    std::exception_ptr error_;
-    bool has_value_ = false;
-    bool taken_ = false;
+    result_state state_;
 };
 
 } // namespace toadstone::detail

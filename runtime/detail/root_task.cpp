@@ -114,7 +114,7 @@ void root_task::request_from_home(cancel_reason reason) noexcept {
     if (const cancel_ref state = state_to_tell()) state->request(this->reason());
 }
 
-void root_task::finish() noexcept {
+context* root_task::finish() noexcept {
     if (rare_) rare_->leave();
     home().remove_root(*this);
     tell_token(); // a request that came too late for a cancellation point
@@ -128,6 +128,7 @@ void root_task::finish() noexcept {
     end_slice(this_slice);
     unpin();
     here.root_gone();
+    return nullptr;
 }
 
 void root_task::await_requesters() const noexcept {

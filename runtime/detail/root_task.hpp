@@ -173,7 +173,7 @@ private:
 
     void note_lost_joiner() noexcept;
     void begin() noexcept;
-    void finish() noexcept final;
+    context* finish() noexcept final;
     [[nodiscard]] std::string_view own_name() const noexcept final;
     /// The launch, or a request, from another thread. The latter holds a reference meanwhile.
     void run_posted() noexcept final;

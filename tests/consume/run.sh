@@ -41,7 +41,7 @@ subproject)
             >subprojects/toadstone.wrap
     grep "file://$archive" subprojects/toadstone.wrap >/dev/null ||
         fail "the README has no wrap file"
-    meson setup build -Doptimization=0
+    meson setup build -Doptimization=0 -Ddebug=false
     ninja -C build
     meson introspect --targets build | grep -q '_tests\?"' &&
         fail "a superproject gets toadstone's tests without asking"
@@ -71,7 +71,7 @@ END
 pkgconfig)
     prefix=$work_dir/prefix
     meson setup "$work_dir/build" "$source_dir" --prefix "$prefix" --libdir lib \
-        -Ddefault_library=both -Doptimization=0 \
+        -Ddefault_library=both -Doptimization=0 -Ddebug=false \
         -Dtests=disabled -Dexamples=disabled -Dbench=disabled
     ninja -C "$work_dir/build"
     meson install --no-rebuild -C "$work_dir/build"

@@ -400,11 +400,11 @@ bool frame_holds(const void*, const void*) noexcept {
     return false;
 }
 
-void* allocate_frame(std::size_t size) {
+void* allocate_new_frame(std::size_t size) {
     return std::malloc(size);
 }
 
-void free_frame(void* frame, std::size_t) noexcept {
+void free_frame_slowly(void* frame, std::size_t) noexcept {
     model::freed_frames.push_back(frame);
 }
 

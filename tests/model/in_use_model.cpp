@@ -57,7 +57,10 @@ private:
         mark.reset();
         self.told.store(true, std::memory_order_relaxed);
     }
-    void finish() noexcept override { ++ended; }
+    context* finish() noexcept override {
+        ++ended;
+        return nullptr;
+    }
 
     held_descriptor& what_;
     idle_awaiter idle_;

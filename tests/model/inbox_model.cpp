@@ -49,7 +49,10 @@ private:
         ++self.ran;
         co_return;
     }
-    void finish() noexcept override { ++ended; }
+    context* finish() noexcept override {
+        ++ended;
+        return nullptr;
+    }
 
     plain<int> content_ = 0;
     toadstone::detail::frame_owner frame_;

@@ -284,7 +284,7 @@ public:
     explicit inside(context& parent) : context(parent) {}
 
 private:
-    void finish() noexcept override {}
+    context* finish() noexcept override { return nullptr; }
 };
 
 /// The same with a guard that came out of a boundary: its deferral has a state of its own.

@@ -54,6 +54,20 @@ task<int> other_kinds() {
     sum += slept.has_value() ? 100 : 0;
     co_return sum;
 }
+task<> awaits_boundaries(bool& ended) {
+    co_await as_outcome(as_outcome(does_nothing()));
+    co_await shield(does_nothing());
+    co_await with_timeout(1h, does_nothing());
+    co_await with_token(cancellation_token(), does_nothing());
+    ended = true;
+}
+task<> awaits_boundaries_until(const bool& stop, int& count) {
+    for (; !stop; ++count) co_await as_outcome(does_nothing());
+}
+task<> sets(bool& flag) {
+    flag = true;
+    co_return;
+}
 task<int> under_token(cancellation_token token, scope_end& end) {
     const int value = co_await with_token(token, sleeps(end));
     co_return value;
@@ -131,4 +145,39 @@ TEST_CASE("as_outcome: an inside that finished all the same is delivered, then t
     w.settle();
     CHECK(passed == 1);
     CHECK(log == event_log{"value", "local!"});
+}
+
+TEST_CASE("S181: what a boundary runs begins, and goes on outside, in the run of its task") {
+    stepped w;
+    bool ended = false;
+    bool neighbour = false;
+    w.spawn(awaits_boundaries(ended)).detach();
+    w.spawn(sets(neighbour)).detach();
+    w.worker().step(false, 20);
+    CHECK(ended);
+    CHECK(neighbour);
+}
+
+TEST_CASE("S181: told to run one context, a turn does not go on with another") {
+    stepped w;
+    bool ended = false;
+    w.spawn(awaits_boundaries(ended)).detach();
+    for (int turns = 0; turns < 4; ++turns) w.worker().step(false, 1);
+    CHECK_FALSE(ended);
+    w.settle();
+    CHECK(ended);
+}
+
+TEST_CASE("S182: a task that awaits boundaries for ever lets its neighbours run") {
+    stepped w;
+    bool stop = false;
+    int count = 0;
+    auto greedy = w.spawn(awaits_boundaries_until(stop, count));
+    auto neighbour = w.spawn(sets(stop));
+    w.step(0);
+    CHECK(neighbour.done());
+    CHECK(count > 10);
+    CHECK(count < 1000);
+    w.settle();
+    CHECK(greedy.done());
 }

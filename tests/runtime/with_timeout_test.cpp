@@ -421,7 +421,7 @@ TEST_CASE("with_timeout: a request to the caller after the time was up wins over
     auto handle = w.spawn(described(10ms, sleeps(1h, inside), outside));
     w.settle();
     w.kernel().time += 10ms;
-    w.step(); // the time is up, the inside is asked to stop
+    w.worker().step(false, 1); // the time is up, the inside is asked to stop, and has stopped
     handle.cancel(cancel_reason::shutdown);
     w.settle();
     CHECK(inside.reason == cancel_reason::timeout);

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <memory>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <stdexcept>
@@ -25,6 +26,29 @@ using namespace toadstone;
 using namespace std::chrono_literals;
 
 namespace {
+
+/// A variable of the environment, or its absence, until the end of the block.
+class variable {
+public:
+    variable(const char* name, const char* value) : name_(name) {
+        if (const char* text = std::getenv(name)) before_ = text;
+        set(value);
+    }
+    variable(const variable&) = delete;
+    variable& operator=(const variable&) = delete;
+    ~variable() { set(before_ ? before_->c_str() : nullptr); }
+
+private:
+    void set(const char* value) {
+        if (value) {
+            ::setenv(name_, value, 1);
+        } else {
+            ::unsetenv(name_);
+        }
+    }
+    const char* name_;
+    std::optional<std::string> before_;
+};
 
 task<> holds(sync::mutex<int>& m, placement) {
     auto held = co_await m.lock();
@@ -245,6 +269,25 @@ TEST_CASE("explore: finds a lost update, shrinks it, and its one line reproduces
     CHECK(found.first_failure.trace.size() < 60);
     const auto again = sim::replayed_choices(found.first_failure.trace);
     CHECK_FALSE(sim::simulate(options.world, *again, loses_updates));
+}
+
+TEST_CASE("explore: the environment makes the random runs more, or a part of them") {
+    const auto runs_made = [](const char* times, const char* share) {
+        const variable more("TOADSTONE_SIM_TIMES", times);
+        const variable part("TOADSTONE_SIM_SHARE", share);
+        sim::explore_options options;
+        options.random_runs = 10;
+        options.pct_runs = 4;
+        options.repeat_percent = 0;
+        options.exhaustive_bound = 0;
+        return sim::explore(options, [](sim::world&) -> task<> { co_return; }).runs;
+    };
+    const auto all = runs_made(nullptr, nullptr);
+    CHECK(runs_made("3", nullptr) == all + 28);
+    CHECK(runs_made("3", "3") == all);
+    CHECK(runs_made(nullptr, "3") == all - 14 + 4 + 2);
+    CHECK(runs_made(nullptr, "1000") == all - 14 + 1 + 1);
+    CHECK(runs_made(nullptr, "0") == all);
 }
 
 TEST_CASE("explore: priorities change inside a run, however short it is") {
