@@ -111,8 +111,8 @@ void executor::carry_out_request(context& ctx) noexcept {
     carrying_out_ = false;
 }
 
-void executor::count_launch() noexcept {
-    if (is_current()) {
+void executor::count_launch(bool here) noexcept {
+    if (here) {
         launched_here_.store(launched_here_.load(std::memory_order_relaxed) + 1,
                              std::memory_order_release);
     } else {

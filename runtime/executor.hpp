@@ -118,8 +118,8 @@ public:
     [[nodiscard]] std::uint64_t roots_ended() const noexcept {
         return ended_.load(std::memory_order_seq_cst);
     }
-    /// A root is on its way here. The thread that spawns.
-    void count_launch() noexcept;
+    /// A root is on its way here. The thread that spawns; `here`: it is the home thread.
+    void count_launch(bool here) noexcept;
 
     [[nodiscard]] bool is_current() const noexcept { return current() == this; }
     /// The executor whose loop this thread runs, or null.

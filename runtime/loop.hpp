@@ -201,10 +201,10 @@ private:
         check_block_on();
         detail::thread_joiner joiner; // before the launch: nothing may fail after it
         const auto made =
-            detail::prepare_root(choose({}), "block_on", std::forward<A>(body)...);
+            detail::prepare_root(choose({}), {"block_on"}, std::forward<A>(body)...);
         auto& root = made.root;
         const join_handle<detail::spawned_t<A...>> keep(root);
-        root.launch(made.body, {}, &joiner);
+        root.launch(made.body, &joiner);
         joiner.wait(root);
         root.mark_observed();
         if (root.unwound()) throw task_cancelled(root.reason());

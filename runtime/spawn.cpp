@@ -14,7 +14,7 @@ executor& executor_for(placement where) {
         throw std::logic_error("toadstone::spawn() was called outside a task: there is no "
                                "worker to run it; call runtime::spawn() instead");
     }
-    return here->place(where);
+    return where.is_here() ? *here : here->place(where);
 }
 
 void refuse_join(const root_task& which) {

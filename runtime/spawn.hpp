@@ -34,6 +34,8 @@ public:
         state_->add_reference();
         return cancellation_token(detail::cancel_ref(state_));
     }
+    /// For the library.
+    [[nodiscard]] detail::cancel_state* state() const noexcept { return state_; }
 
 private:
     detail::cancel_state* state_ = nullptr;
@@ -66,7 +68,7 @@ public:
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         if (!suspend(frame)) return;
         // Whoever owns the handle may drop it meanwhile.
-        root_->add_reference();
+        root_->begin_join(ctx_->home());
         referenced_ = true;
         const auto how = root_->wait(*this);
         refused_ = how == root_task::wait_result::refused;
@@ -79,7 +81,7 @@ protected:
         bind(ctx, where);
     }
     ~join_leaf() {
-        if (referenced_) root_->drop_reference();
+        if (referenced_) root_->end_join(ctx_->home());
     }
     join_leaf(const join_leaf&) = delete;
     join_leaf& operator=(const join_leaf&) = delete;
@@ -91,7 +93,14 @@ protected:
     root_task* root_;
 
 private:
-    void root_ended() noexcept override { ctx_->home().schedule(*ctx_); }
+    void root_ended() noexcept override {
+        executor& home = ctx_->home();
+        if (&home == &root_->home()) { // whose worker this is
+            home.push(*ctx_);
+        } else {
+            home.schedule(*ctx_);
+        }
+    }
 
     bool referenced_ = false;
     bool refused_ = false;
@@ -206,9 +215,10 @@ concept callable_for_spawn =
 template <class... A>
 join_handle<spawned_t<A...>> spawn_on(executor& home, const spawn_options& options,
                                       A&&... body) {
-    const auto made = prepare_root(home, options.name, std::forward<A>(body)...);
+    const auto made =
+        prepare_root(home, {options.name, options.token.state()}, std::forward<A>(body)...);
     join_handle<spawned_t<A...>> handle(made.root);
-    made.root.launch(made.body, options.token.token(), nullptr);
+    made.root.launch(made.body, nullptr);
     return handle;
 }
 

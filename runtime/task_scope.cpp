@@ -15,7 +15,7 @@ bool task_scope::add(detail::root_task& child) noexcept {
     if (count_ == 0 && !body_running_) return false;
     child.group_next = first_;
     child.group_previous = nullptr;
-    if (first_) first_->group_previous = &child;
+    (first_ ? first_->group_previous : last_) = &child;
     first_ = &child;
     ++count_;
     return true;
@@ -29,7 +29,7 @@ void task_scope::refuse(detail::root_task& child, detail::promise_base& body) {
         who.clear();
     }
     body.handle().destroy();
-    child.drop_reference();
+    child.drop_run();
     detail::throw_misuse("a scope that has ended takes no children", who);
 }
 
@@ -53,27 +53,38 @@ void task_scope::cancel(cancel_reason reason) noexcept {
 
 void task_scope::stop(cancel_reason reason, bool for_caller) noexcept {
     bool body = false;
-    detail::root_task* children = nullptr;
     {
         const std::lock_guard hold(lock_);
         if (cancelled_) return;
         cancelled_ = reason;
         for_caller_ = for_caller;
         for (auto* each = first_; each; each = each->group_next) {
-            each->add_reference();
             each->asked_by_group = !each->requested_by_anybody();
-            each->group_stopped = std::exchange(children, each);
         }
+        to_ask_ = last_;
         body = body_running_;
     }
     // Without the lock: callbacks of their tokens may use the scope.
-    while (children) {
-        detail::root_task* const each = children;
-        children = each->group_stopped;
-        each->request_from_anywhere(reason);
-        each->drop_reference();
+    some children{};
+    while (const std::size_t count = next_to_ask(children)) {
+        for (std::size_t i = 0; i < count; ++i) {
+            children[i]->request_from_anywhere(reason);
+            children[i]->drop_reference();
+        }
     }
     if (body) stop_body(reason);
+}
+
+// A child that ends meanwhile leaves the list, and the place in it behind.
+std::size_t task_scope::next_to_ask(some& children) noexcept {
+    const std::lock_guard hold(lock_);
+    std::size_t count = 0;
+    while (to_ask_ && count < children.size()) {
+        to_ask_->add_reference();
+        children[count++] = to_ask_;
+        to_ask_ = to_ask_->group_previous;
+    }
+    return count;
 }
 
 std::size_t task_scope::size() const noexcept {
@@ -110,7 +121,8 @@ void task_scope::root_ended(detail::root_task& child, std::exception_ptr failure
             if (for_caller_ && child.asked_by_group) torn_for_caller_ = true;
         }
         (child.group_previous ? child.group_previous->group_next : first_) = child.group_next;
-        if (child.group_next) child.group_next->group_previous = child.group_previous;
+        (child.group_next ? child.group_next->group_previous : last_) = child.group_previous;
+        if (to_ask_ == &child) to_ask_ = child.group_previous;
         last = --count_ == 0 && !body_running_;
     }
     if (last) all_ended();

@@ -6,6 +6,7 @@
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/spawn.hpp>
 
+#include <array>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -79,10 +80,11 @@ private:
     template <class... A>
     join_handle<detail::spawned_t<A...>> start(const spawn_options& options, A&&... body) {
         const auto made = detail::prepare_root(detail::executor_for(options.where),
-                                               options.name, std::forward<A>(body)...);
+                                               {options.name, options.token.state()},
+                                               std::forward<A>(body)...);
         join_handle<detail::spawned_t<A...>> handle(made.root);
         if (!add(made.root)) refuse(made.root, made.body);
-        made.root.launch(made.body, options.token.token(), this);
+        made.root.launch(made.body, this);
         after_launch(made.root);
         return handle;
     }
@@ -95,11 +97,15 @@ private:
     void root_ended(detail::root_task& child, std::exception_ptr failure) noexcept override;
     void note_failure(detail::context& who, const std::exception_ptr& failure) noexcept;
     void stop(cancel_reason reason, bool for_caller) noexcept;
+    using some = std::array<detail::root_task*, 32>;
+    [[nodiscard]] std::size_t next_to_ask(some& children) noexcept;
 
     mutable std::mutex lock_;
-    detail::root_task* first_ = nullptr;     // guarded by lock_
-    std::size_t count_ = 0;                  // guarded by lock_
-    bool body_running_ = true;               // guarded by lock_
+    detail::root_task* first_ = nullptr;  // guarded by lock_
+    detail::root_task* last_ = nullptr;   // guarded by lock_; the oldest
+    detail::root_task* to_ask_ = nullptr; // guarded by lock_; stop() asks it, and the younger
+    std::size_t count_ = 0;               // guarded by lock_
+    bool body_running_ = true;            // guarded by lock_
     std::optional<cancel_reason> cancelled_; // guarded by lock_
     bool for_caller_ = false;                // guarded by lock_; who cancelled first
     bool torn_for_caller_ = false;           // written under lock_; read when all has ended

@@ -78,8 +78,8 @@ template <class T, class Fn, class... Arguments>
 class called_root final : public typed_root<T> {
 public:
     template <class... A>
-    called_root(executor& home, std::string_view name, A&&... values)
-        : typed_root<T>(home, name), kept_(std::forward<A>(values)...) {
+    called_root(executor& home, const root_options& options, A&&... values)
+        : typed_root<T>(home, options), kept_(std::forward<A>(values)...) {
         TOADSTONE_ASSERT(frame_.well_placed(), "a frame begins with two pointers");
     }
 
@@ -173,18 +173,18 @@ struct prepared_root {
 /// Makes the record of spawn(first, rest...): a task, an awaitable, or a callable with its
 /// arguments. To be launched at once.
 template <class First, class... Rest>
-prepared_root<spawned_t<First, Rest...>> prepare_root(executor& home, std::string_view name,
-                                                      First&& first, Rest&&... rest) {
+prepared_root<spawned_t<First, Rest...>>
+prepare_root(executor& home, const root_options& options, First&& first, Rest&&... rest) {
     using T = spawned_t<First, Rest...>;
     constexpr bool alone = sizeof...(Rest) == 0;
     constexpr bool callable = std::is_invocable_v<std::decay_t<First>, std::decay_t<Rest>...>;
     if constexpr (alone && is_join_handle<First>::value) { // handed over: nobody gives up
         task<T> body = run_awaitable<First>(std::move(first));
-        auto* root = new typed_root<T>(home, name);
+        auto* root = new typed_root<T>(home, options);
         return {*root, body.release(root->outcome)};
     } else if constexpr (alone && (library_awaitable<First> || !callable)) {
         task<T> body = as_task(std::forward<First>(first));
-        auto* root = new typed_root<T>(home, name);
+        auto* root = new typed_root<T>(home, options);
         return {*root, body.release(root->outcome)};
     } else if constexpr (!callable) {
         static_assert(never<First>, "this function does not take these arguments, copied or "
@@ -201,7 +201,7 @@ prepared_root<spawned_t<First, Rest...>> prepare_root(executor& home, std::strin
                       "records are aligned to 64 bytes: pass what needs more by "
                       "std::unique_ptr");
         auto* root = new called_root<T, std::decay_t<First>, std::decay_t<Rest>...>(
-            home, name, std::forward<First>(first), std::forward<Rest>(rest)...);
+            home, options, std::forward<First>(first), std::forward<Rest>(rest)...);
         return {*root, root->body()};
     }
 }

@@ -12,9 +12,11 @@
 #include <memory>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 namespace toadstone::detail {
 
+class cancel_ref;
 class cancel_state;
 class context;
 
@@ -102,8 +104,18 @@ public:
     /// The context whose cancellation is deferred; null when it is gone. Its home worker.
     void set_owner(context* owner) noexcept;
 
+    /// The states of guards that came out of contexts which have ended inside the owner: what
+    /// they defer is its cancellation. The owner's home worker; afterwards, whoever has the
+    /// context for himself.
+    void adopt(cancel_state& from);
+    [[nodiscard]] bool adopted_deferral() const noexcept;
+    [[nodiscard]] auto take_adopted() noexcept { return std::move(adopted_); }
+    /// The owner has ended.
+    void disown_adopted() noexcept;
+    void drop_adopted() noexcept;
+
 protected:
-    ~cancel_state() override = default;
+    ~cancel_state() override;
 
 private:
     /// The states that one call of request() has marked and not told. The caller's thread.
@@ -142,19 +154,10 @@ private:
     plain<cancel_state*> next_follower_ = nullptr;
     plain<cancel_state*> previous_follower_ = nullptr;
     plain<bool> following_ = false;
-    plain<cancel_state*> next_marked_ = nullptr; // the thread whose request was the first
-    std::shared_ptr<void> kept_;                 // guarded by lock_
-    std::shared_ptr<void> stop_link_;            // set before the state is shared
-};
-
-/// A state of a worker: no task leaves it behind, so it is not counted among the frames.
-class worker_cancel_state final : public cancel_state {
-public:
-    static void* operator new(std::size_t size) { return ::operator new(size); }
-    static void operator delete(void* state) noexcept { ::operator delete(state); }
-
-private:
-    ~worker_cancel_state() override = default;
+    plain<cancel_state*> next_marked_ = nullptr;       // the thread whose request was the first
+    std::shared_ptr<void> kept_;                       // guarded by lock_
+    std::shared_ptr<void> stop_link_;                  // set before the state is shared
+    std::unique_ptr<std::vector<cancel_ref>> adopted_; // rarely there
 };
 
 /// A counted pointer to a cancel_state.
@@ -180,6 +183,18 @@ public:
 
 private:
     cancel_state* state_ = nullptr;
+};
+
+inline cancel_state::~cancel_state() = default;
+
+/// A state of a worker: no task leaves it behind, so it is not counted among the frames.
+class worker_cancel_state final : public cancel_state {
+public:
+    static void* operator new(std::size_t size) { return ::operator new(size); }
+    static void operator delete(void* state) noexcept { ::operator delete(state); }
+
+private:
+    ~worker_cancel_state() override = default;
 };
 
 } // namespace toadstone::detail

@@ -22,16 +22,15 @@ std::uint64_t next_task_id() noexcept {
 }
 
 context::context(context& parent) noexcept
-    : home_(parent.home_), parent_(&parent),
-      source_(parent.flaggable_ ? &parent : parent.source_), id_(parent.id_),
-      name_(parent.name_), epoch_(parent.epoch_), seen_epoch_(parent.seen_epoch_) {}
+    : home_(parent.home_), root_(parent.root_), parent_(&parent), serial_(next_serial()),
+      seen_epoch_(parent.seen_epoch_) {}
 
 std::uint64_t next_serial() noexcept {
     constexpr std::uint64_t batch = 4096;
     static constinit atomic<std::uint64_t> last{1};
     static thread_local constinit std::uint64_t next = 0;
     if (next % batch == 0) next = last.fetch_add(1, std::memory_order_relaxed) * batch;
-    return next++;
+    return 2 * next++ + 1;
 }
 
 std::uint64_t current_serial() noexcept {
@@ -41,22 +40,21 @@ std::uint64_t current_serial() noexcept {
 }
 
 // What stands outside waits for this context, so that it stays, and changes nothing, meanwhile.
-const context* context::waiting_outside() const noexcept {
-    if (parent_) return parent_;
-    const root_group* const scope = group();
-    return scope ? scope->awaited_by() : nullptr;
+context* context::around() const noexcept {
+    if (!is_root()) return parent_;
+    return group_ ? group_->awaited_by() : nullptr;
 }
 
 const context* context::waiting(std::uint64_t serial) const noexcept {
     const context* each = this;
-    while (each && each->serial_ != serial) each = each->waiting_outside();
+    while (each && each->serial_ != serial) each = each->around();
     return each;
 }
 
 bool context::waited_for_by(std::uint64_t serial, std::uint64_t mask) const noexcept {
-    for (const context* each = this; each; each = each->waiting_outside()) {
+    for (const context* each = this; each; each = each->around()) {
         if ((each->serial_ & mask) == serial) return true;
-        const root_group* const scope = each->parent_ ? nullptr : each->group();
+        const root_group* const scope = each->group();
         if (scope && scope->waiting_thread() != 0 && (scope->waiting_thread() & mask) == serial)
             return true;
     }
@@ -64,7 +62,7 @@ bool context::waited_for_by(std::uint64_t serial, std::uint64_t mask) const noex
 }
 
 const context* context::holder_of(const void* object) const noexcept {
-    for (const context* each = this; each; each = each->waiting_outside()) {
+    for (const context* each = this; each; each = each->around()) {
         const extent own = each->record();
         if (own.holds(object)) return each;
         for (promise_base* frame = each->frame_; frame; frame = frame->parent) {
@@ -76,25 +74,24 @@ const context* context::holder_of(const void* object) const noexcept {
 }
 
 // A guard may outlive the context, and the worker: whoever releases it must find neither.
-void context::disown() noexcept {
-    if (cancel_state* const own = state()) {
-        own->set_owner(nullptr);
-        own->stop_following();
-    }
-    if (adopted_) {
-        for (const auto& each : *adopted_) each->set_owner(nullptr);
-    }
+void context::let_go_of_extras() noexcept {
+    cancel_state& own = *state();
+    own.set_owner(nullptr);
+    own.stop_following();
+    own.drop_adopted();
+    own.drop_reference();
 }
 
-void context::tell_token() noexcept {
-    cancel_state* const own = state();
-    if (own && requested()) own->request(reason());
-    disown();
+void context::tell_extras() noexcept {
+    cancel_state& own = *state();
+    if (requested()) own.request(reason());
+    own.set_owner(nullptr);
+    own.stop_following();
+    own.disown_adopted();
 }
 
 context::~context() {
-    disown();
-    if (cancel_state* const own = state()) own->drop_reference();
+    if (state()) let_go_of_extras();
     TOADSTONE_ASSERT_OF(!request_queued_, "a context outlives the requests made to it",
                         describe_task(id(), name()));
 }
@@ -321,7 +318,7 @@ bool context::request(cancel_reason reason, bool force) noexcept {
 }
 
 bool context::has_to_stop() noexcept {
-    const std::uint32_t epoch = epoch_->load(std::memory_order_acquire); // (A) the flags
+    const std::uint32_t epoch = root_->epoch_.load(std::memory_order_acquire); // (A) the flags
     if (!requested() && !requested_outside()) {
         if (!ask_leaf_) seen_epoch_ = epoch;
         return false;
@@ -339,8 +336,9 @@ bool context::stops_at(leaf& ended) noexcept {
 }
 
 bool context::requested_outside() noexcept {
-    for (context* each = source_; each; each = each->source_) {
-        if (each->requested()) return carry_inwards(*each);
+    for (context* each = this; !each->shut_off_ && !each->is_root();) {
+        each = each->parent_;
+        if (each->flaggable_ && each->requested()) return carry_inwards(*each);
     }
     return false;
 }
@@ -411,33 +409,46 @@ bool context::stop_requested() const noexcept {
     }
 }
 
-bool context::adopted_deferred() const noexcept {
+bool cancel_state::adopted_deferral() const noexcept {
+    if (!adopted_) return false;
     for (const auto& each : *adopted_) {
         if (each->deferrals.load(std::memory_order_seq_cst) != 0) return true;
     }
     return false;
 }
 
-void context::adopt_deferral_of(context& ended) {
-    const auto take = [this](const cancel_ref& from) {
+void cancel_state::disown_adopted() noexcept {
+    if (!adopted_) return;
+    for (const auto& each : *adopted_) each->set_owner(nullptr);
+}
+
+void cancel_state::drop_adopted() noexcept {
+    disown_adopted();
+    adopted_.reset();
+}
+
+void cancel_state::adopt(cancel_state& from) {
+    if (!adopted_) adopted_ = std::make_unique<std::vector<cancel_ref>>();
+    std::erase_if(*adopted_, [](const cancel_ref& each) {
+        return each->deferrals.load(std::memory_order_relaxed) == 0;
+    });
+    from.add_reference();
+    adopted_->push_back(cancel_ref(&from));
+}
+
+// A state outlives its context, so that what it adopted goes from hand to hand with it.
+void context::adopt_extras_of(context& ended) {
+    const auto take = [this](cancel_state& from) {
         // Nobody takes a new guard for a context that has ended: once 0, always 0.
-        if (from->deferrals.load(std::memory_order_relaxed) == 0) return;
-        extras();
-        if (!adopted_) adopted_ = std::make_unique<std::vector<cancel_ref>>();
-        std::erase_if(*adopted_, [](const cancel_ref& each) {
-            return each->deferrals.load(std::memory_order_relaxed) == 0;
-        });
-        adopted_->push_back(from);
-        from->set_owner(this);
+        if (from.deferrals.load(std::memory_order_relaxed) == 0) return;
+        extras().adopt(from);
+        from.set_owner(this);
     };
-    cancel_ref left(ended.extras_.exchange(nullptr, std::memory_order_relaxed));
-    if (left) {
-        left->stop_following();
-        take(left);
-    }
-    if (ended.adopted_) {
-        for (const auto& each : *ended.adopted_) take(each);
-        ended.adopted_.reset();
+    const cancel_ref left(ended.extras_.exchange(nullptr, std::memory_order_relaxed));
+    left->stop_following();
+    take(*left);
+    if (const auto adopted = left->take_adopted()) {
+        for (const auto& each : *adopted) take(*each);
     }
 }
 

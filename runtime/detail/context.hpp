@@ -12,10 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <source_location>
 #include <string_view>
-#include <vector>
 
 namespace toadstone::detail {
 
@@ -53,7 +51,9 @@ struct promise_base {
     }
 };
 
-/// A number that nobody else in the process has or will have.
+/// A fresh task id, unique in the process.
+[[nodiscard]] std::uint64_t next_task_id() noexcept;
+/// An odd number that nobody else in the process has or will have.
 [[nodiscard]] [[gnu::noinline]] std::uint64_t next_serial() noexcept;
 /// The serial number of the context that runs here, or else of this thread.
 [[nodiscard]] [[gnu::noinline]] std::uint64_t current_serial() noexcept;
@@ -111,24 +111,23 @@ public:
     /// cancel_state::deferrals). The task's own has a lock besides, which both sides take.
     [[nodiscard]] bool deferred() const noexcept {
         const cancel_state* const own = state();
-        return own && (own->deferrals.load(std::memory_order_seq_cst) != 0 ||
-                       (adopted_ && adopted_deferred()));
+        return own &&
+               (own->deferrals.load(std::memory_order_seq_cst) != 0 || own->adopted_deferral());
     }
     [[nodiscard]] bool forced() const noexcept { return forced_; }
     /// Its flag may be set before its home worker carries the request inwards: said before
     /// there is anything inside. A root's may always.
     void make_flaggable() noexcept { flaggable_ = true; }
     /// Requests to the contexts around this one are none of its business (a shield).
-    void shut_off() noexcept {
-        source_ = nullptr;
-        shut_off_ = true;
-    }
+    void shut_off() noexcept { shut_off_ = true; }
     /// This context, or one around it up to a shield, has been asked to stop, whether its home
     /// worker knows yet or not. From inside: what is around is there then, on whatever worker.
     [[nodiscard]] bool stop_requested() const noexcept;
     /// A context that has ended has handed its guards to this one: what they defer is this
     /// one's cancellation now.
-    void adopt_deferral_of(context& ended);
+    void adopt_deferral_of(context& ended) {
+        if (ended.state()) adopt_extras_of(ended);
+    }
 
     /// One unit of the cooperative budget. False when it is used up: the leaf has to go through
     /// the ready queue although it could go on at once.
@@ -149,11 +148,11 @@ public:
     /// The pending leaf is asked how it ended before the task goes on. Home worker only.
     void ask_leaf() noexcept {
         ask_leaf_ = true;
-        seen_epoch_ = epoch_->load(std::memory_order_relaxed) - 1;
+        seen_epoch_ = root_->epoch_.load(std::memory_order_relaxed) - 1;
     }
     /// The same from another thread, if the task cannot go meanwhile. A hint.
     void bump_epoch() noexcept {
-        epoch_->fetch_add(1, std::memory_order_release); // (R)
+        root_->epoch_.fetch_add(1, std::memory_order_release); // (R)
     }
     /// For a leaf whose await_suspend throws.
     void suspension_undone() noexcept { pending_ = nullptr; }
@@ -172,20 +171,20 @@ public:
     void ended(promise_base& frame) noexcept { next_ = step(frame) | at_its_end; }
 
     [[nodiscard]] executor& home() const noexcept { return *home_; }
-    [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+    /// Of the spawned task that it belongs to.
+    [[nodiscard]] std::uint64_t id() const noexcept { return root_->serial_ / 2; }
     /// Unlike its address, never used again; 0 is nobody's.
     [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
-    [[nodiscard]] std::string_view name() const noexcept {
-        return name_ ? std::string_view(name_) : std::string_view();
-    }
+    [[nodiscard]] std::string_view name() const noexcept { return root_->own_name(); }
     /// Of the last suspension. Any thread, for reports.
     [[nodiscard]] std::source_location where() const noexcept {
         return where_.load(std::memory_order_relaxed);
     }
     [[nodiscard]] bool suspended() const noexcept { return pending_ != nullptr; }
     [[nodiscard]] bool unwound() const noexcept { return unwound_; }
-    [[nodiscard]] context* parent() const noexcept { return parent_; }
-    [[nodiscard]] context& root() noexcept { return parent_ ? parent_->root() : *this; }
+    [[nodiscard]] context* parent() const noexcept { return is_root() ? nullptr : parent_; }
+    [[nodiscard]] context& root() noexcept { return *root_; }
+    [[nodiscard]] bool is_root() const noexcept { return root_ == this; }
 
     /// The context with this serial number, or the thread, cannot go on before this one has
     /// ended: it is this one, or waits for it at a boundary, a scope, or in block_on().
@@ -216,7 +215,9 @@ public:
     run_link request_link; ///< requests being carried out
 
 protected:
-    explicit context(executor& home) noexcept : home_(&home), flaggable_(true) {}
+    explicit context(executor& home) noexcept
+        : home_(&home), root_(this), group_(nullptr), serial_(2 * next_task_id()),
+          flaggable_(true) {}
     /// A boundary inside `parent`: same worker, id and name.
     explicit context(context& parent) noexcept;
     virtual ~context();
@@ -235,18 +236,17 @@ protected:
         }
     };
     [[nodiscard]] virtual extent record() const noexcept { return {}; }
+    /// Of a root.
+    [[nodiscard]] virtual std::string_view own_name() const noexcept { return {}; }
     /// Of a root: the scope that it belongs to.
-    [[nodiscard]] virtual const root_group* group() const noexcept { return nullptr; }
+    [[nodiscard]] root_group* group() const noexcept { return is_root() ? group_ : nullptr; }
+    void join_group(root_group* group) noexcept { group_ = group; }
 
-    void set_identity(std::uint64_t id, const char* name) noexcept {
-        id_ = id;
-        name_ = name;
-    }
     /// For the end of a root: tells its token of a request that no cancellation point has
     /// taken, and nobody's guard finds the context any more.
-    void tell_token() noexcept;
-    /// The root is a child of a scope that this context awaits.
-    void stand_inside(context& scope) noexcept { around_ = &scope; }
+    void tell_token() noexcept {
+        if (extras_.load(std::memory_order_acquire)) tell_extras();
+    }
 
 private:
     friend class executor;
@@ -256,22 +256,23 @@ private:
     [[nodiscard]] static std::uintptr_t step(promise_base& frame) noexcept {
         return reinterpret_cast<std::uintptr_t>(&frame);
     }
-    [[nodiscard]] bool adopted_deferred() const noexcept;
     /// False: no request that this context has not seen was made to the root or anything in it,
     /// and none that it has seen concerns it. Orders nothing: has_to_stop() does.
     [[nodiscard]] bool may_have_to_stop() const noexcept {
-        return epoch_->load(std::memory_order_relaxed) != seen_epoch_;
+        return root_->epoch_.load(std::memory_order_relaxed) != seen_epoch_;
     }
     [[nodiscard]] [[gnu::noinline]] bool has_to_stop() noexcept;
     [[nodiscard]] bool requested_outside() noexcept;
     [[nodiscard]] bool carry_inwards(context& flagged) noexcept;
-    void disown() noexcept;
+    void adopt_extras_of(context& ended);
+    void tell_extras() noexcept;
+    void let_go_of_extras() noexcept;
     [[nodiscard]] cancel_state* state() const noexcept {
         return extras_.load(std::memory_order_acquire);
     }
-    [[nodiscard]] const context* waiting_outside() const noexcept;
-    /// What encloses this one; null at the top. Constant while anything runs inside.
-    [[nodiscard]] context* around() const noexcept { return parent_ ? parent_ : around_; }
+    /// What encloses this one, and waits for it: of a scope's child the context that awaits
+    /// the scope. Null at the top. Constant while anything runs inside.
+    [[nodiscard]] context* around() const noexcept;
     void deliver_request() noexcept;
     /// Runs the context until it suspends or ends. From the top of the worker's loop only.
     /// Returns what is to run next: a child that this one waits for, or what has waited for
@@ -288,35 +289,33 @@ private:
     [[noreturn]] [[gnu::cold]] static void die_of_unknown_suspension() noexcept;
 
     executor* home_;
+    context* const root_; // of the spawned task that this belongs to
+    union {
+        context* const parent_; // of a boundary's inside
+        root_group* group_;     // of a root: the scope that it belongs to, or null
+    };
     std::uintptr_t next_ = 0; // a step, or 0
     promise_base* frame_ = nullptr;
     leaf* pending_ = nullptr;
-    context* parent_ = nullptr;
-    context* source_ = nullptr; // the nearest one around that is flaggable
-    context* around_ = nullptr; // a scope's child: the context that awaits the scope
     // Holds a reference. Set once, by the home worker or a task inside. (S) with request_: one
     // side sets the flag and then looks here, the other sets this and then looks at the flag,
     // so that one of them tells the state.
     atomic<cancel_state*> extras_{nullptr};
-    std::unique_ptr<std::vector<cancel_ref>> adopted_; // rarely there
     unmodelled_atomic<std::source_location> where_{};
-    std::uint64_t id_ = 0;
-    std::uint64_t serial_ = next_serial();
-    const char* name_ = nullptr;
-    // Of the root that this belongs to: counts the requests made to it, and to what is in it.
-    // (R) after the flag, so that who finds an epoch that it has seen need not look at flags.
-    atomic<std::uint32_t>* epoch_ = &own_epoch_;
-    atomic<std::uint32_t> own_epoch_{0};
+    const std::uint64_t serial_; // of a root: twice its id; else odd
+    // Of a root: counts the requests made to it, and to what is in it. (R) after the flag, so
+    // that who finds an epoch that it has seen need not look at flags.
+    atomic<std::uint32_t> epoch_{0};
     std::uint32_t seen_epoch_ = 0; // nothing that was flagged up to it concerns this context
     int budget_ = 0;
     atomic<std::uint8_t> request_{0}; // 0, or reason + 1
-    bool unwinding_ = false;
-    bool unwound_ = false;
-    bool forced_ = false;
-    bool request_queued_ = false;
-    bool flaggable_ = false;
-    bool shut_off_ = false;
-    bool ask_leaf_ = false;
+    bool shut_off_ = false;           // read on the workers of what is inside, too
+    bool unwinding_ : 1 = false;
+    bool unwound_ : 1 = false;
+    bool forced_ : 1 = false;
+    bool request_queued_ : 1 = false;
+    bool flaggable_ : 1 = false;
+    bool ask_leaf_ : 1 = false;
 };
 
 /// Says on stderr that `what` of a task failed with an exception that nobody can be given.
@@ -336,9 +335,6 @@ void destroy_frames(promise_base* innermost, promise_base* stop,
 /// Destroys one frame, whatever its destructors throw: that is reported once, with the task's
 /// name, and everything else of the frame is destroyed all the same.
 void destroy_frame(promise_base& frame) noexcept;
-
-/// A fresh task id, unique in the process.
-[[nodiscard]] std::uint64_t next_task_id() noexcept;
 
 } // namespace toadstone::detail
 

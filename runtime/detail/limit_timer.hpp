@@ -18,7 +18,8 @@ class limit_timer : timer_node {
 public:
     static constexpr std::chrono::seconds look_again{10};
 
-    explicit limit_timer(time_limit limit) noexcept : limit_(limit) {}
+    explicit limit_timer(time_limit limit) noexcept
+        : what_(limit.what()), time_(limit.time()) {}
     limit_timer(const limit_timer&) = delete;
     limit_timer& operator=(const limit_timer&) = delete;
 
@@ -26,11 +27,10 @@ public:
     void disarm(executor& home) noexcept;
     /// It is up before it begins. The clock is read only for a point in time.
     [[nodiscard]] bool is_past(executor& home) const noexcept {
-        return limit_.what() == time_limit::kind::length ? limit_.time().count() <= 0
-                                                         : point_is_past(home);
+        return what_ == time_limit::kind::length ? time_.count() <= 0 : point_is_past(home);
     }
     using timer_node::armed;
-    [[nodiscard]] const time_limit& limit() const noexcept { return limit_; }
+    [[nodiscard]] time_limit limit() const noexcept { return {time_, what_}; }
 
 protected:
     ~limit_timer() = default;
@@ -41,7 +41,8 @@ private:
     [[nodiscard]] bool point_is_past(executor& home) const noexcept;
     void expired() noexcept final;
 
-    time_limit limit_;
+    const time_limit::kind what_; // first: it fits behind what timer_node ends with
+    const std::chrono::nanoseconds time_;
     executor* home_ = nullptr;
 };
 

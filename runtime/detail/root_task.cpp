@@ -5,74 +5,95 @@
 #include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/detail/thread_slice.hpp>
 
-#include <cstring>
+#include <memory>
 #include <utility>
 
 namespace toadstone::detail {
 
-root_waiter* root_task::ended_mark() noexcept {
-    class mark final : public root_waiter {
-        void root_ended() noexcept override {}
-    };
-    static mark the;
-    return &the;
+constinit ended_root ended_mark;
+
+root_extras* root_extras::make(root_task& task, const root_options& options) {
+    if (options.name.empty() && !options.token) return nullptr;
+    void* const block = allocate_frame(sizeof(root_extras) + options.name.size());
+    return ::new (block) root_extras(task, options);
 }
 
-root_task::~root_task() {
-    if (owned_name_) free_frame(owned_name_, std::strlen(owned_name_) + 1);
+root_extras::root_extras(root_task& task, const root_options& options) noexcept
+    : task_(task), token_(options.token), name_size_(options.name.size()) {
+    if (token_) token_->add_reference();
+    char* to = reinterpret_cast<char*>(this + 1);
+    for (const char each : options.name) {
+        const bool control = static_cast<unsigned char>(each) < ' '; // one line in every log
+        std::construct_at(to++, control ? ' ' : each);
+    }
+}
+
+void root_extras::free() noexcept {
+    const std::size_t size = sizeof *this + name_size_;
+    this->~root_extras();
+    free_frame(this, size);
+}
+
+void root_extras::cancelled(cancel_reason reason) noexcept {
+    task_.request_from_anywhere(reason);
+}
+
+root_task::root_task(executor& home, const root_options& options)
+    : root_task(home, home.is_current(), options) {}
+
+root_task::root_task(executor& home, bool here, const root_options& options)
+    : context(home), arrived_(here), counted_here_(here ? 1 : 0),
+      references_(here ? home_bias : home_bias + 1), rare_(root_extras::make(*this, options)) {}
+
+std::string_view root_task::own_name() const noexcept {
+    return rare_ ? rare_->name() : std::string_view();
 }
 
 // On the thread that spawns; the home worker lists the task and queues its first run.
-void root_task::launch(promise_base& body, const cancellation_token& token,
-                       root_group* group) noexcept {
-    group_ = group;
-    if (group && group->awaited_by()) stand_inside(*group->awaited_by());
-    if (token.can_be_cancelled()) token_ = token.state();
+void root_task::launch(promise_base& body, root_group* group) noexcept {
+    join_group(group);
     adopt(body, body_);
-    home().count_launch();
-    if (home().is_current()) {
+    const bool here = arrived_.load(std::memory_order_relaxed);
+    home().count_launch(here);
+    if (here) {
         begin();
     } else {
         home().post(*this);
     }
 }
 
-root_task::root_task(executor& home, std::string_view name) : context(home) {
-    if (!name.empty()) {
-        owned_name_ = static_cast<char*>(allocate_frame(name.size() + 1));
-        std::memcpy(owned_name_, name.data(), name.size());
-        owned_name_[name.size()] = '\0';
-        for (char* each = owned_name_; each != owned_name_ + name.size(); ++each) {
-            if (static_cast<unsigned char>(*each) < ' ') *each = ' '; // one line in every log
-        }
-    }
-    set_identity(next_task_id(), owned_name_);
-}
-
 void root_task::begin() noexcept {
     home().add_root(*this);
     home().push(*this);
-    if (token_ && !token_->listen(*this)) request(token_->reason());
-    if (requested()) act_on_request();
+    if (rare_ && !rare_->listen()) request(rare_->reason());
+    if (requested_by_anybody()) {
+        bump_epoch(); // who has flagged the request may not have come to it
+        act_on_request();
+    }
 }
 
 void root_task::run_posted() noexcept {
-    begin();
-}
-
-void root_task::request_post::run_posted() noexcept {
-    if (!task_.ended()) task_.act_on_request();
-    task_.drop_reference();
+    if (!arrived_.load(std::memory_order_relaxed)) {
+        arrived_.store(true, std::memory_order_seq_cst);
+        begin();
+    } else {
+        if (!ended()) act_on_request();
+        drop_reference();
+    }
 }
 
 void root_task::request_from_anywhere(cancel_reason reason) noexcept {
+    if (home().is_current()) {
+        request_from_home(reason);
+        return;
+    }
     cancel_ref state;
     // finish() waits for this count, so that the worker is still there for the post below.
     requesters_.fetch_add(1, std::memory_order_seq_cst);
     if (!ended()) {
-        if (flag_request(reason)) {
-            add_reference();
-            home().post(request_post_);
+        if (flag_request(reason) && arrived_.load(std::memory_order_seq_cst)) {
+            references_.fetch_add(1, std::memory_order_relaxed);
+            home().post(*this);
         }
         // Not by the first to ask alone, who may not have come to it when this returns.
         reason = this->reason();
@@ -85,23 +106,27 @@ void root_task::request_from_anywhere(cancel_reason reason) noexcept {
     if (state) state->request(reason);
 }
 
-void root_task::cancelled(cancel_reason reason) noexcept {
-    request_from_anywhere(reason);
+// Nothing else can end the task meanwhile, so nothing is counted and nothing posted.
+void root_task::request_from_home(cancel_reason reason) noexcept {
+    if (ended()) return;
+    request(reason);
+    // The request may have been queued behind another, or another thread's be on its way.
+    if (const cancel_ref state = state_to_tell()) state->request(this->reason());
 }
 
 context* root_task::finish() noexcept {
-    if (token_) token_->leave(*this);
+    if (rare_) rare_->leave();
     home().remove_root(*this);
     tell_token(); // a request that came too late for a cancellation point
     // The exception is whoever's who joins: nothing here may hold it when he is told.
-    if (group_) group_->root_ended(*this, unwound() ? nullptr : failure());
-    root_waiter* waiter = waiter_.exchange(ended_mark(), std::memory_order_seq_cst);
+    if (root_group* const in = group()) in->root_ended(*this, unwound() ? nullptr : failure());
+    root_waiter* waiter = waiter_.exchange(&ended_mark, std::memory_order_seq_cst);
     await_requesters();
     executor& here = home();
     if (waiter) waiter->root_ended();
     // What encloses the task may be gone: the destructor of its result finds nobody here.
     end_slice(this_slice);
-    drop_reference();
+    unpin();
     here.root_gone();
     return nullptr;
 }
@@ -118,7 +143,7 @@ root_task::wait_result root_task::wait(root_waiter& waiter) noexcept {
     if (waiter_.compare_exchange_strong(nobody, &waiter, std::memory_order_acq_rel)) {
         return wait_result::waits;
     }
-    return nobody == ended_mark() ? wait_result::ended : wait_result::refused;
+    return nobody == &ended_mark ? wait_result::ended : wait_result::refused;
 }
 
 bool root_task::stop_waiting(root_waiter& waiter) noexcept {
@@ -133,9 +158,66 @@ void root_task::note_lost_joiner() noexcept {
     if (const teardown_record* record = current_slice().record) joiner_reason_ = record->reason;
 }
 
+bool root_task::counts_here() const noexcept {
+    return home().is_current() && pinned_ != 0;
+}
+
+void root_task::add_reference() noexcept {
+    if (counts_here()) {
+        counted_here_ = counted_here_ + 1;
+    } else {
+        references_.fetch_add(1, std::memory_order_relaxed);
+    }
+}
+
 void root_task::drop_reference() noexcept {
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    if (!observed_ && !group_ && !unwound()) { // a group rethrows it
+    if (counts_here()) {
+        counted_here_ = counted_here_ - 1;
+    } else {
+        drop_shared();
+    }
+}
+
+void root_task::begin_join(const executor& worker) noexcept {
+    if (&worker == &home() && pinned_ != 0) {
+        pinned_ = pinned_ + 1;
+    } else {
+        references_.fetch_add(1, std::memory_order_relaxed);
+    }
+}
+
+void root_task::end_join(const executor& worker) noexcept {
+    if (&worker == &home() && pinned_ != 0) {
+        unpin();
+    } else {
+        drop_shared();
+    }
+}
+
+// What is read may be old, but not if it adds up to nothing: each reference that the home
+// worker has dropped, or has left to others, was seen to be made. When there was none, nobody
+// could make another.
+void root_task::unpin() noexcept {
+    pinned_ = pinned_ - 1;
+    if (pinned_ != 0) return;
+    const std::uint32_t here = counted_here_ - home_bias;
+    if (references_.load(std::memory_order_acquire) + here == 0 ||
+        references_.fetch_add(here, std::memory_order_acq_rel) + here == 0) {
+        end_of_references();
+    }
+}
+
+// (A) with (R): whoever frees the task sees what every other holder did to it. Who has the only
+// reference has nobody to race with.
+void root_task::drop_shared() noexcept {
+    if (references_.load(std::memory_order_acquire) == 1 ||
+        references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        end_of_references();
+    }
+}
+
+void root_task::end_of_references() noexcept {
+    if (!observed_ && !group() && !unwound()) { // a group rethrows it
         if (const std::exception_ptr error = failure()) {
             report_unobserved(id(), name(), " failed and nobody joined it", error);
         }

@@ -7,6 +7,7 @@
 #include <toadstone/runtime/detail/result.hpp>
 #include <toadstone/runtime/executor.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <string_view>
@@ -27,6 +28,47 @@ protected:
 
 private:
     friend class root_task;
+};
+
+/// Stands in the place of the waiter of a root that has ended.
+class ended_root final : public root_waiter {
+public:
+    ended_root() = default;
+    void root_ended() noexcept override {}
+};
+extern ended_root ended_mark;
+
+/// What a task is spawned with.
+struct root_options {
+    std::string_view name{}; ///< copied
+    cancel_state* token = nullptr;
+};
+
+/// What few tasks have, in a block beside the record: a name, a token.
+class root_extras final : private cancel_listener {
+public:
+    /// Null if there is nothing to keep. Errors: std::bad_alloc.
+    [[nodiscard]] static root_extras* make(root_task& task, const root_options& options);
+    void free() noexcept;
+
+    [[nodiscard]] std::string_view name() const noexcept {
+        return {reinterpret_cast<const char*>(this + 1), name_size_};
+    }
+    /// Has the token's request passed on. False: there was one already.
+    [[nodiscard]] bool listen() noexcept { return !token_ || token_->listen(*this); }
+    void leave() noexcept {
+        if (token_) token_->leave(*this);
+    }
+    [[nodiscard]] cancel_reason reason() const noexcept { return token_->reason(); }
+
+private:
+    root_extras(root_task& task, const root_options& options) noexcept;
+    ~root_extras() override = default;
+    void cancelled(cancel_reason reason) noexcept override;
+
+    root_task& task_;
+    cancel_ref token_;
+    const std::size_t name_size_; // the name stands behind this object
 };
 
 /// A scope that a root belongs to. Outlives the root's run.
@@ -50,15 +92,25 @@ private:
     const std::uint64_t waiting_thread_ = 0;
 };
 
-/// Reference counts: one for the run (start to finish), one for the handle, one for every
-/// request on its way.
-class root_task : public context, public pooled, private posted, private cancel_listener {
+/// References: one for the run (start to finish), one for the handle, one for every request on
+/// its way, one for each join. A reference is pinned if it never leaves the home worker: the
+/// run's, and a join's by a task of that worker. While there is a pinned one, the home worker
+/// counts all that it takes and drops in plain numbers, and the atomic count of the other
+/// threads carries `home_bias`, so that none of those looks like the last. When the last pinned
+/// one goes, the two are added up and the bias is taken off; from then on every thread counts
+/// atomically, and the last reference frees the task.
+///
+/// Posted home to be launched, and then, once at most, by a request that came from elsewhere:
+/// before the launch has arrived a request need not be posted. (S) with the flag: the launch
+/// says that it is there and then looks at the flag, the other sets the flag and then looks
+/// whether the launch is there.
+class root_task : public context, public pooled, private posted {
 public:
-    /// Begins the run. The task has one reference for the run and one for the handle.
-    void launch(promise_base& body, const cancellation_token& token,
-                root_group* group) noexcept;
+    /// Begins the run. The task has one reference for the run, pinned, and one for the handle.
+    void launch(promise_base& body, root_group* group) noexcept;
 
-    /// Asks the task to stop, from any thread.
+    /// Asks the task to stop, from any thread. On the home worker the request is carried out at
+    /// once: a leaf is withdrawn and the task queued. Resumes and destroys nothing.
     void request_from_anywhere(cancel_reason reason) noexcept;
 
     enum class wait_result : unsigned char {
@@ -74,7 +126,7 @@ public:
     /// Whoever found the task not ended yet is done with it. For who takes its state over.
     void await_requesters() const noexcept;
     [[nodiscard]] bool ended() const noexcept {
-        return waiter_.load(std::memory_order_seq_cst) == ended_mark();
+        return waiter_.load(std::memory_order_seq_cst) == &ended_mark;
     }
     void mark_observed() noexcept { observed_ = true; }
     /// The handle is destroyed, which its holder may not have wanted: a guard in a result that
@@ -84,57 +136,62 @@ public:
         drop_reference();
     }
 
-    void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void add_reference() noexcept;
     void drop_reference() noexcept;
+    /// Instead of launch(): there will be no run.
+    void drop_run() noexcept { unpin(); }
+    /// For a join, by a task on `worker`; pinned if that is the home worker.
+    void begin_join(const executor& worker) noexcept;
+    void end_join(const executor& worker) noexcept;
 
+    bool asked_by_group = false;     ///< its first request; guarded by the group's lock
+    bool asked_by_stop = false;      ///< its first request, by the shutdown; home worker only
     root_task* group_next = nullptr; ///< guarded by the group's lock
     root_task* group_previous = nullptr;
-    bool asked_by_group = false; ///< its first request; guarded by the group's lock
-    bool asked_by_stop = false;  ///< its first request, by the shutdown; home worker only
-    root_task* group_stopped = nullptr; ///< the thread that cancels the group: the next to ask
 
 protected:
     /// Errors: std::bad_alloc, before anything has happened.
-    root_task(executor& home, std::string_view name);
-    virtual ~root_task();
+    root_task(executor& home, const root_options& options);
+    virtual ~root_task() {
+        if (rare_) rare_->free();
+    }
     [[nodiscard]] virtual std::exception_ptr failure() const noexcept = 0;
 
     frame_owner body_;
 
 private:
     friend class executor;
-    /// Carries a request from another thread to the home worker; holds a reference meanwhile.
-    class request_post final : public posted {
-    public:
-        explicit request_post(root_task& task) noexcept : task_(task) {}
+    void request_from_home(cancel_reason reason) noexcept;
+    root_task(executor& home, bool here, const root_options& options);
 
-    private:
-        void run_posted() noexcept override;
-        root_task& task_;
-    };
+    static constexpr std::uint32_t home_bias = std::uint32_t{1} << 30;
+    /// The plain numbers count, and this is the thread that may touch them.
+    [[nodiscard]] bool counts_here() const noexcept;
+    void unpin() noexcept;
+    void drop_shared() noexcept;
+    void end_of_references() noexcept;
 
     void note_lost_joiner() noexcept;
     void begin() noexcept;
     context* finish() noexcept final;
-    [[nodiscard]] const root_group* group() const noexcept final { return group_; }
-    void run_posted() noexcept final; ///< the launch from another thread
-    void cancelled(cancel_reason reason) noexcept final;
-    static root_waiter* ended_mark() noexcept;
+    [[nodiscard]] std::string_view own_name() const noexcept final;
+    /// The launch, or a request, from another thread. The latter holds a reference meanwhile.
+    void run_posted() noexcept final;
 
-    root_task* next_ = nullptr;
-    root_task* previous_ = nullptr;
-    atomic<root_waiter*> waiter_{nullptr};
-    atomic<std::uint32_t> references_{2};
-    atomic<std::uint32_t> requesters_{0}; // threads inside request_from_anywhere
-    request_post request_post_{*this};
     // Written by the one handle, read when the last reference goes.
     plain<bool> observed_ = false;
     // The same: the handle was destroyed by a teardown, or by an exception.
     plain<bool> joiner_lost_ = false;
     plain<cancel_reason> joiner_reason_ = cancel_reason::abandoned;
-    root_group* group_ = nullptr;
-    cancel_ref token_;
-    char* owned_name_ = nullptr;
+    atomic<bool> arrived_;                // the launch, on the home worker
+    plain<std::uint32_t> pinned_ = 1;     // home worker only; 0 for good
+    plain<std::uint32_t> counted_here_;   // home worker only; modulo 2^32
+    atomic<std::uint32_t> references_;    // with home_bias while there is a pinned one
+    atomic<std::uint32_t> requesters_{0}; // threads inside request_from_anywhere
+    atomic<root_waiter*> waiter_{nullptr};
+    root_task* next_ = nullptr;
+    root_task* previous_ = nullptr;
+    root_extras* rare_;
 };
 
 template <class Fn>
@@ -154,7 +211,8 @@ bool executor::look_at_roots(Fn&& fn) {
 template <class T>
 class typed_root : public root_task {
 public:
-    explicit typed_root(executor& home, std::string_view name = {}) : root_task(home, name) {}
+    explicit typed_root(executor& home, const root_options& options = {})
+        : root_task(home, options) {}
     result<T> outcome;
 
 private:

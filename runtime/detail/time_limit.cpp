@@ -14,18 +14,18 @@ namespace toadstone::detail {
 void limit_timer::arm(executor& home) noexcept {
     using point = executor::clock::time_point;
     home_ = &home;
-    switch (limit_.what()) {
+    switch (what_) {
     case time_limit::kind::length:
-        home.arm(*this, deadline_after(home.now_or_later(), limit_.time()));
+        home.arm(*this, deadline_after(home.now_or_later(), time_));
         return;
     case time_limit::kind::steady:
-        home.arm(*this, point(limit_.time() == longest_wait ? point::duration::max()
-                                                            : point::duration(limit_.time())));
+        home.arm(*this, point(time_ == longest_wait ? point::duration::max()
+                                                    : point::duration(time_)));
         return;
     case time_limit::kind::calendar:
         // Both are bounded by longest_wait, so the difference is a number.
         const std::chrono::nanoseconds left =
-            limit_.time() - to_signed_nanoseconds(home.calendar_now().time_since_epoch());
+            time_ - to_signed_nanoseconds(home.calendar_now().time_since_epoch());
         home.arm(*this, deadline_after(home.now_or_later(),
                                        std::min<std::chrono::nanoseconds>(left, look_again)));
         return;
@@ -33,10 +33,10 @@ void limit_timer::arm(executor& home) noexcept {
 }
 
 bool limit_timer::point_is_past(executor& home) const noexcept {
-    const auto now = limit_.what() == time_limit::kind::steady
+    const auto now = what_ == time_limit::kind::steady
                          ? home.now().time_since_epoch()
                          : to_signed_nanoseconds(home.calendar_now().time_since_epoch());
-    return now >= limit_.time();
+    return now >= time_;
 }
 
 void limit_timer::disarm(executor& home) noexcept {
@@ -44,8 +44,8 @@ void limit_timer::disarm(executor& home) noexcept {
 }
 
 void limit_timer::expired() noexcept {
-    if (limit_.what() == time_limit::kind::calendar &&
-        to_signed_nanoseconds(home_->calendar_now().time_since_epoch()) < limit_.time()) {
+    if (what_ == time_limit::kind::calendar &&
+        to_signed_nanoseconds(home_->calendar_now().time_since_epoch()) < time_) {
         arm(*home_);
     } else {
         time_up();

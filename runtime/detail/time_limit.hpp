@@ -74,6 +74,9 @@ public:
     /// "1.5 s", "250 ms"; a point in time: "a deadline".
     [[nodiscard]] std::string to_string() const;
 
+    /// From its parts.
+    time_limit(std::chrono::nanoseconds time, kind what) noexcept : time_(time), kind_(what) {}
+
 private:
     std::chrono::nanoseconds time_;
     kind kind_ = kind::length;

@@ -354,11 +354,11 @@ report driver::run(scenario& what) {
     const auto begun = state_.now();
     {
         toadstone::task<> body = what.start(world_);
-        auto* root =
-            new toadstone::detail::typed_root<void>(*seats_.front()->worker, "scenario");
+        auto* root = new toadstone::detail::typed_root<void>(
+            *seats_.front()->worker, toadstone::detail::root_options{"scenario"});
         join_handle<void> handle(*root);
         root_id_ = 0;
-        root->launch(body.release(root->outcome), {}, nullptr);
+        root->launch(body.release(root->outcome), nullptr);
         root_id_ = root->id();
         root->mark_observed();
         refusing_ = refuse_.has_value();

@@ -44,7 +44,7 @@ public:
     job(worker& home, report& out) : root_task(home, {}), out_(out) {}
     /// From any thread. The run has one reference, the caller another.
     void start(bool ends) {
-        launch((ends ? write(out_) : wait_for_ever(*this)).promise(), {}, nullptr);
+        launch((ends ? write(out_) : wait_for_ever(*this)).promise(), nullptr);
     }
 
 private:
@@ -159,6 +159,57 @@ struct join_given_up : home_scenario<join_given_up> {
     joiner waiter;
 };
 
+/// Spawned, and joined, on its own worker, which counts plainly; the handle, and a reference
+/// more, are dropped elsewhere, before the end or after it.
+struct handed_over : scenario<handed_over, 3> {
+    handed_over() { home->post(start); }
+
+    class errand final : public toadstone::detail::posted {
+    public:
+        explicit errand(handed_over& all) noexcept : all_(all) {}
+
+    private:
+        void run_posted() noexcept override {
+            all_.task = new job(*all_.home, all_.out);
+            all_.task->add_reference(); // beside the handle's
+            all_.task->start(true);
+            all_.task->begin_join(*all_.home);
+            all_.shared.store(true, std::memory_order_release);
+        }
+        handed_over& all_;
+    };
+
+    void thread(unsigned i) {
+        if (i == 0) {
+            home->run([this] { return home->gone == 1; });
+            task->end_join(*home);
+            home.reset();
+            return;
+        }
+        worker::plain_thread();
+        if (!shared.load(std::memory_order_acquire)) return;
+        if (i == 1) task->mark_observed();
+        task->drop_reference();
+        dropped[i - 1] = true;
+    }
+    void after() {
+        const bool all = dropped[0] && dropped[1];
+        check(all || out.gone == 0, "a reference keeps the task");
+        for (const plain<bool>& each : dropped) {
+            if (!each) task->drop_reference();
+        }
+        check(out.gone == 1, "the last reference frees the task, once");
+    }
+
+    report out;
+    job* task = nullptr;
+    errand start{*this};
+    sleep_waker alarm;
+    std::unique_ptr<worker> home = std::make_unique<worker>(alarm);
+    toadstone::detail::atomic<bool> shared{false};
+    std::array<plain<bool>, 2> dropped{false, false};
+};
+
 /// Asked to stop by two threads while it ends by itself: the worker is there for both posts.
 struct stopped_at_the_end : home_scenario<stopped_at_the_end> {
     stopped_at_the_end() {
@@ -270,7 +321,7 @@ class asking final : public root_task {
 public:
     asking(worker& home, int& gone, bool at_state)
         : root_task(home, {}), gone_(gone), at_state_(at_state) {}
-    void start() { launch(look(*this).promise(), {}, nullptr); }
+    void start() { launch(look(*this).promise(), nullptr); }
     toadstone::detail::atomic<bool> asked{false};
 
 private:
@@ -342,7 +393,7 @@ struct asked_from_inside : scenario<asked_from_inside, 3> {
         check(states[0] == states[1], "a context has one state");
         check(states[0]->requested(), "it is told of the request");
         states = {};
-        task->drop_reference(); // it was never launched
+        task->drop_run(); // it was never launched
         task->drop_reference();
         check(out.gone == 1, "the last reference frees the task, once");
     }
@@ -472,6 +523,8 @@ int main(int argc, char** argv) {
                  {"root: who joins is told once, and sees what the task did", explore<joined>},
                  {"root: a join that is given up is taken back or told",
                   explore<join_given_up>},
+                 {"root: references that were counted plainly may go elsewhere",
+                  explore<handed_over>},
                  {"root: a request at the end finds the worker still there",
                   explore<stopped_at_the_end>},
                  {"root: a request ends a task that waits, once", explore<stopped>},

@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -26,6 +27,14 @@ namespace {
 task<int> gives(int value) {
     co_await yield_now();
     co_return value;
+}
+task<> spawns_here(std::optional<join_handle<int>>& one, std::optional<join_handle<int>>& other,
+                   bool joins) {
+    int value = 0;
+    one = spawn(gives(1));
+    other = spawn(gives(2));
+    if (joins) value = co_await *other;
+    CHECK(value == (joins ? 2 : 0));
 }
 task<std::unique_ptr<int>> boxes(int value) {
     co_return std::make_unique<int>(value);
@@ -473,5 +482,24 @@ TEST_CASE("spawn: a name with a zero byte is one line, and goes back to the pool
         w.settle();
         CHECK(handle.done());
     }
+    CHECK(detail::live_frames() == frames);
+}
+
+TEST_CASE(
+    "join_handle: made on the task's worker, it may be dropped elsewhere, last of all too") {
+    const bool joined = GENERATE(false, true);
+    const auto frames = detail::live_frames();
+    std::optional<join_handle<int>> behind; // the workers, too
+    {
+        std::optional<join_handle<int>> before; // the end
+        stepped w;
+        w.spawn(spawns_here, std::ref(before), std::ref(behind), joined).detach();
+        w.step();
+        REQUIRE(before);
+        std::thread([&] { before.reset(); }).join();
+        w.settle();
+        CHECK(behind->done());
+    }
+    std::thread([&] { behind.reset(); }).join();
     CHECK(detail::live_frames() == frames);
 }
