@@ -115,7 +115,7 @@ TEST_CASE("zero copy: a socket that cannot be lent to gets a copy") {
     int ends[2];
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     const raw_socket peer(ends[1]);
-    io::tcp_stream stream(io::detail::descriptor(ends[0]), io::endpoint::loopback(1));
+    io::tcp_stream stream(io::detail::descriptor{ends[0]}, io::endpoint::loopback(1));
     stream.set_zero_copy(1);
     world.run(stream.write_all("copied"));
     CHECK(peer.receive() == "copied");
@@ -135,7 +135,7 @@ TEST_CASE("zero copy: a kernel without it copies") {
     int ends[2];
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     const raw_socket peer(ends[1]);
-    io::tcp_stream stream(io::detail::descriptor(ends[0]), io::endpoint::loopback(1));
+    io::tcp_stream stream(io::detail::descriptor{ends[0]}, io::endpoint::loopback(1));
     stream.set_zero_copy(1);
     auto writing = detail::spawn_on(worker, {}, stream.write_all("x"));
     for (int idle = 0; idle < 3;) idle = worker.step(false) ? 0 : idle + 1;
