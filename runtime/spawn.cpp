@@ -17,13 +17,10 @@ executor& executor_for(placement where) {
     return where.is_here() ? *here : here->place(where);
 }
 
-void refuse_join(const root_task& which) {
+void refuse_join(const root_task* which) {
+    if (!which) throw_misuse("a join_handle that is empty cannot be joined");
     throw_misuse("a task is joined by one waiter at a time",
-                 describe_task(which.id(), which.name()));
-}
-
-void refuse_empty_join() {
-    throw_misuse("a join_handle that is empty cannot be joined");
+                 describe_task(which->id(), which->name()));
 }
 
 void refuse_spent_task() {

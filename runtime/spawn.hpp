@@ -50,34 +50,30 @@ struct spawn_options {
 
 namespace detail {
 
-/// Throws std::logic_error: another task joins it already.
-[[noreturn, gnu::cold]] void refuse_join(const root_task& which);
-/// Throws std::logic_error: there is nothing to be joined.
-[[noreturn, gnu::cold]] void refuse_empty_join();
+/// Throws std::logic_error: another task joins it already, or there is nothing to be joined.
+[[noreturn, gnu::cold]] void refuse_join(const root_task* which);
 
 /// Tells a task that joins another that it has ended.
 class join_leaf : public leaf, root_waiter {
 public:
-    bool cancel(cancel_reason, bool) noexcept override { return root_->stop_waiting(*this); }
+    bool cancel(cancel_reason, bool) noexcept override {
+        return !refused_ && root_->stop_waiting(*this);
+    }
     bool taken() noexcept override { return false; } // the result is there: deliver it
 
     [[nodiscard]] bool await_ready() noexcept {
-        return may_complete_at_once() && root_->ended();
+        return may_complete_at_once() && (refused_ || root_->ended());
     }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         if (!suspend(frame)) return;
-        // Whoever owns the handle may drop it meanwhile.
-        root_->begin_join(ctx_->home());
-        referenced_ = true;
-        const auto how = root_->wait(*this);
-        refused_ = how == root_task::wait_result::refused;
-        if (how != root_task::wait_result::waits) ctx_->home().push(*ctx_);
+        if (refused_ || !waits()) ctx_->home().push(*ctx_);
     }
 
 protected:
-    join_leaf(root_task& root, context& ctx, std::source_location where) noexcept
-        : root_(&root) {
+    /// Null, of an empty handle, is refused as the join of a task that another joins is.
+    join_leaf(root_task* root, context& ctx, std::source_location where) noexcept
+        : root_(root), refused_(!root) {
         bind(ctx, where);
     }
     ~join_leaf() {
@@ -88,11 +84,19 @@ protected:
 
     /// First thing in await_resume.
     void check_joined() const {
-        if (refused_) refuse_join(*root_);
+        if (refused_) refuse_join(root_);
     }
     root_task* root_;
 
 private:
+    [[nodiscard]] bool waits() noexcept {
+        // Whoever owns the handle may drop it meanwhile.
+        root_->begin_join(ctx_->home());
+        referenced_ = true;
+        const auto how = root_->wait(*this);
+        refused_ = how == root_task::wait_result::refused;
+        return how == root_task::wait_result::waits;
+    }
     void root_ended() noexcept override {
         executor& home = ctx_->home();
         if (&home == &root_->home()) { // whose worker this is
@@ -103,13 +107,13 @@ private:
     }
 
     bool referenced_ = false;
-    bool refused_ = false;
+    bool refused_;
 };
 
 template <class T, bool AsOutcome>
 class [[nodiscard]] join_awaiter final : public join_leaf {
 public:
-    join_awaiter(typed_root<T>& root, context& ctx, std::source_location where) noexcept
+    join_awaiter(typed_root<T>* root, context& ctx, std::source_location where) noexcept
         : join_leaf(root, ctx, where) {}
 
     decltype(auto) await_resume() {
@@ -133,8 +137,7 @@ class [[nodiscard]] outcome_of_join {
 public:
     explicit outcome_of_join(typed_root<T>* root) noexcept : root_(root) {}
     join_awaiter<T, true> make_awaiter(context& ctx, std::source_location where) const {
-        if (!root_) refuse_empty_join();
-        return join_awaiter<T, true>(*root_, ctx, where);
+        return join_awaiter<T, true>(root_, ctx, where);
     }
 
 private:
@@ -197,8 +200,7 @@ public:
     explicit join_handle(detail::typed_root<T>& root) noexcept : root_(&root) {}
     detail::join_awaiter<T, false> make_awaiter(detail::context& ctx,
                                                 std::source_location where) {
-        if (!root_) detail::refuse_empty_join();
-        return detail::join_awaiter<T, false>(*root_, ctx, where);
+        return detail::join_awaiter<T, false>(root_, ctx, where);
     }
 
 private:

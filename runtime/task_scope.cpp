@@ -65,26 +65,30 @@ void task_scope::stop(cancel_reason reason, bool for_caller) noexcept {
         body = body_running_;
     }
     // Without the lock: callbacks of their tokens may use the scope.
-    some children{};
-    while (const std::size_t count = next_to_ask(children)) {
-        for (std::size_t i = 0; i < count; ++i) {
-            children[i]->request_from_anywhere(reason);
-            children[i]->drop_reference();
+    for (bool more = true; more;) {
+        some children{};
+        more = next_to_ask(children); // if not, the last that is asked may end the scope
+        for (detail::root_task* const each : children) {
+            if (!each) break;
+            each->request_from_anywhere(reason);
+            each->drop_reference();
         }
     }
     if (body) stop_body(reason);
 }
 
-// A child that ends meanwhile leaves the list, and the place in it behind.
-std::size_t task_scope::next_to_ask(some& children) noexcept {
+// A child that ends meanwhile leaves the list, and the place in it behind. One that has come
+// meanwhile is asked, too. False: there are no more.
+bool task_scope::next_to_ask(some& children) noexcept {
     const std::lock_guard hold(lock_);
-    std::size_t count = 0;
-    while (to_ask_ && count < children.size()) {
+    for (std::size_t i = 0; to_ask_ && i < children.size(); ++i) {
+        if (!to_ask_->asked_by_group)
+            to_ask_->asked_by_group = !to_ask_->requested_by_anybody();
         to_ask_->add_reference();
-        children[count++] = to_ask_;
+        children[i] = to_ask_;
         to_ask_ = to_ask_->group_previous;
     }
-    return count;
+    return to_ask_ != nullptr;
 }
 
 std::size_t task_scope::size() const noexcept {

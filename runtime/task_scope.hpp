@@ -98,7 +98,7 @@ private:
     void note_failure(detail::context& who, const std::exception_ptr& failure) noexcept;
     void stop(cancel_reason reason, bool for_caller) noexcept;
     using some = std::array<detail::root_task*, 32>;
-    [[nodiscard]] std::size_t next_to_ask(some& children) noexcept;
+    [[nodiscard]] bool next_to_ask(some& children) noexcept;
 
     mutable std::mutex lock_;
     detail::root_task* first_ = nullptr;  // guarded by lock_

@@ -430,13 +430,17 @@ void cancel_state::drop_adopted() noexcept {
 void cancel_state::adopt(cancel_state& from) {
     if (!adopted_) adopted_ = std::make_unique<std::vector<cancel_ref>>();
     std::erase_if(*adopted_, [](const cancel_ref& each) {
-        return each->deferrals.load(std::memory_order_relaxed) == 0;
+        const bool over = each->deferrals.load(std::memory_order_relaxed) == 0;
+        if (over) each->set_owner(nullptr); // whoever has ended it may still be about to tell
+        return over;
     });
     from.add_reference();
     adopted_->push_back(cancel_ref(&from));
 }
 
-// A state outlives its context, so that what it adopted goes from hand to hand with it.
+// A state outlives its context, so that what it adopted goes from hand to hand with it. First
+// nobody's: who ends a deferral then looks for no context that is gone. This one, which runs,
+// sees at its next await that it has ended.
 void context::adopt_extras_of(context& ended) {
     const auto take = [this](cancel_state& from) {
         // Nobody takes a new guard for a context that has ended: once 0, always 0.
@@ -445,6 +449,8 @@ void context::adopt_extras_of(context& ended) {
         from.set_owner(this);
     };
     const cancel_ref left(ended.extras_.exchange(nullptr, std::memory_order_relaxed));
+    left->set_owner(nullptr);
+    left->disown_adopted();
     left->stop_following();
     take(*left);
     if (const auto adopted = left->take_adopted()) {
@@ -457,9 +463,10 @@ void cancel_state::run_posted() noexcept {
     {
         const std::lock_guard hold(lock_);
         posted_ = false;
-        owner = owner_; // this is its home worker, so it stays while we use it
+        // On its home worker it stays while we use it. Another's may have adopted it since.
+        if (owner_ && owner_->home().is_current()) owner = owner_;
     }
-    if (owner && owner->home().is_current()) owner->act_on_request();
+    if (owner) owner->act_on_request();
     drop_reference();
 }
 

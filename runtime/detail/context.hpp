@@ -245,7 +245,7 @@ protected:
     /// For the end of a root: tells its token of a request that no cancellation point has
     /// taken, and nobody's guard finds the context any more.
     void tell_token() noexcept {
-        if (extras_.load(std::memory_order_acquire)) tell_extras();
+        if (extras_.load(std::memory_order_relaxed)) tell_extras(); // which acquires them
     }
 
 private:

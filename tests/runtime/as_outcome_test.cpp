@@ -55,14 +55,17 @@ task<int> other_kinds() {
     co_return sum;
 }
 task<> awaits_boundaries(bool& ended) {
-    co_await as_outcome(as_outcome(does_nothing()));
+    static_cast<void>(co_await as_outcome(as_outcome(does_nothing())));
     co_await shield(does_nothing());
     co_await with_timeout(1h, does_nothing());
     co_await with_token(cancellation_token(), does_nothing());
     ended = true;
 }
 task<> awaits_boundaries_until(const bool& stop, int& count) {
-    for (; !stop; ++count) co_await as_outcome(does_nothing());
+    while (!stop) {
+        static_cast<void>(co_await as_outcome(does_nothing()));
+        ++count;
+    }
 }
 task<> sets(bool& flag) {
     flag = true;

@@ -400,6 +400,17 @@ TEST_CASE("placement: here, in turn, and by number modulo the workers") {
 
 namespace {
 
+/// What try_with_timeout() makes of the outcome of an empty handle.
+task<std::string> misuse_in_time(join_handle<int>& empty) {
+    const auto end = co_await try_with_timeout(1h, empty.outcome());
+    std::string text = "no exception";
+    try {
+        if (end.has_exception()) std::rethrow_exception(end.exception());
+    } catch (const std::logic_error& error) {
+        text = error.what();
+    }
+    co_return text;
+}
 /// The text of the std::logic_error that a join ends with.
 template <class T>
 task<std::string> misuse_of(join_handle<T>& handle, bool as_outcome_too) {
@@ -424,6 +435,18 @@ TEST_CASE("contract: joining an empty join_handle is an error, when it is awaite
     join_handle<int> empty;
     static_cast<void>(empty.outcome()); // nothing yet
     CHECK(w.run(misuse_of(empty, outcome)) == "a join_handle that is empty cannot be joined");
+    CHECK(w.run(misuse_in_time(empty)) == "a join_handle that is empty cannot be joined");
+}
+
+TEST_CASE("contract: a task that is asked to stop does so before it joins an empty handle") {
+    stepped w;
+    join_handle<int> empty;
+    scope_end end;
+    auto handle = w.spawn(joins(empty, end));
+    handle.cancel();
+    w.settle();
+    CHECK(end.torn_down);
+    CHECK(end.reason == cancel_reason::requested);
 }
 
 TEST_CASE("contract: the second of two tasks that join one gets an error, the first its end") {

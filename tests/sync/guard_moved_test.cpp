@@ -370,4 +370,51 @@ TEST_CASE(
     CHECK(m.is_poisoned());
 }
 
+namespace {
+
+/// The first time it ends after its deferral has, on another thread; then it counts requests.
+task<> ends_after_its_deferral(mutex<int>& m, gate& until) {
+    auto held = co_await m.lock(sync::on_cancel::defer);
+    co_await until.pass();
+    std::thread([&held] { const int_guard last = std::move(held); }).join();
+}
+task<> counts_requests(int& told) {
+    const auto count = [&told](cancel_reason) { ++told; };
+    const cancellation_callback on_request(this_task::token(), count);
+    for (int i = 0; i < 3; ++i) co_await yield_now();
+}
+task<> one_of(bool first, mutex<int>& m, gate& until, int& told) {
+    if (first) {
+        co_await ends_after_its_deferral(m, until);
+    } else {
+        co_await counts_requests(told);
+    }
+}
+task<> in_the_same_place(mutex<int>& m, gate& until, cancellation_source& source, int& told) {
+    cancellation_source quiet;
+    for (int i = 0; i < 2; ++i) {
+        const cancellation_token token = i == 0 ? source.token() : quiet.token();
+        co_await with_token(token, one_of(i == 0, m, until, told));
+    }
+}
+
+} // namespace
+
+TEST_CASE("S183: a deferral that ends elsewhere, just before its boundary, asks nobody else") {
+    mutex<int> m;
+    gate until;
+    cancellation_source source;
+    int told = 0;
+    stepped w;
+    auto handle = w.spawn(in_the_same_place(m, until, source, told));
+    w.settle();
+    source.cancel();
+    w.settle();
+    CHECK_FALSE(handle.done());
+    until.open();
+    w.settle();
+    CHECK(handle.done());
+    CHECK(told == 0);
+}
+
 } // namespace toadstone::tests
