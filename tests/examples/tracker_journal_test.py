@@ -53,9 +53,12 @@ class Alone(unittest.TestCase):
             self.assertFalse(os.path.exists(other))
 
     def test_a_restart_may_overlap(self):
-        """The old one drains while the new one starts; nobody gets an id that is taken."""
-        with Tracker(PROGRAM, "--slow-sync", 500, "--drain-timeout", 20000,
-                     "--request-timeout", 20000, journal=self.path) as old:
+        """The old one drains while the new one waits; nobody gets an id that is taken."""
+        with Tracker(PROGRAM, "--slow-sync", 500, "--drain-timeout", 60000,
+                     "--request-timeout", 60000, journal=self.path) as old, \
+                Tracker(PROGRAM, "--journal-wait", 60000, journal=self.path,
+                        ready=False) as new:
+            new.says("waiting for its end")
             answers = []
             last = [threading.Thread(target=lambda: answers.append(old.create("last")))
                     for _ in range(4)]
@@ -63,15 +66,14 @@ class Alone(unittest.TestCase):
                 each.start()
             wait_until("they are there", lambda: old.metrics()["tracker_connections"] >= 5)
             old.terminate()
-            with Tracker(PROGRAM, "--journal-wait", 60000, journal=self.path) as new:
-                first = new.create("first of the new one")
-                for each in last:
-                    each.join()
-                self.assertEqual(sorted(answers), [1, 2, 3, 4])
-                self.assertEqual(first, 5)
-                self.assertEqual(old.exit_code(), 0)
-                new.says("waiting for its end")
-                self.assertEqual(len(new.list()), 5)
+            new.wait_until_ready()
+            first = new.create("first of the new one")
+            for each in last:
+                each.join()
+            self.assertEqual(sorted(answers), [1, 2, 3, 4])
+            self.assertEqual(first, 5)
+            self.assertEqual(old.exit_code(), 0)
+            self.assertEqual(len(new.list()), 5)
 
     def test_a_signal_ends_the_waiting_and_the_loading(self):
         """S128"""
