@@ -147,9 +147,12 @@ toadstone::task<tcp_stream> tcp_listener::accept_watched(detail::accept_watcher*
             ++stats_.accepted;
             co_return tcp_stream(std::move(fd), peer.to_endpoint());
         }
-        switch (remedy_for(-result)) {
+        // Without a descriptor an accept that close() ends may find that first.
+        const bool again = remedy_for(-result) != remedy::give_up;
+        const int error = again && handle_.use.being_closed() ? EBADF : -result;
+        switch (remedy_for(error)) {
         case remedy::give_up:
-            detail::throw_io_error("accept on", at_.to_string(), -result);
+            detail::throw_io_error("accept on", at_.to_string(), error);
         case remedy::go_on:
             ++stats_.gone;
             if (++failures < failures_in_a_row) continue;

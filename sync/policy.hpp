@@ -26,7 +26,8 @@ enum class fairness : unsigned char {
     strict, ///< first come, first served
     /// On release the waiters of the releasing worker go first, 64 in succession at most, then
     /// the oldest. Of one worker: first come, first served. Nobody is overtaken by more than 64
-    /// waiters of each other worker.
+    /// waiters of each other worker, where guards end on the worker that they were given to;
+    /// always, every 65th release at least serves the oldest.
     batched,
 };
 

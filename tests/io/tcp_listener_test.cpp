@@ -220,6 +220,7 @@ public:
         settle();
     }
     void relieve() { kernel_.scarce = false; }
+    void exhaust() { kernel_.scarce = true; }
 
     io::tcp_listener listener = io::tcp_listener::bind(io::endpoint::loopback(0));
     raw_socket peer = raw_socket::connected_to(listener.local_endpoint());
@@ -274,6 +275,22 @@ TEST_CASE("tcp_listener: close ends an accept that backs off, and waits for it")
     CHECK_FALSE(world.listener.is_open());
     CHECK(world.listener.accept_stats().accepted == 0);
     world.advance(10s);
+}
+
+// S171: the kernel looks for a descriptor before it looks at the socket.
+TEST_CASE("tcp_listener: an accept that close ends does not wait for a descriptor") {
+    scarce_world world;
+    world.relieve();
+    world.advance(1s);
+    REQUIRE(world.accepting.done());
+    const auto before = world.listener.accept_stats().back_offs;
+    world.exhaust();
+    auto next = world.accept(); // submitted together, behind the shutdown(2) of close()
+    auto closing = world.close();
+    world.settle();
+    CHECK(next.done());
+    CHECK(closing.done());
+    CHECK(world.listener.accept_stats().back_offs == before);
 }
 
 // S172.
