@@ -4,6 +4,7 @@
 #include <toadstone/runtime.hpp>
 
 #include <support/capture.hpp>
+#include <support/forwarding_kernel.hpp>
 #include <support/io.hpp>
 #include <support/stepped.hpp>
 
@@ -167,24 +168,15 @@ namespace {
 
 /// The real ring, with a clock that the test moves, on which descriptors can run out: for the
 /// kernel alone, because sanitizers need descriptors themselves.
-class scarce_kernel final : public detail::kernel {
+class scarce_kernel final : public forwarding_kernel {
 public:
-    int setup(unsigned entries, io_uring& ring, io_uring_params& params) noexcept override {
-        return detail::real_kernel().setup(entries, ring, params);
-    }
-    void teardown(io_uring& ring) noexcept override { detail::real_kernel().teardown(ring); }
     int enter(io_uring& ring, unsigned to_submit, unsigned min_complete, unsigned flags,
               const __kernel_timespec* wait) noexcept override {
         std::optional<limit_scope> limit;
         if (scarce) limit.emplace(RLIMIT_NOFILE, just_full());
         return detail::real_kernel().enter(ring, to_submit, min_complete, flags, wait);
     }
-    int enroll(io_uring& ring, unsigned opcode, void* argument,
-               unsigned count) noexcept override {
-        return detail::real_kernel().enroll(ring, opcode, argument, count);
-    }
     std::chrono::steady_clock::time_point now() noexcept override { return time; }
-    std::uint64_t entropy() noexcept override { return 4; }
 
     std::chrono::steady_clock::time_point time{1h};
     bool scarce = false;

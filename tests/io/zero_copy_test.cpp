@@ -4,6 +4,7 @@
 #include <toadstone/runtime.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
 
+#include <support/forwarding_kernel.hpp>
 #include <support/io.hpp>
 #include <support/stepped.hpp>
 
@@ -33,12 +34,8 @@ bool lends(const test_kernel& kernel) {
 }
 
 /// The real ring, of a kernel that may know nothing of sends without a copy.
-class maybe_old_kernel final : public detail::kernel {
+class maybe_old_kernel final : public forwarding_kernel {
 public:
-    int setup(unsigned entries, io_uring& ring, io_uring_params& params) noexcept override {
-        return detail::real_kernel().setup(entries, ring, params);
-    }
-    void teardown(io_uring& ring) noexcept override { detail::real_kernel().teardown(ring); }
     int enter(io_uring& ring, unsigned to_submit, unsigned min_complete, unsigned flags,
               const __kernel_timespec* wait) noexcept override {
         for (unsigned i = 0; i < to_submit; ++i) {
@@ -55,10 +52,6 @@ public:
         }
         return result;
     }
-    std::chrono::steady_clock::time_point now() noexcept override {
-        return std::chrono::steady_clock::now();
-    }
-    std::uint64_t entropy() noexcept override { return 4; }
 
     bool knows = true;
     bool lent = false;
