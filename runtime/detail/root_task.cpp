@@ -83,7 +83,7 @@ void root_task::run_posted() noexcept {
 }
 
 void root_task::request_from_anywhere(cancel_reason reason) noexcept {
-    if (home().is_current()) {
+    if (at_home()) {
         request_from_home(reason);
         return;
     }
@@ -158,8 +158,12 @@ void root_task::note_lost_joiner() noexcept {
     if (const teardown_record* record = current_slice().record) joiner_reason_ = record->reason;
 }
 
+bool root_task::at_home() const noexcept {
+    return executor::current() == &home();
+}
+
 bool root_task::counts_here() const noexcept {
-    return home().is_current() && pinned_ != 0;
+    return at_home() && pinned_ != 0;
 }
 
 void root_task::add_reference() noexcept {

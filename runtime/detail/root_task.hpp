@@ -165,6 +165,8 @@ private:
     root_task(executor& home, bool here, const root_options& options);
 
     static constexpr std::uint32_t home_bias = std::uint32_t{1} << 30;
+    /// Handles outlive the runtime, so the worker must not be called for this.
+    [[nodiscard]] bool at_home() const noexcept;
     /// The plain numbers count, and this is the thread that may touch them.
     [[nodiscard]] bool counts_here() const noexcept;
     void unpin() noexcept;

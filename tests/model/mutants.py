@@ -159,7 +159,7 @@ MUTANTS = {
         ),
         (
             "a count stays plain after its handle went elsewhere",
-            "home().is_current() && pinned_ != 0",
+            "at_home() && pinned_ != 0",
             "pinned_ != 0",
         ),
         (

@@ -245,6 +245,27 @@ TEST_CASE("join_handle: dropped, the task runs on by itself") {
     CHECK(log == event_log{"ran"});
 }
 
+TEST_CASE("join_handle: it outlives the runtime of its task, with all that it can do") {
+    std::optional<join_handle<int>> asked;
+    std::optional<join_handle<int>> dropped;
+    std::optional<join_handle<int>> moved;
+    {
+        stepped gone;
+        asked.emplace(gone.spawn(gives(1)));
+        dropped.emplace(gone.spawn(gives(2)));
+        moved.emplace(gone.spawn(gives(3)));
+        gone.settle();
+    }
+    asked->cancel();
+    CHECK(asked->done());
+    dropped.reset();
+    join_handle<int> elsewhere = *std::move(moved);
+    std::thread([&] { elsewhere.cancel(); }).join();
+    stepped other;
+    CHECK(other.run(asked->outcome()).value() == 1);
+    CHECK(other.run(elsewhere.outcome()).value() == 3);
+}
+
 TEST_CASE("join_handle: an exception that nobody fetches is printed once, with the name") {
     const bool dropped_early = GENERATE(false, true);
     stepped w;
