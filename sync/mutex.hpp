@@ -30,8 +30,7 @@ template <class T>
 class timed_lock_awaiter;
 
 template <class Awaiter, class T, class... What>
-using lock_operation =
-    toadstone::detail::operation<Awaiter, mutex_core&, T&, What..., std::source_location>;
+using lock_operation = toadstone::detail::called_from<Awaiter, mutex_core&, T&, What...>;
 template <class T>
 using lock_request = lock_operation<lock_awaiter<T>, T, wants, policies>;
 template <class T>
@@ -88,29 +87,29 @@ public:
     /// Cancellation: a cancellation point, looked at before anything else. A waiter leaves the
     ///     queue at once; a lock that was granted meanwhile goes on, clean, to the next.
     [[nodiscard]] detail::lock_request<T> lock(here where = here::current()) noexcept {
-        return detail::lock_request<T>(core_, value_, detail::wants::healthy, policy, where);
+        return detail::lock_request<T>(where, core_, value_, detail::wants::healthy, policy);
     }
     /// lock() with its own policy for cancellation in this one section.
     [[nodiscard]] detail::lock_request<T> lock(on_cancel cancel,
                                                here where = here::current()) noexcept {
-        return detail::lock_request<T>(core_, value_, detail::wants::healthy,
-                                       {cancel, OnException}, where);
+        return detail::lock_request<T>(where, core_, value_, detail::wants::healthy,
+                                       {cancel, OnException});
     }
     /// lock() that waits out a poisoning until somebody has recovered the data.
     [[nodiscard]] detail::lock_request<T> lock(wait_recovery_t,
                                                here where = here::current()) noexcept {
-        return detail::lock_request<T>(core_, value_, detail::wants::patience, policy, where);
+        return detail::lock_request<T>(where, core_, value_, detail::wants::patience, policy);
     }
     /// Waits for the lock, poisoned or not. Returns: a lock_result that holds it either way.
     /// Cancellation: as lock().
     [[nodiscard]] detail::lock_or_poison_request<T>
     lock_or_poison(here where = here::current()) noexcept {
-        return detail::lock_or_poison_request<T>(core_, value_, policy, where);
+        return detail::lock_or_poison_request<T>(where, core_, value_, policy);
     }
     /// Waits for the exclusive right to repair. Returns: a recovery; of a healthy mutex one
     /// whose cause() is empty. Cancellation: as lock().
     [[nodiscard]] detail::recover_request<T> recover(here where = here::current()) noexcept {
-        return detail::recover_request<T>(core_, value_, policy, where);
+        return detail::recover_request<T>(where, core_, value_, policy);
     }
 
     /// Acquires if nobody holds it or waits for it. Errors: poison_error.
@@ -126,8 +125,8 @@ public:
     template <class Rep, class Period>
     [[nodiscard]] detail::timed_lock_request<T>
     try_lock_for(std::chrono::duration<Rep, Period> limit, here where = here::current()) {
-        return detail::timed_lock_request<T>(core_, value_, policy,
-                                             toadstone::detail::time_limit(limit), where);
+        return detail::timed_lock_request<T>(where, core_, value_, policy,
+                                             toadstone::detail::time_limit(limit));
     }
     /// try_lock_for() up to a point in time, by steady_clock or, for the calendar, system_clock
     /// (see with_deadline()). Errors and cancellation: as try_lock_for().
@@ -135,8 +134,8 @@ public:
     [[nodiscard]] detail::timed_lock_request<T>
     try_lock_until(std::chrono::time_point<Clock, Duration> limit,
                    here where = here::current()) {
-        return detail::timed_lock_request<T>(core_, value_, policy,
-                                             toadstone::detail::time_limit(limit), where);
+        return detail::timed_lock_request<T>(where, core_, value_, policy,
+                                             toadstone::detail::time_limit(limit));
     }
 
     /// Blocks the calling thread, which must not be a worker if it has to wait.
@@ -203,9 +202,8 @@ namespace detail {
 template <class T>
 class lock_awaiter : public lock_leaf {
 public:
-    lock_awaiter(mutex_core& core, T& value, wants what, policies policy,
-                 std::source_location where) noexcept
-        : lock_leaf(core, what, policy, where), value_(&value) {}
+    lock_awaiter(mutex_core& core, T& value, wants what, policies policy) noexcept
+        : lock_leaf(core, what, policy), value_(&value) {}
     guard<T> await_resume() {
         check();
         return guard<T>(make_guard(), *value_);
@@ -218,9 +216,8 @@ private:
 template <class T>
 class lock_or_poison_awaiter : public lock_leaf {
 public:
-    lock_or_poison_awaiter(mutex_core& core, T& value, policies policy,
-                           std::source_location where) noexcept
-        : lock_leaf(core, wants::anything, policy, where), value_(&value) {}
+    lock_or_poison_awaiter(mutex_core& core, T& value, policies policy) noexcept
+        : lock_leaf(core, wants::anything, policy), value_(&value) {}
     lock_result<T> await_resume() {
         check();
         return lock_result<T>(make_guard(), *value_, mutex_->cause());
@@ -233,9 +230,8 @@ private:
 template <class T>
 class recover_awaiter : public lock_leaf {
 public:
-    recover_awaiter(mutex_core& core, T& value, policies policy,
-                    std::source_location where) noexcept
-        : lock_leaf(core, wants::anything, policy, where), value_(&value) {}
+    recover_awaiter(mutex_core& core, T& value, policies policy) noexcept
+        : lock_leaf(core, wants::anything, policy), value_(&value) {}
     recovery<T> await_resume() {
         check();
         return recovery<T>(make_guard(), *value_, mutex_->cause());
@@ -249,8 +245,8 @@ template <class T>
 class timed_lock_awaiter : public timed_lock_leaf {
 public:
     timed_lock_awaiter(mutex_core& core, T& value, policies policy,
-                       toadstone::detail::time_limit limit, std::source_location where) noexcept
-        : timed_lock_leaf(core, policy, limit, where), value_(&value) {}
+                       toadstone::detail::time_limit limit) noexcept
+        : timed_lock_leaf(core, policy, limit), value_(&value) {}
     std::optional<guard<T>> await_resume() {
         if (!won()) return std::nullopt;
         return std::optional<guard<T>>(std::in_place, make_guard(), *value_);

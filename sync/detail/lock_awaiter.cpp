@@ -90,11 +90,11 @@ void lock_leaf::wake() noexcept {
     ctx_->home().schedule(*ctx_);
 }
 
-void lock_leaf::fail() const {
+void lock_leaf::fail() {
     if (how() == state::deadlock) {
         throw would_deadlock(mutex_->name(), describe_holder(*ctx_, *mutex_));
     }
-    throw poison_error(failure());
+    throw poison_error(take_failure());
 }
 
 toadstone::detail::cancel_ref task_that_defers(on_cancel policy) {
@@ -179,7 +179,7 @@ bool lock_here(mutex_core& mutex, bool block) {
                                                ? "the task that asks for it"
                                                : "the thread that asks for it");
     default:
-        throw poison_error(waiter.failure());
+        throw poison_error(waiter.take_failure());
     }
 }
 

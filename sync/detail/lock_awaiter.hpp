@@ -12,7 +12,7 @@
 
 namespace toadstone::sync::detail {
 
-/// The leaf behind every co_await on a mutex.
+/// The leaf behind every co_await on a mutex. Its place is where lock() was called.
 class lock_leaf : public toadstone::detail::leaf, public lock_waiter {
 public:
     static constexpr bool acquires = true;
@@ -24,6 +24,7 @@ public:
     /// the section was never entered.
     bool taken() noexcept override {
         if (how() == state::granted) mutex_->release();
+        if (how() == state::poisoned) static_cast<void>(take_failure());
         return true;
     }
 
@@ -40,9 +41,8 @@ public:
     }
 
 protected:
-    lock_leaf(mutex_core& mutex, wants what, policies policy,
-              std::source_location locked_at) noexcept
-        : lock_waiter(what), policy_(policy), mutex_(&mutex), locked_at_(locked_at) {}
+    lock_leaf(mutex_core& mutex, wants what, policies policy) noexcept
+        : lock_waiter(what), policy_(policy), mutex_(&mutex) {}
     ~lock_leaf() = default;
 
     /// True: queued.
@@ -50,11 +50,11 @@ protected:
     void wake() noexcept override;
 
     /// Throws unless the lock was granted.
-    void check() const {
+    void check() {
         if (how() != state::granted) [[unlikely]]
             fail();
     }
-    [[noreturn]] void fail() const;
+    [[noreturn]] void fail();
 
     [[nodiscard]] guard_seed make_guard() noexcept {
         mutex_->set_owner(ctx_->serial());
@@ -63,7 +63,7 @@ protected:
             start_deferring();
         // The level is 0: every resumption starts a slice, and there is no co_await in
         // destructors and handlers.
-        return {*mutex_, locked_at_, policy_, defers, 0};
+        return {*mutex_, where_, policy_, defers, 0};
     }
 
     policies policy_; // first: there is room behind the waiter
@@ -71,8 +71,6 @@ protected:
 
 private:
     void start_deferring() noexcept;
-
-    std::source_location locked_at_; // where lock() was called
 };
 
 /// lock_leaf with a time limit.
@@ -88,9 +86,9 @@ public:
     }
 
 protected:
-    timed_lock_leaf(mutex_core& mutex, policies policy, toadstone::detail::time_limit limit,
-                    std::source_location locked_at) noexcept
-        : lock_leaf(mutex, wants::healthy, policy, locked_at), limit_timer(limit) {}
+    timed_lock_leaf(mutex_core& mutex, policies policy,
+                    toadstone::detail::time_limit limit) noexcept
+        : lock_leaf(mutex, wants::healthy, policy), limit_timer(limit) {}
     ~timed_lock_leaf() = default;
 
     /// False: the time was up first.

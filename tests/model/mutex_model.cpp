@@ -215,7 +215,7 @@ struct batched_poison : batched_scenario<batched_poison> {
                 mutex.release();
             } else {
                 check(ended == ending::poisoned, "a wait is granted or poisoned");
-                check(static_cast<bool>(self.failure()), "who fails learns the cause");
+                check(static_cast<bool>(self.take_failure()), "who fails learns the cause");
             }
         }
         worker::plain_thread();
@@ -241,7 +241,7 @@ struct poison_and_repair : lock_scenario<poison_and_repair> {
                 mutex.release();
             } else {
                 check(self.how() == ending::poisoned, "a wait is granted or poisoned");
-                check(static_cast<bool>(self.failure()), "who fails learns the cause");
+                check(static_cast<bool>(self.take_failure()), "who fails learns the cause");
             }
         } else {
             waiter self(wants::anything);
