@@ -252,7 +252,8 @@ struct many {
 };
 
 task<> holds_as_oldest(many& m) {
-    m.oldest = this_task::token();
+    // Its own state, which does not follow the caller's: it is told in its turn.
+    m.oldest = cancellation_token(detail::current_context()->shared_extras());
     co_await m.gates.front().pass();
 }
 task<> waits_for_many(many& m) {
