@@ -12,7 +12,7 @@ namespace toadstone {
 
 bool task_scope::add(detail::root_task& child) noexcept {
     const std::lock_guard hold(lock_);
-    if (count_ == 0 && !body_running_) return false;
+    if (over()) return false;
     child.group_next = first_;
     child.group_previous = nullptr;
     (first_ ? first_->group_previous : last_) = &child;
@@ -51,12 +51,17 @@ void task_scope::cancel(cancel_reason reason) noexcept {
     stop(reason, false);
 }
 
+// What is asked may end at once, and the scope with it: not before a thread that is in here, of
+// which there is one at most, has left. What the home worker calls returns before the task that
+// awaits the scope goes on, so that it need not be noted.
 void task_scope::stop(cancel_reason reason, bool for_caller) noexcept {
+    const bool elsewhere = !home_.is_current();
     bool body = false;
     {
         const std::lock_guard hold(lock_);
-        if (cancelled_) return;
+        if (cancelled_ || over()) return;
         cancelled_ = reason;
+        asking_ = elsewhere;
         for_caller_ = for_caller;
         for (auto* each = first_; each; each = each->group_next) {
             each->asked_by_group = !each->requested_by_anybody();
@@ -67,7 +72,7 @@ void task_scope::stop(cancel_reason reason, bool for_caller) noexcept {
     // Without the lock: callbacks of their tokens may use the scope.
     for (bool more = true; more;) {
         some children{};
-        more = next_to_ask(children); // if not, the last that is asked may end the scope
+        more = next_to_ask(children);
         for (detail::root_task* const each : children) {
             if (!each) break;
             each->request_from_anywhere(reason);
@@ -75,6 +80,17 @@ void task_scope::stop(cancel_reason reason, bool for_caller) noexcept {
         }
     }
     if (body) stop_body(reason);
+    if (elsewhere) done_asking();
+}
+
+void task_scope::done_asking() noexcept {
+    bool last = false;
+    {
+        const std::lock_guard hold(lock_);
+        asking_ = false;
+        last = over();
+    }
+    if (last) all_ended();
 }
 
 // A child that ends meanwhile leaves the list, and the place in it behind. One that has come
@@ -127,7 +143,8 @@ void task_scope::root_ended(detail::root_task& child, std::exception_ptr failure
         (child.group_previous ? child.group_previous->group_next : first_) = child.group_next;
         (child.group_next ? child.group_next->group_previous : last_) = child.group_previous;
         if (to_ask_ == &child) to_ask_ = child.group_previous;
-        last = --count_ == 0 && !body_running_;
+        --count_;
+        last = over() && !asking_;
     }
     if (last) all_ended();
 }
@@ -140,7 +157,7 @@ void task_scope::body_ended(detail::context& body, std::exception_ptr failure) n
     {
         const std::lock_guard hold(lock_);
         body_running_ = false;
-        last = count_ == 0;
+        last = over() && !asking_;
     }
     if (last) all_ended();
 }

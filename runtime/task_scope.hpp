@@ -46,7 +46,9 @@ public:
     }
 
     /// Asks the body and all children to stop, from any thread. The caller of with_scope() goes
-    /// on when they have ended.
+    /// on when they have ended and, of a call on another thread, when it has returned: a scope
+    /// that is there when the call begins stays that long. So a callback of a token, which runs
+    /// inside the call, cannot wait for the end of with_scope().
     void cancel(cancel_reason reason = cancel_reason::requested) noexcept;
 
     /// Children that have not ended.
@@ -57,7 +59,8 @@ protected:
         : root_group(owner), home_(owner.home()) {}
     ~task_scope() = default;
 
-    /// Everything has ended. On the worker of whichever part was last.
+    /// Everything has ended. On the worker of whichever part was last, or on the thread of a
+    /// cancel() that returned after it.
     virtual void all_ended() noexcept = 0;
     virtual void stop_body(cancel_reason reason) noexcept = 0;
 
@@ -99,6 +102,9 @@ private:
     void stop(cancel_reason reason, bool for_caller) noexcept;
     using some = std::array<detail::root_task*, 32>;
     [[nodiscard]] bool next_to_ask(some& children) noexcept;
+    void done_asking() noexcept;
+    /// Body and children have ended. With the lock.
+    [[nodiscard]] bool over() const noexcept { return count_ == 0 && !body_running_; }
 
     mutable std::mutex lock_;
     detail::root_task* first_ = nullptr;  // guarded by lock_
@@ -106,6 +112,7 @@ private:
     detail::root_task* to_ask_ = nullptr; // guarded by lock_; stop() asks it, and the younger
     std::size_t count_ = 0;               // guarded by lock_
     bool body_running_ = true;            // guarded by lock_
+    bool asking_ = false; // guarded by lock_; another thread than home_'s is in stop()
     std::optional<cancel_reason> cancelled_; // guarded by lock_
     bool for_caller_ = false;                // guarded by lock_; who cancelled first
     bool torn_for_caller_ = false;           // written under lock_; read when all has ended

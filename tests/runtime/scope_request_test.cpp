@@ -6,8 +6,12 @@
 
 #include <catch2/catch.hpp>
 
+#include <array>
 #include <chrono>
+#include <cstddef>
+#include <latch>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 using namespace toadstone;
@@ -196,4 +200,105 @@ TEST_CASE("S83: a shutdown that reaches a scope's children before its caller sto
     CHECK_FALSE(s.went_on);
     CHECK(s.money.is_poisoned());
     CHECK(s.money.cause().reason() == cancel_reason::shutdown);
+}
+
+namespace {
+
+/// Says that something has been posted, and keeps the poster until it is let go.
+class slow_waker final : public detail::waker {
+public:
+    slow_waker() { asleep.store(true, std::memory_order_relaxed); }
+    void notify() noexcept override {
+        posted.count_down();
+        let_go.wait();
+    }
+    std::latch posted{1};
+    std::latch let_go{1};
+};
+
+/// A worker without a ring, from which and to which a test spawns.
+class bare_worker final : public detail::executor {
+public:
+    bare_worker(slow_waker& waker, executor* spawns_to) noexcept
+        : executor(waker), spawns_to_(spawns_to) {}
+    ~bare_worker() override = default;
+
+    template <class Fn>
+    void as_its_thread(Fn&& fn) {
+        executor* const outer = bind_thread(this);
+        fn();
+        bind_thread(outer);
+    }
+    void step() {
+        as_its_thread([this] {
+            const detail::slice_scope nobody(nullptr);
+            take_inbox();
+            run_ready(~0U);
+        });
+    }
+    [[nodiscard]] clock::time_point now() const noexcept override { return {}; }
+    [[nodiscard]] executor& place(placement) noexcept override { return *spawns_to_; }
+    [[nodiscard]] unsigned peer_count() const noexcept override { return 1; }
+
+private:
+    executor* spawns_to_;
+};
+
+struct many {
+    task_scope* scope = nullptr;
+    cancellation_token oldest;
+    std::array<gate, 33> gates; // one more than are asked at a time
+    bool went_on = false;
+};
+
+task<> holds_as_oldest(many& m) {
+    // Its own state, which does not follow the caller's: it is told in its turn.
+    m.oldest = cancellation_token(detail::current_context()->shared_extras());
+    co_await m.gates.front().pass();
+}
+task<> waits_for_many(many& m) {
+    const auto body = [&m](task_scope& scope) -> task<> {
+        m.scope = &scope;
+        scope.spawn(holds_as_oldest(m)).detach();
+        for (std::size_t i = 1; i < m.gates.size(); ++i)
+            scope.spawn(holds(m.gates[i])).detach();
+        co_return;
+    };
+    co_await with_scope(body);
+    m.went_on = true;
+}
+
+} // namespace
+
+// All finish although asked, but one. It comes when the oldest has been asked, and its spawn()
+// returns only when all have been.
+TEST_CASE("S83: a child that is asked before its spawn() returns counts, too") {
+    many m;
+    for (gate& each : m.gates) each.holds_on_cancel = true;
+    slow_waker waker;
+    bare_worker to(waker, nullptr);
+    bare_worker from(waker, &to);
+    stepped w;
+    auto handle = w.spawn(waits_for_many(m));
+    w.settle();
+    std::latch go(1);
+    std::thread spawner([&] {
+        go.wait();
+        from.as_its_thread(
+            [&] { m.scope->spawn(sleep_for(1h), {.where = placement::worker(0)}).detach(); });
+    });
+    const cancellation_callback on_request(m.oldest, [&](cancel_reason) {
+        go.count_down();
+        waker.posted.wait();
+    });
+    handle.cancel();
+    w.settle();
+    waker.let_go.count_down();
+    spawner.join();
+    for (gate& each : m.gates) each.open();
+    w.settle();
+    CHECK_FALSE(handle.done());
+    to.step();
+    CHECK(w.end_of(handle).is_cancelled());
+    CHECK_FALSE(m.went_on);
 }
