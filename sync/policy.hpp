@@ -24,10 +24,10 @@ enum class on_exception : unsigned char {
 /// In which order those who wait for a mutex get it.
 enum class fairness : unsigned char {
     strict, ///< first come, first served
-    /// On release the waiters of the releasing worker go first, 64 in succession at most, then
-    /// the oldest. Of one worker: first come, first served. Nobody is overtaken by more than 64
-    /// waiters of each other worker, where guards end on the worker that they were given to;
-    /// always, every 65th release at least serves the oldest.
+    /// Released on the worker that it was given to, the lock goes to the next waiter of that
+    /// worker, 64 times in succession at most; then, and when it is released elsewhere, to the
+    /// oldest. Of one worker: first come, first served. Nobody is overtaken by more than 64
+    /// waiters of each other worker, and every 65th release at least serves the oldest.
     batched,
 };
 

@@ -3,9 +3,10 @@
 
 namespace toadstone::sync::detail {
 
-// The last number of arrival is kept at the entry, because the mutex has no room for it.
+// What the whole queue has is kept at the entry, because the mutex has no room for it.
 void lanes::enter_at(lock_waiter& first) noexcept {
     first.newest_ = static_cast<std::uint32_t>(entry_->newest_);
+    first.batch_ = static_cast<std::uint32_t>(entry_->batch_);
     entry_ = &first;
 }
 
@@ -31,6 +32,7 @@ void lanes::add(lock_waiter& waiter, const executor* home) noexcept {
     if (empty()) {
         waiter.arrived_ = 0;
         waiter.newest_ = 0;
+        waiter.batch_ = 0;
         waiter.lane_ = &waiter;
         entry_ = &waiter;
         return;
@@ -72,6 +74,12 @@ void lanes::remove(lock_waiter& waiter) noexcept {
     lock_waiter* const previous = waiter.previous_;
     previous->next_ = next;
     next->previous_ = previous;
+}
+
+bool lanes::is_batch_of(const executor& worker) noexcept {
+    const std::uint32_t number = number_of(&worker);
+    if (entry_->batch_ == 0) entry_->batch_ = number;
+    return entry_->batch_ == number;
 }
 
 lock_waiter* lanes::oldest() noexcept {

@@ -37,6 +37,12 @@ public:
     [[nodiscard]] lock_waiter* oldest() noexcept;
     /// The oldest that wants this, or null. Looks at all who are before it in their lanes.
     [[nodiscard]] lock_waiter* oldest(wants what) noexcept;
+    /// Whether the batch is that worker's; the first who asks begins one.
+    [[nodiscard]] bool is_batch_of(const executor& worker) noexcept;
+    /// A batch of the waiter's worker begins, or of nobody with a plain thread.
+    void begin_batch(const lock_waiter& waiter) noexcept {
+        entry_->batch_ = number_of(waiter.home_);
+    }
     /// Calls `fn(waiter)`, which may remove the waiter; each lane in order.
     template <class Fn>
     void for_each(Fn fn) noexcept;
@@ -45,6 +51,11 @@ private:
     [[nodiscard]] static bool is_older(const lock_waiter& one,
                                        const lock_waiter& other) noexcept {
         return static_cast<std::int32_t>(one.arrived_ - other.arrived_) < 0;
+    }
+    /// Not 0. Two workers that share a number, 64 GiB apart, would have one batch.
+    [[nodiscard]] static std::uint32_t number_of(const executor* home) noexcept {
+        return home ? static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(home) >> 4)
+                    : 1;
     }
     [[nodiscard]] lock_waiter* find(const executor* home) noexcept;
     void enter_at(lock_waiter& first) noexcept;

@@ -71,7 +71,9 @@ protected:
     plain<std::uint32_t> arrived_; // since the queue was empty; may begin again
     plain<lock_waiter*> lane_;     // of the first in a lane: that of the next; else null
     plain<const toadstone::detail::executor*> home_;
-    plain<std::uint32_t> newest_; // where the lanes are entered: the last arrival
+    // Where the lanes are entered: the last arrival, and whose batch it is.
+    plain<std::uint32_t> newest_;
+    plain<std::uint32_t> batch_;
 };
 
 } // namespace toadstone::sync::detail

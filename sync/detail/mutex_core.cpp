@@ -166,8 +166,9 @@ std::uint32_t mutex_core::serve(std::uint32_t word, ended_waits& ended) noexcept
     return word;
 }
 
-// A batch of one worker ends when it has had its turns, or has no waiter any more; the oldest
-// waiter then begins the next. What somebody else's task released counts like its own.
+// A batch of one worker ends when it has had its turns, when it has no waiter any more, or when
+// somebody else releases; the oldest waiter then begins the next. A worker that has no waiter
+// of before another's can therefore overtake that one in the batch alone that is going on.
 std::uint32_t mutex_core::serve_batched(std::uint32_t word, ended_waits& ended) noexcept {
     using state = lock_waiter::state;
     lanes queue(last_);
@@ -185,9 +186,14 @@ std::uint32_t mutex_core::serve_batched(std::uint32_t word, ended_waits& ended) 
         next = queue.oldest(wants::anything);
     } else {
         const auto* const here = toadstone::detail::executor::current();
-        if (here && (word & turns) < most_in_batch * one_turn) next = queue.first_of(*here);
+        if (here && queue.is_batch_of(*here) && (word & turns) < most_in_batch * one_turn) {
+            next = queue.first_of(*here);
+        }
         word = next ? word + one_turn : word & ~turns;
-        if (!next) next = queue.oldest();
+        if (!next) {
+            next = queue.oldest();
+            queue.begin_batch(*next);
+        }
     }
     if (next) {
         word |= held; // as in serve()

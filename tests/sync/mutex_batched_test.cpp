@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
+#include <thread>
 #include <vector>
 
 namespace toadstone::tests {
@@ -112,7 +114,7 @@ TEST_CASE("S167: what a plain thread releases goes to the oldest, who begins a b
     auto held = line.m.try_lock();
     REQUIRE(held);
     for (const int who : {100, 0, 101, 1}) line.queue(who);
-    held->unlock();
+    std::thread([&] { held->unlock(); }).join(); // this one is a worker's
     line.w.settle();
     CHECK(line.entered == order{100, 101, 0, 1});
 }
@@ -181,6 +183,41 @@ TEST_CASE("S168: nobody is overtaken by more than 64 of each other worker, nor b
         }
         CHECK(most > batch / 2); // it does happen
     }
+}
+
+namespace {
+
+using guard = mutex<int>::guard;
+
+task<> let_go_of(std::optional<guard>& held) {
+    held.reset();
+    co_return;
+}
+task<> pass_and_release_on_0(mutex<int>& m, order& entered, int who,
+                             std::optional<guard>& slot) {
+    auto held = co_await m.lock();
+    entered.push_back(who);
+    slot.emplace(std::move(held));
+    spawn(let_go_of(slot), {.where = on(0)}).detach();
+}
+
+} // namespace
+
+TEST_CASE("S187: a worker that releases what was given to another's tasks has no batch of it") {
+    std::optional<guard> slot;
+    held_batched line(3);
+    for (const int who : {100, 101, 102, 103}) {
+        line.waiters.emplace(
+            who, line.w.spawn(pass_and_release_on_0(line.m, line.entered, who, slot),
+                              {.where = on(1)}));
+        line.w.settle();
+    }
+    line.queue(200);
+    for (int who = 0; who < 2 * batch; ++who) line.queue(who % 100);
+    line.let_go();
+    REQUIRE(line.entered.size() == 2 * batch + 5);
+    line.entered.resize(batch + 5);
+    CHECK(line.entered == numbers(0, batch) + order{100, 101, 102, 103, 200});
 }
 
 TEST_CASE("S169: a cancelled waiter leaves its lane from the front, the middle and the back") {
