@@ -31,11 +31,14 @@ constexpr std::uint16_t poll_first = 4;
 /// Part of accept(), which has claimed the listener.
 ///
 /// One connection each: a multishot accept takes all of the backlog at once, however little
-/// room there is for them.
-class accept_leaf : public toadstone::detail::io_op {
+/// room there is for them. And one at a time: Linux (6.18) wakes one of several accepts for
+/// each connection, and if that one is cancelled just then, or fails for want of a descriptor,
+/// no other one learns of the connection.
+class accept_leaf : public detail::turn_op {
 public:
-    accept_leaf(const detail::handle& on, detail::socket_address& peer) noexcept
-        : on_(&on), peer_(&peer) {}
+    accept_leaf(detail::turn& mine, const detail::handle& on,
+                detail::socket_address& peer) noexcept
+        : turn_op(mine), on_(&on), peer_(&peer) {}
     [[nodiscard]] int await_resume() const noexcept { return result(); }
 
 private:
@@ -51,7 +54,8 @@ private:
     detail::socket_address* peer_;
 };
 using accept_op =
-    toadstone::detail::called_from<accept_leaf, const detail::handle&, detail::socket_address&>;
+    toadstone::detail::called_from<accept_leaf, detail::turn&, const detail::handle&,
+                                   detail::socket_address&>;
 
 enum class remedy : unsigned char { go_on, back_off, give_up };
 
@@ -139,9 +143,11 @@ toadstone::task<tcp_stream> tcp_listener::accept_watched(detail::accept_watcher*
     unsigned failures = 0;
     // For what is done with the listener beside the operations, too.
     const detail::claim here(handle_.use, detail::in_use::one_more);
+    // Kept during a back-off: what is short is short for the others, too.
+    detail::turn mine(accepting_);
     for (;;) {
         detail::socket_address peer;
-        const int result = co_await accept_op(where, handle_, peer);
+        const int result = co_await accept_op(where, mine, handle_, peer);
         if (result >= 0) {
             detail::descriptor fd(result);
             ++stats_.accepted;
@@ -169,7 +175,7 @@ toadstone::task<tcp_stream> tcp_listener::accept_watched(detail::accept_watcher*
 }
 
 toadstone::task<> tcp_listener::close(std::source_location where) {
-    pausing_.end(); // they try again, find it closed, and have left before this closes
+    pausing_.end(); // it tries again, finds it closed, and has left before this closes
     const int result =
         co_await detail::close_handle(handle_, detail::before_close::shut_down, nullptr, where);
     if (result < 0) detail::throw_close_error("close the listener on", at_.to_string(), result);

@@ -4,6 +4,7 @@
 
 #include <toadstone/io/detail/back_off.hpp>
 #include <toadstone/io/detail/handle.hpp>
+#include <toadstone/io/detail/turns.hpp>
 #include <toadstone/io/endpoint.hpp>
 #include <toadstone/io/tcp_stream.hpp>
 #include <toadstone/runtime/task.hpp>
@@ -51,6 +52,7 @@ protected:
 /// A listening TCP socket.
 ///
 /// Threads: one worker. Several of its tasks may accept() at the same time.
+/// Fairness: connections go to the accept()s in the order in which these began.
 /// Lifetime: stays where it is while an accept() is under way, and outlives it. The destructor
 ///     closes at once; connections that nobody has accepted are reset by the kernel.
 class tcp_listener {
@@ -83,7 +85,8 @@ public:
     ///     a firewall, ENETDOWN, ...). Without descriptors or memory (EMFILE, ENFILE, ENOBUFS,
     ///     ENOMEM) waits 50 ms, then twice as long each time, up to a second, and tries again.
     /// Cancellation: a cancellation point. A connection that was accepted all the same is
-    ///     delivered, or closed when nobody takes it.
+    ///     delivered, or closed when nobody takes it; one that was not is left to the accept()
+    ///     that is next.
     [[nodiscard]] toadstone::task<tcp_stream>
     accept(std::source_location where = std::source_location::current()) {
         return accept_watched(nullptr, where);
@@ -121,7 +124,8 @@ private:
         : handle_(std::move(fd)), at_(at) {}
 
     detail::handle handle_;
-    detail::back_offs pausing_; ///< the accept()s that wait for descriptors or memory
+    detail::turns accepting_;
+    detail::back_offs pausing_; ///< the accept() that waits for descriptors or memory, if any
     endpoint at_;
     io::accept_stats stats_;
 };

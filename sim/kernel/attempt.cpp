@@ -39,7 +39,8 @@ bool sim_kernel::ready(request& what) {
     auto& socket = static_cast<socket_object&>(*what.file);
     switch (entry.opcode) {
     case IORING_OP_ACCEPT:
-        return socket.now != socket_object::state::listening || !socket.arrivals.empty();
+        if (socket.now != socket_object::state::listening) return true; // which wakes all
+        return !socket.arrivals.empty() && !(what.sleeper && socket.sleeps(*what.sleeper));
     case IORING_OP_CONNECT:
         return world_.can_connect(socket, pointer(entry.addr),
                                   static_cast<socklen_t>(entry.off));
@@ -56,6 +57,23 @@ bool sim_kernel::ready(request& what) {
     default:
         return true;
     }
+}
+
+// An accept that has found nobody, or was woken and has come too late.
+void sim_kernel::fall_asleep(request& what) {
+    if (what.entry.opcode != IORING_OP_ACCEPT) return;
+    auto* const listener = dynamic_cast<socket_object*>(what.file.get());
+    if (!listener || (what.sleeper && listener->sleeps(*what.sleeper))) return;
+    what.sleeper = listener->next_sleeper++;
+    listener->sleepers.push_back(*what.sleeper);
+}
+
+void sim_kernel::get_up(request& what) {
+    if (!what.sleeper) return;
+    auto& sleepers = static_cast<socket_object&>(*what.file).sleepers;
+    sleepers.erase(std::remove(sleepers.begin(), sleepers.end(), *what.sleeper),
+                   sleepers.end());
+    what.sleeper.reset();
 }
 
 bool sim_kernel::attempt(request& what, int& result) {

@@ -145,6 +145,8 @@ int world::state::connect(const std::shared_ptr<socket_object>& socket, const vo
     ++socket->wakes;
     listener->arrivals.push_back({link, socket->own, to});
     ++listener->wakes;
+    auto& sleepers = listener->sleepers;
+    if (!sleepers.empty()) sleepers.erase(sleepers.begin());
     return 0;
 }
 
@@ -379,6 +381,7 @@ int world::state::shut_down(socket_object& socket, int how) {
         if (how == SHUT_WR) return 0;
         socket.now = socket_object::state::fresh; // a pending accept ends
         ++socket.wakes;
+        socket.sleepers.clear();
         for (auto& each : std::exchange(socket.arrivals, {})) {
             socket_gone(*each.link, 1, true);
         }

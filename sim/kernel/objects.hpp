@@ -115,8 +115,15 @@ struct socket_object final : object {
     };
     std::deque<arrival> arrivals;
     std::uint64_t wakes = 0; ///< of who polls it for connections
-    int error = 0;           ///< of one that was disconnected: what the next call reports, once
+    /// Accepts that wait, each by its number, in order. Whoever comes wakes one, which is taken
+    /// out; whatever becomes of that, no other one learns of the connection.
+    std::vector<std::uint64_t> sleepers;
+    std::uint64_t next_sleeper = 0;
+    int error = 0; ///< of one that was disconnected: what the next call reports, once
     [[nodiscard]] bool is_full() const noexcept { return arrivals.size() >= backlog; }
+    [[nodiscard]] bool sleeps(std::uint64_t number) const noexcept {
+        return std::find(sleepers.begin(), sleepers.end(), number) != sleepers.end();
+    }
 };
 
 /// A file: what readers see, and what a failure of power leaves.

@@ -21,8 +21,7 @@ namespace {
 // A completion that is ready may be held back this often, so that every run comes to an end.
 constexpr unsigned most_delays = 3;
 
-// Of Linux 6.10, and what else it has that toadstone asks for: IORING_ACCEPT_POLL_FIRST, which
-// changes nothing but the kernel's effort.
+// Of Linux 6.10, and what else it has that toadstone asks for: IORING_ACCEPT_POLL_FIRST.
 constexpr unsigned like_6_10 = 1U << 14;
 constexpr unsigned poll_first = 4;
 
@@ -36,6 +35,7 @@ sim_kernel::submission::submission(const io_uring_sqe& entry) noexcept
     switch (opcode) {
     case IORING_OP_ACCEPT:
         multishot = (entry.ioprio & IORING_ACCEPT_MULTISHOT) != 0;
+        polls_first = (entry.ioprio & poll_first) != 0;
         break;
     case IORING_OP_RECV:
         multishot = (entry.ioprio & IORING_RECV_MULTISHOT) != 0;
@@ -296,8 +296,11 @@ void sim_kernel::begin(request&& what) {
             conclude(std::move(what), -EBADF);
             return;
         }
-        // Linux looks for a free number first, whether anybody is there to be accepted or not.
-        if (entry.opcode == IORING_OP_ACCEPT && world_.full()) what.end = -EMFILE;
+        // Linux looks for a free number first, whether anybody is there to be accepted or not;
+        // with IORING_ACCEPT_POLL_FIRST when somebody is.
+        if (entry.opcode == IORING_OP_ACCEPT && !entry.polls_first && world_.full()) {
+            what.end = -EMFILE;
+        }
     }
     if (entry.selects && !group_of(entry)) { // also where nothing has come
         conclude(std::move(what), -ENOBUFS);
@@ -476,6 +479,7 @@ void sim_kernel::progress() {
     for (std::size_t i = 0; i < pending_.size();) {
         request& each = pending_[i];
         const bool could = !each.begun || each.end || each.stopped || ready(each);
+        if (!could) fall_asleep(each);
         if (!could || later(each, 3)) {
             ++i;
             continue;
@@ -523,6 +527,7 @@ std::size_t sim_kernel::in_flight() const noexcept {
 
 sim_kernel::request sim_kernel::take(std::size_t index) {
     request taken = std::move(pending_[index]);
+    get_up(taken);
     pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(index));
     return taken;
 }

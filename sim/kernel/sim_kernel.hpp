@@ -68,7 +68,8 @@ private:
         int flags = 0;
         std::uint64_t user_data = 0;
         bool multishot = false;
-        bool selects = false; ///< its buffer from this group
+        bool polls_first = false; ///< an accept that waits before it looks for a number
+        bool selects = false;     ///< its buffer from this group
         std::uint16_t group = 0;
     };
     /// Where an entry says that its memory is.
@@ -105,6 +106,8 @@ private:
         int told = 0;
         std::optional<std::uint64_t> wakes;
         unsigned repeats = 0;
+        /// Of an accept that waits, or that was woken: see socket_object::sleepers.
+        std::optional<std::uint64_t> sleeper;
     };
     /// Of many values, in any order.
     struct tally {
@@ -135,6 +138,8 @@ private:
     void await_notification(request&& sent);
     /// It could have its effect now.
     [[nodiscard]] bool ready(request& what);
+    void fall_asleep(request& what);
+    static void get_up(request& what);
     /// True: it has had its effect, with `result`.
     [[nodiscard]] bool attempt(request& what, int& result);
     [[nodiscard]] bool attempt_socket(request& what, int& result);

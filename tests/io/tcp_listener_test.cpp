@@ -256,9 +256,9 @@ TEST_CASE("tcp_listener: an accept that backs off can be cancelled") {
 // S171.
 TEST_CASE("tcp_listener: close ends an accept that backs off, and waits for it") {
     scarce_world world;
-    auto beside = world.accept();
+    auto beside = world.accept(); // has its turn after that one
     world.settle();
-    CHECK(world.listener.accept_stats().back_offs == 2);
+    CHECK(world.listener.accept_stats().back_offs == 1);
     auto closing = world.close();
     world.settle();
     CHECK(world.accepting.done());
@@ -295,6 +295,29 @@ TEST_CASE("tcp_listener: the process ends when a listener goes while an accept b
     CHECK(end.signal == SIGABRT);
     CHECK_THAT(end.err, Catch::Contains("stays where it is while an operation uses it: "
                                         "listener on 127.0.0.1:"));
+}
+
+// S185.
+TEST_CASE("tcp_listener: a connection that came to an accept that backs off is another's") {
+    scarce_world world;
+    world.relieve();
+    world.advance(1s);
+    REQUIRE(world.accepting.done());
+    world.exhaust();
+    auto leaves = world.accept();
+    world.settle();
+    auto stays = world.accept();
+    world.settle();
+    const auto peer = raw_socket::connected_to(world.listener.local_endpoint());
+    world.settle();
+    REQUIRE(world.listener.accept_stats().back_offs > 1);
+    world.relieve();
+    leaves.cancel();
+    world.settle();
+    CHECK(leaves.done());
+    world.advance(50ms); // the pause of the other one, if it has one
+    CHECK(stays.done());
+    CHECK(world.listener.accept_stats().accepted == 2);
 }
 
 TEST_CASE("tcp_listener: a connection that is gone before it is accepted does no harm") {
@@ -354,6 +377,148 @@ TEST_CASE("tcp_listener: close ends an accept under way and waits for it") {
     };
     CHECK(world.run(join(std::move(accepting))).find("accept on 127.0.0.1:") == 0);
     CHECK(open_descriptors() == before);
+}
+
+// --- several tasks that accept from one listener ---
+
+namespace {
+
+/// Two tasks that accept, the second behind the first.
+struct two_accepts {
+    two_accepts() { world.settle(); }
+
+    raw_socket connect() { return raw_socket::connected_to(listener.local_endpoint()); }
+
+    io::tcp_listener listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    stepped world;
+    join_handle<io::tcp_stream> first = world.spawn(listener.accept());
+    join_handle<io::tcp_stream> second = world.spawn(listener.accept());
+};
+
+} // namespace
+
+TEST_CASE("S184: a connection that comes while one accept is cancelled is another's") {
+    // The kernel wakes one accept for each connection, here one that is asked to end.
+    for (const bool connected_first : {true, false}) {
+        for (const bool cancels_first : {true, false}) {
+            for (int attempt = 0; attempt < 20; ++attempt) {
+                CAPTURE(connected_first, cancels_first, attempt);
+                two_accepts of;
+                auto& leaves = cancels_first ? of.first : of.second;
+                auto& stays = cancels_first ? of.second : of.first;
+                if (!connected_first) leaves.cancel();
+                const auto peer = of.connect();
+                if (connected_first) leaves.cancel();
+                of.world.settle();
+                REQUIRE(leaves.done());
+                const bool delivered = of.world.end_of(leaves).has_value();
+                REQUIRE(stays.done() != delivered); // not both: there is one connection
+                CHECK(of.listener.accept_stats().accepted == 1);
+            }
+        }
+    }
+}
+
+TEST_CASE("S184: a connection that comes as one accept is out of time is another's") {
+    const auto timed = [](io::tcp_listener& from) -> task<bool> {
+        auto got = co_await try_with_timeout(10ms, from.accept());
+        co_return got.has_value();
+    };
+    const auto by_token = [](io::tcp_listener& from, cancellation_token stop) -> task<bool> {
+        auto got = co_await as_outcome(with_token(std::move(stop), from.accept()));
+        co_return got.has_value();
+    };
+    for (const bool out_of_time : {true, false}) {
+        CAPTURE(out_of_time);
+        auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+        stepped world;
+        cancellation_source stop;
+        auto leaves =
+            world.spawn(out_of_time ? timed(listener) : by_token(listener, stop.token()));
+        world.settle();
+        auto stays = world.spawn(listener.accept());
+        world.settle();
+        const auto peer = raw_socket::connected_to(listener.local_endpoint());
+        if (out_of_time) {
+            world.advance(10ms);
+        } else {
+            stop.cancel();
+        }
+        world.settle();
+        REQUIRE(leaves.done());
+        REQUIRE(stays.done() != world.end_of(leaves).value());
+    }
+}
+
+TEST_CASE(
+    "S184: of those who wait to accept, any may leave, and the others are served in turn") {
+    // The front, the middle and the back of four; 4: nobody.
+    for (unsigned leaves = 0; leaves <= 4; ++leaves) {
+        CAPTURE(leaves);
+        auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+        stepped world;
+        std::vector<join_handle<io::tcp_stream>> waiting;
+        for (int i = 0; i < 4; ++i) waiting.push_back(world.spawn(listener.accept()));
+        world.settle();
+        if (leaves < 4) {
+            waiting[leaves].cancel();
+            world.settle();
+            REQUIRE(waiting[leaves].done());
+            waiting.erase(waiting.begin() + leaves);
+        }
+        waiting.push_back(world.spawn(listener.accept()));
+        world.settle();
+        std::vector<raw_socket> peers;
+        for (std::size_t served = 0; served < waiting.size(); ++served) {
+            peers.push_back(raw_socket::connected_to(listener.local_endpoint()));
+            world.settle();
+            for (std::size_t i = 0; i < waiting.size(); ++i) {
+                CAPTURE(served, i);
+                CHECK(waiting[i].done() == (i <= served));
+            }
+        }
+    }
+}
+
+TEST_CASE("S184: connections that lie there already are accepted by all that wait") {
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    stepped world;
+    std::vector<raw_socket> peers;
+    for (int i = 0; i < 3; ++i) {
+        peers.push_back(raw_socket::connected_to(listener.local_endpoint()));
+    }
+    std::vector<join_handle<io::tcp_stream>> waiting;
+    for (int i = 0; i < 3; ++i) waiting.push_back(world.spawn(listener.accept()));
+    world.settle();
+    for (const auto& each : waiting) CHECK(each.done());
+}
+
+TEST_CASE("S184: an accept whose turn comes as it is cancelled passes the turn on") {
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    stepped world;
+    std::vector<join_handle<io::tcp_stream>> waiting;
+    for (int i = 0; i < 3; ++i) waiting.push_back(world.spawn(listener.accept()));
+    world.settle();
+    const auto one = raw_socket::connected_to(listener.local_endpoint());
+    for (int turns = 0; !waiting[0].done(); ++turns) {
+        REQUIRE(turns < 100);
+        world.step();
+    }
+    waiting[1].cancel(); // its accept is prepared
+    const auto two = raw_socket::connected_to(listener.local_endpoint());
+    world.settle();
+    CHECK(waiting[1].done());
+    CHECK_FALSE(world.end_of(waiting[1]).has_value());
+    CHECK(waiting[2].done());
+}
+
+TEST_CASE("tcp_listener: close ends all accepts under way, in whatever order they wait") {
+    two_accepts of;
+    of.world.run(of.listener.close());
+    CHECK(of.first.done());
+    CHECK(of.second.done());
+    CHECK(of.world.end_of(of.first).has_exception());
+    CHECK(of.world.end_of(of.second).has_exception());
 }
 
 TEST_CASE("tcp_listener: [::] takes IPv4 too unless v6_only is said, and text is an endpoint") {

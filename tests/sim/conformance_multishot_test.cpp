@@ -209,6 +209,88 @@ void accept_close(rig& in) {
     in.close(late);
 }
 
+// --- several accepts ---
+
+auto accept_once(int fd, unsigned flags = 0) {
+    return [=](io_uring_sqe* e) {
+        io_uring_prep_accept(e, fd, nullptr, nullptr, SOCK_CLOEXEC);
+        e->ioprio = static_cast<std::uint16_t>(flags);
+    };
+}
+/// Of these operations, which were accepts of one connection: who has it, which is closed.
+std::string close_found(rig& in, std::uint64_t first, std::uint64_t last) {
+    std::string who;
+    for (std::uint64_t tag = first; tag <= last; ++tag) {
+        if (!in.has_ended(tag) || in.all(tag).back().res < 0) continue;
+        who += who.empty() ? "" : " and ";
+        who += std::to_string(tag);
+        const int fd = in.all(tag).back().res;
+        in.run([fd](io_uring_sqe* e) { io_uring_prep_close(e, fd); });
+    }
+    return who.empty() ? "nobody" : who;
+}
+// One is woken, and what becomes of that is its own affair: the other learns nothing.
+void accept_beside_cancelled(rig& in) {
+    const int listener = in.listener();
+    const int client = in.socket();
+    in.add(1, accept_once(listener));
+    in.submit();
+    in.add(2, accept_once(listener));
+    in.settle();
+    in.add(3, rig::to_connect(client, in.address_of(listener)));
+    in.cancels(4, 1);
+    in.ends(3, 4);
+    in.ends(1, 1);
+    in.same("connect", in.of(3));
+    const std::string who = close_found(in, 1, 2);
+    in.one_of("one connection, of", who, {"nobody", "1", "2"}, "a race");
+    in.add(5, accept_once(listener));
+    in.settle();
+    in.holds("whoever looks finds it", in.has_ended(5) == (who == "nobody"));
+    close_found(in, 5, 5);
+    for (const std::uint64_t tag : {2, 5}) {
+        in.cancels(tag + 10, tag);
+        in.ends(tag, tag);
+        in.ends(tag + 10, tag + 10);
+    }
+    in.close(client);
+    in.close(listener);
+}
+void accepts_wake_in_order(rig& in) {
+    const int listener = in.listener();
+    for (const std::uint64_t tag : {1, 2, 3}) {
+        in.add(tag, accept_once(listener));
+        in.submit();
+    }
+    in.settle();
+    for (const std::uint64_t tag : {1, 2, 3}) {
+        const int client = in.client_of(listener);
+        in.settle();
+        in.same("who has it", close_found(in, tag, tag));
+        in.holds("nobody else", tag == 3 || !in.has_ended(tag + 1));
+        in.close(client);
+    }
+    in.close(listener);
+}
+constexpr unsigned poll_first = 4; // IORING_ACCEPT_POLL_FIRST
+void accept_polls_first(rig& in) {
+    const int listener = in.listener();
+    const int client = in.socket();
+    in.exhaust_descriptors(true);
+    in.add(1, accept_once(listener, poll_first));
+    in.settle();
+    in.same("waits though there is no descriptor", in.of(1));
+    in.connect(client, listener);
+    in.ends(1, 1);
+    in.same("somebody comes", in.of(1));
+    in.exhaust_descriptors(false);
+    in.add(2, accept_once(listener, poll_first));
+    in.ends(2, 2);
+    in.same("is still there, for", close_found(in, 2, 2));
+    in.close(client);
+    in.close(listener);
+}
+
 // --- poll ---
 
 auto poll(int fd, unsigned mask) {
@@ -526,6 +608,10 @@ constexpr ring_body accepts[] = {
     {"cancel", accept_cancel},
     {"close", accept_close},
 };
+constexpr ring_body several_accepts[] = {
+    {"one is cancelled", accept_beside_cancelled},
+    {"in order", accepts_wake_in_order},
+};
 constexpr ring_body polls[] = {
     {"ok", poll_ok},       {"ok: listener", poll_listener}, {"short", poll_short},
     {"error", poll_error}, {"cancel", poll_cancel},         {"close", poll_close},
@@ -548,6 +634,17 @@ constexpr ring_body receives[] = {
 
 TEST_CASE("conformance: multishot accepts end on the simulated kernel as on the real one") {
     run_bodies(accepts);
+}
+TEST_CASE("conformance: a connection wakes one of several accepts") {
+    run_bodies(several_accepts);
+}
+TEST_CASE(
+    "conformance: an accept that polls first looks for a descriptor when somebody comes") {
+    if (!detail::ring(detail::real_kernel(), {64, 256}).accepts_poll_first()) {
+        WARN("this kernel knows nothing of it");
+        return;
+    }
+    same_on_both_rings({"", accept_polls_first});
 }
 TEST_CASE("conformance: multishot polls end on the simulated kernel as on the real one") {
     run_bodies(polls);

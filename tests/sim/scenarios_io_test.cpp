@@ -22,6 +22,33 @@ task<> says(sim::world& world, io::tcp_stream& to, std::string_view text) {
     co_await to.write_all(text);
 }
 
+// S184, S185: two accept, one connects, and one of the two is not there any more when it could
+// be accepted, or has to wait because descriptors or memory are short.
+
+task<> leaves_about_now(sim::world& world, join_handle<void>& who) {
+    for (unsigned turns = pick_timing(world, 16); turns > 0; --turns) co_await yield_now();
+    who.cancel();
+}
+task<> one_of_two_accepts(sim::world& world) {
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    std::optional<io::tcp_stream> to_one;
+    std::optional<io::tcp_stream> to_other;
+    auto one = spawn(connection_pair::accept(listener, to_one), {.name = "victim"});
+    auto other = spawn(connection_pair::accept(listener, to_other), {.name = "other"});
+    co_await a_while(world); // both are under way
+    auto leaving = spawn(leaves_about_now(world, pick_timing(world, 2) == 0 ? one : other));
+    auto client = co_await connect_in_time(listener.local_endpoint());
+    co_await leaving;
+    const auto& stats = listener.accept_stats();
+    for (int i = 0; client && stats.accepted == 0 && i < 60; ++i) co_await sleep_for(50ms);
+    const bool both_left = one.done() && other.done();
+    one.cancel();
+    other.cancel();
+    static_cast<void>(co_await one.outcome());
+    static_cast<void>(co_await other.outcome());
+    expect(!client || stats.accepted > 0 || both_left, "nobody accepts who has come");
+}
+
 // S14, S21, S82: a section that spans a read.
 
 struct halves {
@@ -458,6 +485,11 @@ TEST_CASE("S68: a ring goes only after all that was in flight has come back (exp
 TEST_CASE(
     "S78: an entry lost in the middle of a change is missed, told and restored (explored)") {
     check_all(recovers_the_map);
+}
+
+TEST_CASE("S184, S185: who leaves while a connection comes leaves it to the other (explored)") {
+    check_all(one_of_two_accepts);
+    check_all(one_of_two_accepts, {.faults = true});
 }
 
 TEST_CASE("S82: what a section read before it changed anything poisons nothing (explored)") {
