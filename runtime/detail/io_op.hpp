@@ -36,7 +36,7 @@ public:
 
 protected:
     io_op() = default;
-    ~io_op() = default;
+    ~io_op() override = default;
 
     /// Fills a submission entry with everything but user_data. May be called later than the
     /// suspension, when the ring has room; never twice.

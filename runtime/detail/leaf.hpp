@@ -43,7 +43,7 @@ protected:
     leaf() = default;
     leaf(const leaf&) = delete; // operation makes it where it stays
     leaf& operator=(const leaf&) = delete;
-    ~leaf() = default; // not virtual: else each of them would set its tables again
+    virtual ~leaf() = default;
 
     /// For await_ready: false when the task has to stop or to let others run first.
     [[nodiscard]] bool may_complete_at_once() noexcept {

@@ -19,7 +19,7 @@ public:
     [[nodiscard]] bool armed() const noexcept { return level_ >= 0; }
 
 protected:
-    ~timer_node() = default;
+    virtual ~timer_node() = default;
     /// Called once by the worker after the deadline; the timer is disarmed by then.
     virtual void expired() noexcept = 0;
 

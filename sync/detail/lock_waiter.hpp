@@ -42,8 +42,8 @@ public:
     /// For whoever waited, once the wait is over.
     [[nodiscard]] state how() const noexcept { return state_; }
     /// Why the lock was poisoned, for state::poisoned. The lock itself may be healthy again.
-    /// To be taken once, or it is never freed: that this has no destructor is worth seven
-    /// instructions to each lock().
+    /// To be taken once, or it is never freed: a destructor that looked would cost each lock()
+    /// a dozen instructions.
     [[nodiscard]] poison_cause take_failure() noexcept {
         const toadstone::detail::cause_state* const cause = cause_;
         poison_cause failure(cause->shared_from_this());
@@ -53,7 +53,7 @@ public:
 
 protected:
     explicit lock_waiter(wants what) noexcept : wants_(what) {}
-    ~lock_waiter() = default;
+    virtual ~lock_waiter() = default;
     /// The wait is over. Called once, with no lock held, by whoever ended it. Resumes nothing.
     virtual void wake() noexcept = 0;
 
