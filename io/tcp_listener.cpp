@@ -4,7 +4,9 @@
 #include <toadstone/io/detail/error.hpp>
 #include <toadstone/io/detail/socket_address.hpp>
 #include <toadstone/io/detail/socket_option.hpp>
+#include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/time_limit.hpp>
+#include <toadstone/runtime/executor.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
 
@@ -144,7 +146,12 @@ toadstone::task<tcp_stream> tcp_listener::accept_watched(detail::accept_watcher*
     // For what is done with the listener beside the operations, too.
     const detail::claim here(handle_.use, detail::in_use::one_more);
     // Kept during a back-off: what is short is short for the others, too.
-    detail::turn mine(accepting_);
+    detail::turn mine(accepting_, *toadstone::detail::executor::current());
+    if (!mine) {
+        toadstone::detail::throw_misuse(
+            "tasks that accept from one listener at the same time are of one worker",
+            "the listener on " + at_.to_string());
+    }
     for (;;) {
         detail::socket_address peer;
         const int result = co_await accept_op(where, mine, handle_, peer);

@@ -51,7 +51,8 @@ protected:
 
 /// A listening TCP socket.
 ///
-/// Threads: one worker. Several of its tasks may accept() at the same time.
+/// Threads: one worker. Several of its tasks may accept() at the same time; one of another
+///     worker meanwhile gets a std::logic_error.
 /// Fairness: connections go to the accept()s in the order in which these began.
 /// Lifetime: stays where it is while an accept() is under way, and outlives it. The destructor
 ///     closes at once; connections that nobody has accepted are reset by the kernel.
@@ -125,7 +126,7 @@ private:
 
     detail::handle handle_;
     detail::turns accepting_;
-    detail::back_offs pausing_; ///< the accept() that waits for descriptors or memory, if any
+    detail::pause_of pausing_; ///< of the accept() that waits for descriptors or memory
     endpoint at_;
     io::accept_stats stats_;
 };

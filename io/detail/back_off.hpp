@@ -13,27 +13,28 @@ namespace toadstone::io::detail {
 
 class back_off_leaf;
 
-/// The pauses of one object. Empty while the object is unused, so that it need not move.
+/// The pause of one object, of which there is one at a time. Empty while the object is unused,
+/// so that it need not move.
 ///
 /// Threads: one worker.
-class back_offs {
+class pause_of {
 public:
-    back_offs() noexcept = default;
-    back_offs(const back_offs&) = delete;
-    back_offs& operator=(const back_offs&) = delete;
+    pause_of() noexcept = default;
+    pause_of(const pause_of&) = delete;
+    pause_of& operator=(const pause_of&) = delete;
 
-    /// Ends all of them now.
+    /// Ends it now, if there is one.
     void end() noexcept;
 
 private:
     friend class back_off_leaf;
-    back_off_leaf* first_ = nullptr;
+    back_off_leaf* now_ = nullptr;
 };
 
 /// Cancellation: a cancellation point.
 class back_off_leaf : public toadstone::detail::leaf, toadstone::detail::limit_timer {
 public:
-    back_off_leaf(back_offs& of, toadstone::detail::time_limit limit) noexcept
+    back_off_leaf(pause_of& of, toadstone::detail::time_limit limit) noexcept
         : limit_timer(limit), of_(&of) {}
 
     [[nodiscard]] bool await_ready() const noexcept { return false; }
@@ -47,17 +48,14 @@ public:
     bool taken() noexcept override { return true; } // nothing is lost with it
 
 private:
-    friend class back_offs;
+    friend class pause_of;
     void begin() noexcept;
-    void unlink() noexcept;
     void time_up() noexcept override;
 
-    back_offs* of_;
-    back_off_leaf* next_ = nullptr;
-    back_off_leaf* previous_ = nullptr;
+    pause_of* of_;
 };
 using back_off_operation =
-    toadstone::detail::called_from<back_off_leaf, back_offs&, toadstone::detail::time_limit>;
+    toadstone::detail::called_from<back_off_leaf, pause_of&, toadstone::detail::time_limit>;
 
 } // namespace toadstone::io::detail
 

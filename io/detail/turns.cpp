@@ -6,7 +6,7 @@ namespace toadstone::io::detail {
 void turns::pass_on() noexcept {
     turn_op* const next = first_;
     if (!next) {
-        taken_ = false;
+        worker_.store(nullptr, std::memory_order_release); // (R)
         return;
     }
     first_ = next->next_;

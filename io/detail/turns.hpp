@@ -3,10 +3,12 @@
 #define TOADSTONE_IO_DETAIL_TURNS_HPP
 
 #include <toadstone/runtime/cancel_reason.hpp>
+#include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/io_op.hpp>
+#include <toadstone/runtime/executor.hpp>
 
+#include <atomic>
 #include <coroutine>
-#include <utility>
 
 namespace toadstone::io::detail {
 
@@ -15,7 +17,8 @@ class turn_op;
 
 /// The turns at one object. Empty while the object is unused, so that it need not move.
 ///
-/// Threads: one worker.
+/// Threads: one worker at a time, which has them as long as one of its tasks does. Others are
+/// refused.
 /// Fairness: first come, first served.
 class turns {
 public:
@@ -28,7 +31,8 @@ private:
     friend class turn_op;
     void pass_on() noexcept;
 
-    bool taken_ = false; ///< as long as anybody waits, too
+    /// Whose they are. Taken from nobody (A) it has the line as the last one (R) left it.
+    toadstone::detail::atomic<const toadstone::detail::executor*> worker_{nullptr};
     turn_op* first_ = nullptr;
     turn_op* last_ = nullptr;
 };
@@ -37,12 +41,20 @@ private:
 /// Its end passes it on: the operation of the next in line begins at once.
 class turn {
 public:
-    explicit turn(turns& of) noexcept : of_(&of), held_(!std::exchange(of.taken_, true)) {}
+    /// Of a task of the worker `here`. Empty if they are another's.
+    turn(turns& of, const toadstone::detail::executor& here) noexcept : of_(&of) {
+        const toadstone::detail::executor* whose = nullptr;
+        held_ =
+            of.worker_.compare_exchange_strong(whose, &here, std::memory_order_acquire, // (A)
+                                               std::memory_order_relaxed);
+        if (!held_ && whose != &here) of_ = nullptr;
+    }
     turn(const turn&) = delete;
     turn& operator=(const turn&) = delete;
     ~turn() {
         if (held_) of_->pass_on();
     }
+    [[nodiscard]] explicit operator bool() const noexcept { return of_ != nullptr; }
 
 private:
     friend class turns;

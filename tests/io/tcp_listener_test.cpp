@@ -512,6 +512,30 @@ TEST_CASE("S184: an accept whose turn comes as it is cancelled passes the turn o
     CHECK(waiting[2].done());
 }
 
+TEST_CASE(
+    "S188: a task of another worker accepts when those of the first have done, not beside") {
+    auto listener = io::tcp_listener::bind(io::endpoint::loopback(0));
+    stepped world(2);
+    const spawn_options elsewhere{.where = placement::worker(1)};
+    auto first = world.spawn(listener.accept());
+    auto second = world.spawn(listener.accept());
+    world.settle();
+    auto beside = world.spawn(listener.accept(), elsewhere);
+    world.settle();
+    REQUIRE(beside.done());
+    CHECK_THROWS_AS(world.end_of(beside).value(), std::logic_error);
+    const auto one = raw_socket::connected_to(listener.local_endpoint());
+    const auto two = raw_socket::connected_to(listener.local_endpoint());
+    world.settle();
+    CHECK(first.done());
+    CHECK(second.done());
+    auto later = world.spawn(listener.accept(), elsewhere);
+    world.settle();
+    const auto three = raw_socket::connected_to(listener.local_endpoint());
+    world.settle();
+    CHECK(later.done());
+}
+
 TEST_CASE("tcp_listener: close ends all accepts under way, in whatever order they wait") {
     two_accepts of;
     of.world.run(of.listener.close());
