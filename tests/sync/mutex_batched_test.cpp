@@ -11,9 +11,9 @@
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <optional>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace toadstone::tests {
@@ -128,8 +128,14 @@ struct served_wait {
     int served;
 };
 
+task<> let_go_of(mutex<int>::guard held) {
+    held.unlock();
+    co_return;
+}
+
+/// `elsewhere`: some of its guards are released there.
 task<> come_again(mutex<int>& m, std::vector<served_wait>& waits, unsigned worker, int rounds,
-                  unsigned seed) {
+                  unsigned seed, placement elsewhere) {
     std::minstd_rand dice(seed + 1);
     for (int i = 0; i < rounds; ++i) {
         const std::size_t mine = waits.size();
@@ -137,7 +143,11 @@ task<> come_again(mutex<int>& m, std::vector<served_wait>& waits, unsigned worke
         auto held = co_await m.lock();
         waits[mine].served = (*held)++;
         if (dice() % 4 == 0) co_await yield_now();
-        held.unlock();
+        if (seed % 3 == 0 && dice() % 2 == 0) {
+            spawn(let_go_of(std::move(held)), {.where = elsewhere}).detach();
+        } else {
+            held.unlock();
+        }
         if (dice() % 8 == 0) co_await yield_now();
     }
 }
@@ -170,8 +180,10 @@ TEST_CASE("S168: nobody is overtaken by more than 64 of each other worker, nor b
             for (unsigned i = 0; i < 120 * workers; ++i) {
                 // One worker has most of the tasks, the next fewer.
                 const auto worker = static_cast<unsigned>(dice() % (1 + dice() % workers));
-                tasks.push_back(w.spawn(come_again(m, waits, worker, 4, seed * 1000 + i),
-                                        {.where = placement::worker(worker)}));
+                tasks.push_back(w.spawn(
+                    come_again(m, waits, worker, 4, seed * 1000 + i,
+                               placement::worker(static_cast<unsigned>(dice() % workers))),
+                    {.where = placement::worker(worker)}));
                 if (seed % 2 == 0) w.step(static_cast<unsigned>(dice() % workers));
             }
             w.settle();
@@ -187,29 +199,19 @@ TEST_CASE("S168: nobody is overtaken by more than 64 of each other worker, nor b
 
 namespace {
 
-using guard = mutex<int>::guard;
-
-task<> let_go_of(std::optional<guard>& held) {
-    held.reset();
-    co_return;
-}
-task<> pass_and_release_on_0(mutex<int>& m, order& entered, int who,
-                             std::optional<guard>& slot) {
+task<> pass_and_release_on_0(mutex<int>& m, order& entered, int who) {
     auto held = co_await m.lock();
     entered.push_back(who);
-    slot.emplace(std::move(held));
-    spawn(let_go_of(slot), {.where = on(0)}).detach();
+    spawn(let_go_of(std::move(held)), {.where = on(0)}).detach();
 }
 
 } // namespace
 
 TEST_CASE("S187: a worker that releases what was given to another's tasks has no batch of it") {
-    std::optional<guard> slot;
     held_batched line(3);
     for (const int who : {100, 101, 102, 103}) {
-        line.waiters.emplace(
-            who, line.w.spawn(pass_and_release_on_0(line.m, line.entered, who, slot),
-                              {.where = on(1)}));
+        line.waiters.emplace(who, line.w.spawn(pass_and_release_on_0(line.m, line.entered, who),
+                                               {.where = on(1)}));
         line.w.settle();
     }
     line.queue(200);

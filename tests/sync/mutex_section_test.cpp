@@ -135,6 +135,28 @@ TEST_CASE("S14: the co_await that counts is the innermost one, in whatever funct
     CHECK(m.cause().interrupted_at().line() == inner.waits);
 }
 
+TEST_CASE("S14: of a wait for another lock, the place is where that was asked for") {
+    mutex<int> m;
+    mutex<int> wanted;
+    gate until;
+    places at;
+    stepped w;
+    auto owner = w.spawn(wait_inside(wanted, until, at));
+    auto nested = [](mutex<int>& first, mutex<int>& second, places& noted) -> task<> {
+        auto held = co_await first.lock();
+        const auto change = [](int& value) { ++value; };
+        noted.waits = line_now() + 1;
+        co_await second.with_lock(change);
+    };
+    w.settle();
+    auto holder = w.spawn(nested(m, wanted, at));
+    w.settle();
+    holder.cancel();
+    w.settle();
+    REQUIRE(m.is_poisoned());
+    CHECK(m.cause().to_string().find(place(at.waits)) != std::string::npos);
+}
+
 namespace {
 
 task<> fail_inside(mutex<int>& m, places& at) {
