@@ -7,7 +7,6 @@
 #include <toadstone/runtime/detail/io_op.hpp>
 #include <toadstone/runtime/executor.hpp>
 
-#include <atomic>
 #include <coroutine>
 
 namespace toadstone::io::detail {
