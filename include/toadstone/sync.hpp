@@ -5,6 +5,7 @@
 #include <toadstone/sync/auto_reset_event.hpp>
 #include <toadstone/sync/barrier.hpp>
 #include <toadstone/sync/closed_error.hpp>
+#include <toadstone/sync/condition_variable.hpp>
 #include <toadstone/sync/guard.hpp>
 #include <toadstone/sync/latch.hpp>
 #include <toadstone/sync/local_mutex.hpp>
