@@ -211,7 +211,7 @@ TEST_CASE("S272: a cell that several want to fill, stopped at every await") {
     stopped_everywhere(filled, 5);
 }
 TEST_CASE("S43: a shop with two condition variables, stopped at every await") {
-    stopped_everywhere(traded, 6);
+    stopped_everywhere(traded, 5);
 }
 
 } // namespace toadstone::tests
