@@ -13,8 +13,10 @@
 #include <toadstone/sync/mutex.hpp>
 #include <toadstone/sync/once_cell.hpp>
 #include <toadstone/sync/policy.hpp>
+#include <toadstone/sync/read_guard.hpp>
 #include <toadstone/sync/rollback_guard.hpp>
 #include <toadstone/sync/semaphore.hpp>
+#include <toadstone/sync/shared_mutex.hpp>
 #include <toadstone/sync/transaction.hpp>
 #include <toadstone/sync/would_deadlock.hpp>
 

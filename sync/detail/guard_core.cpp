@@ -9,7 +9,7 @@ toadstone::detail::cause_ref guard_core::cause_for(const mutex_core& mutex,
                                                    std::string_view why,
                                                    bool in_handler) const noexcept {
     const poison_cause before = mutex.cause();
-    return toadstone::detail::make_cause({.type = "mutex",
+    return toadstone::detail::make_cause({.type = mutex.type(),
                                           .during = "holding the lock taken at",
                                           .name = mutex.name(),
                                           .locked_at = where_,

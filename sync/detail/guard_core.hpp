@@ -89,6 +89,11 @@ public:
         mutex->release();
     }
 
+    /// The lock has another holder, which is no guard.
+    void let_go_unreleased() noexcept {
+        mutex_core* const mutex = std::exchange(mutex_, nullptr);
+        if (bits_ & seed::deferring) stop_deferring(*mutex);
+    }
     /// For a wait inside the section: lets the lock go, clean; the guard holds nothing until
     /// close(), and what its section is stays as it is. It defers nothing meanwhile.
     void open() noexcept;
