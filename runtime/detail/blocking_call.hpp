@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <coroutine>
+#include <cstddef>
 #include <cstdint>
 #include <source_location>
 #include <string_view>

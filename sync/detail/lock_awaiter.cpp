@@ -34,7 +34,6 @@ namespace {
 // a slot that a sibling has filled, and is to empty: there it counts if one of them moved it.
 bool has_moved_guard(const toadstone::detail::context& task, std::uint64_t owner,
                      const void* guard) noexcept {
-    if (!task.suspended()) return false;
     const auto* const holder = task.holder_of(guard);
     return holder == &task ||
            (holder && task.waited_for_by(mutex_core::mover(owner), mutex_core::mover_mask));
@@ -42,14 +41,16 @@ bool has_moved_guard(const toadstone::detail::context& task, std::uint64_t owner
 
 // A task that waits for this one cannot acquire the lock in between, so what it holds it held
 // before: the owner of now is the one to look for among them.
-bool waits_for_itself(const toadstone::detail::context& task, std::uint64_t owner) noexcept {
+bool waits_for_itself(const toadstone::detail::context& task, std::uint64_t owner,
+                      bool suspended) noexcept {
     const void* const guard = mutex_core::place_of_guard(owner);
-    return guard ? has_moved_guard(task, owner, guard)
-                 : owner != 0 && task.waited_for_by(owner);
+    if (guard) return suspended && has_moved_guard(task, owner, guard);
+    return owner != 0 && task.waited_for_by(owner);
 }
 asker as_asker(const toadstone::detail::context& task, const mutex_core& mutex) noexcept {
     const std::uint64_t owner = mutex.owner();
-    return {task.serial(), waits_for_itself(task, owner) ? owner : task.serial()};
+    const bool hopeless = waits_for_itself(task, owner, task.suspended());
+    return {task.serial(), hopeless ? owner : task.serial()};
 }
 
 asker this_asker(const mutex_core& mutex) noexcept {
@@ -58,7 +59,7 @@ asker this_asker(const mutex_core& mutex) noexcept {
     // A task that waits for a blocking function on this thread does not let go before it.
     const auto* const waits = toadstone::detail::thread_waited_for::by();
     const std::uint64_t owner = waits ? mutex.owner() : 0;
-    return {thread, waits && waits_for_itself(*waits, owner) ? owner : thread};
+    return {thread, waits && waits_for_itself(*waits, owner, true) ? owner : thread};
 }
 
 // Who held it then, if that can still be said.
