@@ -220,7 +220,7 @@ public:
         : lock_leaf(core, wants::anything, policy), value_(&value) {}
     lock_result<T> await_resume() {
         check();
-        return lock_result<T>(make_guard(), *value_, mutex_->cause());
+        return lock_result<T>(make_guard(), *value_, core_->cause());
     }
 
 private:
@@ -234,7 +234,7 @@ public:
         : lock_leaf(core, wants::anything, policy), value_(&value) {}
     recovery<T> await_resume() {
         check();
-        return recovery<T>(make_guard(), *value_, mutex_->cause());
+        return recovery<T>(make_guard(), *value_, core_->cause());
     }
 
 private:
@@ -246,9 +246,10 @@ class timed_lock_awaiter : public timed_lock_leaf {
 public:
     timed_lock_awaiter(mutex_core& core, T& value, policies policy,
                        toadstone::detail::time_limit limit) noexcept
-        : timed_lock_leaf(core, policy, limit), value_(&value) {}
+        : timed_lock_leaf(limit, core, wants::healthy, policy), value_(&value) {}
     std::optional<guard<T>> await_resume() {
-        if (!won()) return std::nullopt;
+        if (!in_time()) return std::nullopt;
+        check();
         return std::optional<guard<T>>(std::in_place, make_guard(), *value_);
     }
 
