@@ -10,11 +10,12 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
-#include <memory>
+#include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -69,6 +70,33 @@ task<> blocks_by_itself(blocker& b, scope_end& end) {
     spawn(blocks(b, end), {.name = "left behind"}).detach();
     while (b.inside == 0) co_await yield_now();
 }
+/// What the functions of many tasks have come to.
+struct tally {
+    std::atomic<int> inside{0};
+    std::atomic<int> most{0};
+    std::atomic<int> called{0};
+    std::atomic<int> delivered{0};
+    std::atomic<int> begun{0};
+    std::atomic<int> gone{0};
+
+    int call() {
+        const int now = ++inside;
+        for (int seen = most; seen < now && !most.compare_exchange_weak(seen, now);) {
+        }
+        ++called;
+        std::this_thread::yield();
+        --inside;
+        return 1;
+    }
+};
+task<> calls_thrice(tally& t) {
+    ++t.begun;
+    const scope_exit ends([&t] { ++t.gone; });
+    for (int i = 0; i < 3; ++i) {
+        t.delivered += co_await spawn_blocking([&t] { return t.call(); });
+    }
+}
+
 task<int> gives(int value) {
     co_return value;
 }
@@ -276,6 +304,31 @@ TEST_CASE("S217: a forked process leaves a runtime whose functions block, and en
     b.let_go();
     here.reset();
     CHECK(end.times == 1);
+}
+
+TEST_CASE("spawn_blocking: tasks of two workers, cancelled from outside, and a shutdown in the "
+          "middle: each function that began is delivered, and never more run than may") {
+    for (int round = 0; round < 12; ++round) {
+        tally t;
+        runtime_options options = some(5s);
+        options.workers = 2;
+        options.blocking_threads = 3;
+        options.blocking_keep_alive = std::chrono::milliseconds(round % 3);
+        {
+            runtime here(options);
+            std::vector<join_handle<void>> all;
+            for (unsigned i = 0; i < 60; ++i) {
+                all.push_back(here.spawn(calls_thrice(t), {.where = placement::worker(i)}));
+                if (i % 3 == 2) all[i - 1].cancel();
+            }
+            if (round % 2 == 0) CHECK(here.shutdown(1min).clean());
+            for (auto& each : all) each.cancel();
+        }
+        CHECK(t.called == t.delivered);
+        CHECK(t.begun == t.gone);
+        CHECK(t.most <= 3);
+        CHECK(t.inside == 0);
+    }
 }
 
 TEST_CASE("runtime_options: numbers of threads and times that cannot be are refused by name") {
