@@ -22,6 +22,7 @@ enum class wants : unsigned char {
     healthy,  ///< fails at once
     patience, ///< stays in the queue until the poison is gone
     anything, ///< becomes the owner all the same
+    repair,   ///< the same, and fails when somebody else who did has failed to repair it
 };
 
 /// Somebody in the queue of a mutex. Refused: it was poisoned.

@@ -10,6 +10,19 @@
 
 namespace toadstone::sync::detail {
 
+namespace {
+
+// What poison ends.
+bool is_refused(wants what, bool repair_failed) noexcept {
+    return what == wants::healthy || (what == wants::repair && repair_failed);
+}
+// Whom it does not.
+bool takes_poisoned(wants what) noexcept {
+    return what == wants::anything || what == wants::repair;
+}
+
+} // namespace
+
 bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, asker who) noexcept {
     using state = lock_waiter::state;
     if ((word & poisoned) && waiter.wants_ == wants::healthy) {
@@ -74,20 +87,22 @@ bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept 
     return queued;
 }
 
-void mutex_core::release_poisoned(toadstone::detail::cause_ref cause) noexcept {
+void mutex_core::release_poisoned(toadstone::detail::cause_ref cause,
+                                  bool repair_failed) noexcept {
     owner_.store(0, std::memory_order_relaxed);
-    change(&cause, false);
+    change(&cause, false, repair_failed);
 }
 
-std::uint32_t mutex_core::serve(std::uint32_t word, ended_waits& ended) noexcept {
+std::uint32_t mutex_core::serve(std::uint32_t word, bool repair_failed,
+                                ended_waits& ended) noexcept {
     using state = lock_waiter::state;
     for (auto* each = static_cast<lock_waiter*>(queue_.first()); each;) {
         auto* const next = static_cast<lock_waiter*>(queue_.behind(*each));
-        if ((word & poisoned) && each->wants_ == wants::healthy) {
+        if ((word & poisoned) && is_refused(each->wants_, repair_failed)) {
             give_cause(*each);
             queue_.remove(*each);
             ended.add(*each, state::refused); // all of them at once: no convoy
-        } else if (!(word & held) && (!(word & poisoned) || each->wants_ == wants::anything)) {
+        } else if (!(word & held) && (!(word & poisoned) || takes_poisoned(each->wants_))) {
             word |= held; // handed over: nobody can come between
             queue_.remove(*each);
             ended.add(*each, state::granted);
@@ -101,12 +116,13 @@ std::uint32_t mutex_core::serve(std::uint32_t word, ended_waits& ended) noexcept
 // A batch of one worker ends when it has had its turns, when it has no waiter any more, or when
 // somebody else releases; the oldest waiter then begins the next. A worker that has no waiter
 // of before another's can therefore overtake that one in the batch alone that is going on.
-std::uint32_t mutex_core::serve_batched(std::uint32_t word, ended_waits& ended) noexcept {
+std::uint32_t mutex_core::serve_batched(std::uint32_t word, bool repair_failed,
+                                        ended_waits& ended) noexcept {
     using state = lock_waiter::state;
     lanes queue(queue_);
     if (word & poisoned) {
         queue.for_each([&](lock_waiter& each) {
-            if (each.wants_ != wants::healthy) return;
+            if (!is_refused(each.wants_, repair_failed)) return;
             give_cause(each);
             queue.remove(each);
             ended.add(each, state::refused);
@@ -115,7 +131,7 @@ std::uint32_t mutex_core::serve_batched(std::uint32_t word, ended_waits& ended) 
     if ((word & held) || queue.empty()) return word;
     lock_waiter* next = nullptr;
     if (word & poisoned) {
-        next = queue.oldest(wants::anything);
+        next = queue.oldest(takes_poisoned);
     } else {
         const auto* const here = toadstone::detail::executor::current();
         if (here && queue.is_batch_of(*here) && (word & turns) < most_in_batch * one_turn) {
@@ -135,7 +151,8 @@ std::uint32_t mutex_core::serve_batched(std::uint32_t word, ended_waits& ended) 
     return word;
 }
 
-void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) noexcept {
+void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep,
+                        bool repair_failed) noexcept {
     const toadstone::detail::cause_state* old = nullptr; // dropped when the queue is unlocked
     ended_waits ended;
     std::uint32_t word = word_.lock();
@@ -145,7 +162,8 @@ void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) no
         word |= poisoned;
     }
     if (!keep) word &= ~held;
-    word = word & batched ? serve_batched(word, ended) : serve(word, ended);
+    word = word & batched ? serve_batched(word, repair_failed, ended)
+                          : serve(word, repair_failed, ended);
     if (queue_.empty()) word &= ~(waiting | turns);
     word_.unlock(word);
     if (old) old->drop();
@@ -153,7 +171,7 @@ void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) no
 }
 
 void mutex_core::poison_held(toadstone::detail::cause_ref cause) noexcept {
-    change(&cause, true);
+    change(&cause, true, false);
 }
 
 void mutex_core::clear_poison() noexcept {

@@ -41,7 +41,7 @@ struct asker {
 ///      0       1        0       impossible: a free healthy lock has no waiters
 ///      0       0        1       poisoned: lock() fails, recover() and lock_or_poison() acquire
 ///      1       0        1       poisoned, and somebody looks at it or repairs it
-///      1       1        1       the same; only waiters that want anything or have patience
+///      1       1        1       the same; no waiters that want healthy data
 ///      0       1        1       poisoned; only waiters with patience
 ///
 /// `batched` and the length of the mutex's name never change. `turns`, of a batched mutex, is
@@ -110,10 +110,11 @@ public:
         owner_.store(0, std::memory_order_relaxed);
         std::uint32_t now = word_.look();
         if ((now & flags) != held || !word_.release(now, now & ~held)) [[unlikely]]
-            change(nullptr, false);
+            change(nullptr, false, false);
     }
-    /// Poisons and releases, in one step.
-    void release_poisoned(toadstone::detail::cause_ref cause) noexcept;
+    /// Poisons and releases, in one step. `repair_failed`: those who want to repair fail.
+    void release_poisoned(toadstone::detail::cause_ref cause,
+                          bool repair_failed = false) noexcept;
 
     /// For the owner: poisons, and goes on holding.
     void poison_held(toadstone::detail::cause_ref cause) noexcept;
@@ -188,11 +189,14 @@ private:
 
     /// Poisons, if there is a cause; releases, unless it is kept; ends the waits that this
     /// ends.
-    void change(const toadstone::detail::cause_ref* cause, bool keep) noexcept;
+    void change(const toadstone::detail::cause_ref* cause, bool keep,
+                bool repair_failed) noexcept;
     /// Ends the waits that the lock's state ends; returns the word as it is then.
     using ended_waits = toadstone::detail::ended_waits;
-    [[nodiscard]] std::uint32_t serve(std::uint32_t word, ended_waits& ended) noexcept;
-    [[nodiscard]] std::uint32_t serve_batched(std::uint32_t word, ended_waits& ended) noexcept;
+    [[nodiscard]] std::uint32_t serve(std::uint32_t word, bool repair_failed,
+                                      ended_waits& ended) noexcept;
+    [[nodiscard]] std::uint32_t serve_batched(std::uint32_t word, bool repair_failed,
+                                              ended_waits& ended) noexcept;
     void give_cause(lock_waiter& waiter) const noexcept;
     /// Decides what the lock's present state means for an arriving waiter.
     [[nodiscard]] bool settle(std::uint32_t& word, lock_waiter& waiter, asker who) noexcept;

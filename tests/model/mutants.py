@@ -28,8 +28,8 @@ MUTANTS = {
     ("mutex", "sync/detail/mutex_core.cpp"): (
         (
             "poison follows the hand-over",
-            "change(&cause, false);",
-            "change(nullptr, false); change(&cause, true);",
+            "change(&cause, false, repair_failed);",
+            "change(nullptr, false, false); change(&cause, true, repair_failed);",
         ),
         ("the release does not poison", "word |= poisoned;", NOTHING),
         ("who withdraws stays in the queue", "queue_.remove(waiter);", NOTHING),
@@ -52,13 +52,13 @@ MUTANTS = {
         ),
         (
             "waiters stay when the lock is poisoned",
-            "(word & poisoned) && each->wants_ == wants::healthy",
+            "(word & poisoned) && is_refused(each->wants_, repair_failed)",
             "false",
         ),
         (
             "patience is served too early",
-            "each->wants_ == wants::anything",
-            "each->wants_ != wants::healthy",
+            "what == wants::anything || what == wants::repair",
+            "what != wants::healthy",
         ),
         (
             "poison stays after a repair",
