@@ -38,16 +38,16 @@ bool has_moved_guard(const toadstone::detail::context& task, std::uint64_t owner
 
 // A task that waits for this one cannot acquire the lock in between, so what it holds it held
 // before: the owner of now is the one to look for among them.
+// `elsewhere`: it waits for what another thread does, and so has suspended.
 bool waits_for_itself(const toadstone::detail::context& task, std::uint64_t owner,
-                      bool suspended) noexcept {
+                      bool elsewhere) noexcept {
     const void* const guard = mutex_core::place_of_guard(owner);
-    if (guard) return suspended && has_moved_guard(task, owner, guard);
-    return owner != 0 && task.waited_for_by(owner);
+    if (!guard) return owner != 0 && task.waited_for_by(owner);
+    return (elsewhere || task.suspended()) && has_moved_guard(task, owner, guard);
 }
 asker as_asker(const toadstone::detail::context& task, const mutex_core& mutex) noexcept {
     const std::uint64_t owner = mutex.owner();
-    const bool hopeless = waits_for_itself(task, owner, task.suspended());
-    return {task.serial(), hopeless ? owner : task.serial()};
+    return {task.serial(), waits_for_itself(task, owner, false) ? owner : task.serial()};
 }
 
 asker this_asker(const mutex_core& mutex) noexcept {

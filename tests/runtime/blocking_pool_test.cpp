@@ -15,11 +15,13 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <pthread.h>
@@ -233,9 +235,11 @@ task<> throws_under_lock(lock& m) {
         throw std::runtime_error("the function broke");
     });
 }
-task<std::string> asks_for_own(lock& m, bool inside_timeout) {
+task<std::string> asks_for_own(lock& m, bool inside_timeout, bool moved) {
     std::string text = "locked";
-    auto held = co_await m.lock();
+    auto first = co_await m.lock();
+    std::optional<lock::guard> held;
+    if (moved) held.emplace(std::move(first));
     const auto asks = [](lock& of) -> task<> {
         co_await spawn_blocking([&of] { *of.blocking_lock() = 2; });
     };
@@ -297,10 +301,11 @@ TEST_CASE(
 TEST_CASE(
     "S213: a function that asks for a lock that its task holds is told, and does not wait "
     "for itself") {
-    for (const bool inside_timeout : {false, true}) {
+    for (const int how : {0, 1, 2, 3}) { // behind a boundary, with a guard that has moved
         lock m(0, "accounts");
         bench b(1);
-        auto handle = b.w.spawn(asks_for_own(m, inside_timeout), {.name = "asker"});
+        auto handle =
+            b.w.spawn(asks_for_own(m, (how & 1) != 0, (how & 2) != 0), {.name = "asker"});
         b.run_to_end(handle);
         const std::string text = b.w.end_of(handle).value();
         CHECK_THAT(text, Catch::Contains("'accounts' is held by task") &&

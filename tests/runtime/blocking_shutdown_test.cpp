@@ -132,6 +132,7 @@ TEST_CASE("spawn_blocking: in a runtime the function runs on a plain thread, whi
     runtime here(some(5s));
     CHECK(here.block_on(home_of_function()) == 0);
     CHECK(here.block_on(calls_back(here)) == 5);
+    CHECK(here.block_on(spawn_blocking([](int value) { return value; }, 7)) == 7);
     CHECK_THAT(here.block_on(spawns_inside()), Catch::Contains("outside a task"));
 }
 
