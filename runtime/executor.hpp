@@ -39,6 +39,7 @@ private:
 
 namespace toadstone::detail {
 
+class blocking_service;
 class root_task;
 
 /// How another thread gets a worker out of its sleep. Never freed, only used again: whoever
@@ -109,6 +110,8 @@ public:
     [[nodiscard]] virtual executor& place(placement where) noexcept = 0;
     /// How many workers the runtime has, this one included.
     [[nodiscard]] virtual unsigned peer_count() const noexcept = 0;
+    /// Who runs functions that block; null: nobody. Home thread only.
+    [[nodiscard]] virtual blocking_service* blocking() noexcept { return nullptr; }
 
     /// Spawned here, and ended, since the beginning. Any thread.
     [[nodiscard]] std::uint64_t roots_launched() const noexcept {

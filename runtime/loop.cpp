@@ -1,6 +1,7 @@
 // The runtime: starting and stopping workers, waiting for tasks from plain threads.
 #include <toadstone/runtime/loop.hpp>
 
+#include <toadstone/runtime/blocking/pool.hpp>
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/fork_mark.hpp>
 #include <toadstone/runtime/detail/time_limit.hpp>
@@ -61,20 +62,26 @@ const runtime_options& checked(const runtime_options& options) {
                    "the kernel makes no larger ring of buffers"},
              bound{"unread_buffers", options.unread_buffers, 32768,
                    "no worker has more buffers"},
+             bound{"blocking_threads", options.blocking_threads, 4096, "each is a thread"},
          }) {
         if (each.value <= each.most) continue;
         throw std::invalid_argument(std::string("runtime_options::") + each.name + " is " +
                                     std::to_string(each.value) + ", and at most " +
                                     std::to_string(each.most) + " are possible: " + each.why);
     }
+    if (options.report_every < 1ms) {
+        throw std::invalid_argument("runtime_options::report_every is " +
+                                    std::to_string(options.report_every.count()) +
+                                    " ms, and at least 1 ms has to pass between two reports");
+    }
     return options;
 }
 
+// Files and sockets take none, and so fewer do than where they would.
+constexpr unsigned usual_blocking_threads = 64;
+
 // How long a worker that is asked for its tasks may take before it is reported as busy.
 constexpr auto answer_time = 1s;
-
-// How often the end of a runtime names what it waits for.
-constexpr auto naming_time = 10s;
 
 } // namespace
 
@@ -110,6 +117,7 @@ private:
         return enough ? options_.longest_spin : std::chrono::microseconds(0);
     }
     void root_gone() noexcept override;
+    [[nodiscard]] blocking_service* blocking() noexcept override { return &blocking_; }
 
     class beginning;
     void make_workers(unsigned count, ring_options rings, unsigned operations);
@@ -119,6 +127,8 @@ private:
     void stop_all(bool force);
     void take_by_force();
     [[nodiscard]] bool wait_until_empty(std::chrono::milliseconds grace);
+    [[nodiscard]] std::vector<unstoppable_call> unstoppable();
+    void name_unstoppable();
     [[nodiscard]] shutdown_report ask_for_leftovers();
 
     const fork_mark made_in_;
@@ -130,9 +140,13 @@ private:
     atomic<bool> stopping_{false};
     std::mutex lock_;
     std::condition_variable changed_;
+    blocking_pool blocking_; // ends first, after the last task
 };
 
-runtime_core::runtime_core(runtime_options options) : options_(checked(options)) {
+runtime_core::runtime_core(runtime_options options)
+    : options_(checked(options)),
+      blocking_(options.blocking_threads ? options.blocking_threads : usual_blocking_threads,
+                to_nanoseconds(options.blocking_keep_alive)) {
     const unsigned count = options.workers ? options.workers : processors();
     ring_options rings;
     rings.entries = options.ring_entries ? options.ring_entries : 256;
@@ -256,11 +270,11 @@ void runtime_core::take_by_force() {
     stop_all(true);
     const bool gives_up = options_.on_stuck == on_stuck::abort;
     const auto patience = std::max<std::chrono::milliseconds>(options_.grace, 1s);
-    while (!wait_until_empty(gives_up ? patience : naming_time)) {
+    while (!wait_until_empty(gives_up ? patience : options_.report_every)) {
         log_lines(std::string("toadstone: ") +
                   (gives_up ? "these tasks cannot be ended, and on_stuck is abort:\n"
                             : "still waiting for tasks that do not reach a cancellation "
-                              "point:\n") +
+                              "point, or for what cannot be stopped:\n") +
                   ask_for_leftovers().to_string());
         if (gives_up) {
             flush_log(std::chrono::seconds(1));
@@ -345,9 +359,41 @@ void runtime_core::stop_all(bool force) {
 }
 
 bool runtime_core::wait_until_empty(std::chrono::milliseconds grace) {
-    const auto until = deadline_after(std::chrono::steady_clock::now(), to_nanoseconds(grace));
-    std::unique_lock hold(lock_);
-    return changed_.wait_until(hold, until, [this] { return live() == 0; });
+    using clock = std::chrono::steady_clock;
+    const auto until = deadline_after(clock::now(), to_nanoseconds(grace));
+    for (;;) {
+        const auto report = deadline_after(clock::now(), to_nanoseconds(options_.report_every));
+        {
+            std::unique_lock hold(lock_);
+            const auto empty = [this] { return live() == 0; };
+            if (changed_.wait_until(hold, std::min(until, report), empty)) return true;
+        }
+        if (report >= until) return false;
+        name_unstoppable();
+    }
+}
+
+std::vector<unstoppable_call> runtime_core::unstoppable() {
+    std::vector<unstoppable_call> calls;
+    for (auto& each : blocking_.entries()) {
+        unstoppable_call& call = calls.emplace_back();
+        call.what = each.thread
+                        ? "a blocking function on thread block-" + std::to_string(*each.thread)
+                        : "a blocking function that waits for a thread";
+        call.task = each.task_id;
+        call.task_name = std::move(each.task_name);
+        call.where = describe_place(each.where);
+        call.lasts = std::chrono::floor<std::chrono::milliseconds>(each.lasts);
+    }
+    return calls;
+}
+
+void runtime_core::name_unstoppable() {
+    shutdown_report report;
+    report.unstoppable = unstoppable();
+    if (report.unstoppable.empty()) return;
+    log_lines("toadstone: the shutdown waits for what cannot be stopped:\n" +
+              report.to_string());
 }
 
 /// Asks a worker, on its own thread, which tasks it has. Shared with the worker, which may
@@ -443,6 +489,7 @@ shutdown_report runtime_core::ask_for_leftovers() {
         auto tasks = question::ask(*each);
         for (auto& task : tasks) report.leftover.push_back(std::move(task));
     }
+    report.unstoppable = unstoppable();
     return report;
 }
 
@@ -483,6 +530,12 @@ std::string shutdown_report::to_string() const {
         text += task.id ? detail::describe_task(task.id, task.name) : std::string("?");
         text += " on worker " + std::to_string(task.worker);
         text += (task.suspended ? " at " : ": ") + task.where + "\n";
+    }
+    for (const unstoppable_call& call : unstoppable) {
+        const auto tenths = call.lasts.count() / 100;
+        text += "  " + detail::describe_task(call.task, call.task_name) + " waits for " +
+                call.what + ", started at " + call.where + ", for " +
+                std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " s\n";
     }
     return text;
 }

@@ -18,9 +18,10 @@
 namespace toadstone {
 
 /// What the end of a runtime does about tasks that even force cannot end: those that compute
-/// without a co_await, or wait for what cannot be stopped.
+/// without a co_await, or wait for what cannot be stopped, such as a function of
+/// spawn_blocking().
 enum class on_stuck : unsigned char {
-    wait,  ///< waits, and names them on stderr every ten seconds
+    wait,  ///< waits, and names them in the log every runtime_options::report_every
     abort, ///< after the grace has passed once more: names them and aborts the process
 };
 
@@ -45,6 +46,16 @@ struct runtime_options {
     unsigned receive_buffers = 0;
     /// Buffers that one stream may have unread before it stops to receive ahead; 0: 4.
     unsigned unread_buffers = 0;
+    /// Threads for functions of spawn_blocking(), over all workers; 4096 at most. 0: 64. They
+    /// are made when all others are in use, so that none is there where none is needed; more
+    /// functions wait for their turn. What they do waits for something else than this machine's
+    /// processors, so that there may be more of them than of these; each takes the memory of a
+    /// stack. Functions that wait for each other need a thread each.
+    unsigned blocking_threads = 0;
+    /// How long such a thread stays when it has nothing to do.
+    std::chrono::milliseconds blocking_keep_alive{10'000};
+    /// How often a shutdown names what it waits for and cannot stop; at least 1 ms.
+    std::chrono::milliseconds report_every{10'000};
     /// How long the destructor waits for cancelled tasks before it takes them by force.
     std::chrono::milliseconds grace{5000};
     /// And what it does about those that remain then.
@@ -81,13 +92,23 @@ struct leftover_task {
     bool suspended = false; ///< `where` is a place
 };
 
-/// Which tasks are left. A worker that does not answer within a second is looked at from
-/// outside: the task that it runs is named, and so are its neighbours.
+/// What a task waits for and nobody can stop.
+struct unstoppable_call {
+    std::string what;                  ///< "a blocking function on thread block-3"
+    std::uint64_t task = 0;            ///< the id of the task that waits
+    std::string task_name;             ///< and its name
+    std::string where;                 ///< the co_await that started it, "store.cpp:88"
+    std::chrono::milliseconds lasts{}; ///< so far
+};
 
+/// Which tasks are left, and what of that cannot be stopped. A worker that does not answer
+/// within a second is looked at from outside: the task that it runs is named, and so are its
+/// neighbours.
 struct shutdown_report {
     std::vector<leftover_task> leftover;
+    std::vector<unstoppable_call> unstoppable;
     [[nodiscard]] bool clean() const noexcept { return leftover.empty(); }
-    /// One line per task.
+    /// One line per task, and behind them one per call.
     [[nodiscard]] std::string to_string() const;
 };
 
@@ -124,8 +145,9 @@ private:
 /// Threads: spawn(), block_on() and shutdown() from any thread that is not one of its workers;
 ///     spawn() from workers too.
 /// Lifetime: the destructor cancels what is left with cancel_reason::shutdown, waits for the
-///     grace, takes the rest by force (through shields), and waits for that (see on_stuck). It
-///     returns when every frame is destroyed and the kernel holds no buffer. On one of its own
+///     grace, takes the rest by force (through shields), and waits for that (see on_stuck), and
+///     for functions of spawn_blocking() that have begun. It returns when every frame is
+///     destroyed, the kernel holds no buffer, and all threads have ended. On one of its own
 ///     workers it would wait for itself: the process ends with a sentence that says so.
 /// Fork: a forked process has none of the threads. There, the members that start or wait for
 ///     something throw std::logic_error; a task that forks and goes on in the child, instead of
@@ -174,8 +196,9 @@ public:
     }
 
     /// Cancels every task with cancel_reason::shutdown and waits for their end, at most
-    /// `grace`. Says which tasks are left, and where each of them is suspended. May be called
-    /// again. From its start on, spawn() from outside is refused.
+    /// `grace`. Says which tasks are left, where each of them is suspended, and what cannot be
+    /// stopped. That is named in the log, too, while it is waited for. May be called again.
+    /// From its start on, spawn() from outside is refused.
     ///
     /// Errors: std::logic_error on a worker of this runtime, and in a forked process.
     /// Units: a grace beyond 146 years is that; a negative one is none.

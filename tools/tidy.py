@@ -21,7 +21,8 @@ COVERED_BY = {
     "sync/read_guard.hpp": "tests/sync/shared_mutex_test.cpp",
 }
 
-# The part of runtime/ that may talk to the kernel. All else in it is vocabulary.
+# With uring/, the part of runtime/ that may talk to the kernel. blocking/ stands beside it; all
+# else in runtime/ is vocabulary.
 LOOP = {"runtime/loop.hpp", "runtime/loop.cpp"}
 
 # What of sim/ reaches into sim/kernel/: it starts a run, or is called from inside one.
@@ -31,7 +32,8 @@ SIM_ENTRIES = {"sim/choices.cpp", "sim/explore.cpp", "sim/world.cpp"}
 # are the tables of contents in include/, which only users of the library need.
 MAY_INCLUDE = {
     "vocabulary": {"vocabulary"},
-    "loop": {"vocabulary", "loop", "uring"},
+    "loop": {"vocabulary", "loop", "uring", "blocking"},
+    "blocking": {"vocabulary", "blocking"},
     "uring": {"vocabulary", "loop", "uring"},
     "sync": {"vocabulary", "sync"},
     "io": {"vocabulary", "loop", "uring", "io"},
@@ -48,6 +50,7 @@ MAY_INCLUDE = {
         "vocabulary",
         "loop",
         "uring",
+        "blocking",
         "sync",
         "io",
         "sim",
@@ -55,7 +58,7 @@ MAY_INCLUDE = {
     },
 }
 
-NOT_INSTALLED = ("uring", "sim kernel")
+NOT_INSTALLED = ("uring", "blocking", "sim kernel")
 FLOORS = ("runtime", "sync", "io", "sim")
 PUBLIC_NEVER = re.compile(r"liburing(\.h|/.*)|sys/.*|iostream|functional")
 # Where the floors get their atomics from, and what they must not write elsewhere.
@@ -104,6 +107,8 @@ def kind_of(path):
     top, _, rest = path.partition("/")
     if path.startswith("runtime/uring/"):
         return "uring"
+    if path.startswith("runtime/blocking/"):
+        return "blocking"
     if path.startswith("sim/kernel/") or path in SIM_ENTRIES:
         return "sim kernel"
     if path in LOOP:

@@ -15,6 +15,7 @@
 #include <toadstone/runtime/shield.hpp>
 #include <toadstone/runtime/sleep.hpp>
 #include <toadstone/runtime/spawn.hpp>
+#include <toadstone/runtime/spawn_blocking.hpp>
 #include <toadstone/runtime/task.hpp>
 #include <toadstone/runtime/task_scope.hpp>
 #include <toadstone/runtime/this_task.hpp>

@@ -4,6 +4,7 @@
 
 #include <toadstone/runtime/detail/awaitable.hpp>
 #include <toadstone/runtime/detail/boundary.hpp>
+#include <toadstone/runtime/detail/kept_values.hpp>
 #include <toadstone/runtime/detail/root_task.hpp>
 #include <toadstone/runtime/task.hpp>
 
@@ -15,47 +16,6 @@
 #include <utility>
 
 namespace toadstone::detail {
-
-/// Calls as std::invoke() does, whose header costs too much here.
-template <class Fn, class... A>
-TOADSTONE_CORO_WRAPPER decltype(auto) invoke_rvalues(Fn&& fn, A&&... arguments) {
-    return static_cast<Fn&&>(fn)(static_cast<A&&>(arguments)...);
-}
-template <class M, class Class, class Object, class... A>
-TOADSTONE_CORO_WRAPPER decltype(auto) invoke_rvalues(M Class::*&& member, Object&& object,
-                                                     A&&... arguments) {
-    if constexpr (std::is_base_of_v<Class, std::remove_cvref_t<Object>>) {
-        return (static_cast<Object&&>(object).*member)(static_cast<A&&>(arguments)...);
-    } else if constexpr (requires { *object; }) {
-        return ((*object).*member)(static_cast<A&&>(arguments)...);
-    } else { // a std::reference_wrapper
-        return (object.get().*member)(static_cast<A&&>(arguments)...);
-    }
-}
-
-/// Values that are destroyed in the reverse order, whichever the standard library. The first is
-/// the callable.
-template <class... T>
-struct kept_values {
-    template <class... Before>
-    TOADSTONE_CORO_WRAPPER decltype(auto) call(Before&&... values) {
-        return invoke_rvalues(static_cast<Before&&>(values)...);
-    }
-};
-template <class First, class... Rest>
-struct kept_values<First, Rest...> {
-    template <class A, class... More>
-    explicit kept_values(A&& value, More&&... more)
-        : first(std::forward<A>(value)), rest(std::forward<More>(more)...) {}
-
-    template <class... Before>
-    TOADSTONE_CORO_WRAPPER decltype(auto) call(Before&&... before) {
-        return rest.call(static_cast<Before&&>(before)..., std::move(first));
-    }
-
-    First first;
-    [[no_unique_address]] kept_values<Rest...> rest;
-};
 
 /// A coroutine frame without a coroutine, laid out as both compilers lay theirs out: two
 /// functions, then the promise. What resumes, awaits and destroys frames takes it for one.

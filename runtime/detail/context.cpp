@@ -16,6 +16,21 @@
 #include <utility>
 
 namespace toadstone::detail {
+namespace {
+
+thread_local constinit per_thread<const context*> waits_here = nullptr;
+
+} // namespace
+
+thread_waited_for::thread_waited_for(const context& by) noexcept
+    : outer_(std::exchange(waits_here, &by)) {}
+thread_waited_for::~thread_waited_for() {
+    waits_here = outer_;
+}
+const context* thread_waited_for::by() noexcept {
+    return waits_here;
+}
+
 std::uint64_t next_task_id() noexcept {
     static constinit atomic<std::uint64_t> last{0};
     return last.fetch_add(1, std::memory_order_relaxed) + 1;

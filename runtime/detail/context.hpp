@@ -318,6 +318,20 @@ private:
     bool ask_leaf_ : 1 = false;
 };
 
+/// While one lives, a context that has suspended waits for what this thread does.
+class thread_waited_for {
+public:
+    explicit thread_waited_for(const context& by) noexcept;
+    ~thread_waited_for();
+    thread_waited_for(const thread_waited_for&) = delete;
+    thread_waited_for& operator=(const thread_waited_for&) = delete;
+    /// That context; null if there is none.
+    [[nodiscard]] [[gnu::noinline]] static const context* by() noexcept;
+
+private:
+    const context* outer_;
+};
+
 /// Says on stderr that `what` of a task failed with an exception that nobody can be given.
 void report_lost_failure(const context& task, const char* what,
                          const std::exception_ptr& error) noexcept;

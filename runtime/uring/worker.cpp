@@ -155,6 +155,11 @@ unsigned worker::peer_count() const noexcept {
     return group_ ? group_->size() : 1;
 }
 
+blocking_service* worker::blocking() noexcept {
+    refuse_fork();
+    return group_ ? group_->blocking() : nullptr;
+}
+
 void worker::root_gone() noexcept {
     executor::root_gone();
     if (group_) group_->root_gone();

@@ -57,6 +57,8 @@ public:
     /// How long an idle worker may stay awake for what the others hand it. In a simulation not
     /// at all: nothing comes while one worker runs.
     [[nodiscard]] virtual std::chrono::nanoseconds longest_spin() const noexcept { return {}; }
+    /// See executor.
+    [[nodiscard]] virtual blocking_service* blocking() noexcept { return nullptr; }
 
 protected:
     ~worker_group() = default;
@@ -116,6 +118,7 @@ public:
     }
     [[nodiscard]] executor& place(placement where) noexcept override;
     [[nodiscard]] unsigned peer_count() const noexcept override;
+    [[nodiscard]] blocking_service* blocking() noexcept override;
     void root_gone() noexcept override;
 
     [[nodiscard]] unsigned index() const noexcept { return index_; }

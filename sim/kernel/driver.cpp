@@ -46,7 +46,7 @@ bool is_bad_alloc(const std::exception_ptr& error) {
 } // namespace
 
 driver::driver(const world_options& options, choices& dice)
-    : options_(options), dice_(dice), state_(options, dice), world_(state_) {
+    : options_(options), dice_(dice), state_(options, dice), world_(state_), blocking_(state_) {
     toadstone::detail::ring_options rings;
     rings.entries = 64;
     rings.completions = 256;
@@ -204,21 +204,23 @@ void driver::before_run(context& ctx) noexcept {
     }
 }
 
-bool driver::can_run(seat& which) noexcept {
+bool driver::can_run(unsigned who) noexcept {
+    if (who >= size()) return blocking_.can_run(who - size());
+    seat& which = *seats_[who];
     return which.worker->has_work() || which.kernel.can_progress() ||
            which.worker->next_timer() <= state_.now();
 }
 
-// One context of one worker, or a batch, or one look at its ring. False: nobody can go on.
+// One context of one worker, or a batch, or one look at its ring; or one step of a thread for
+// functions that block. False: nobody can go on.
 bool driver::turn() {
     candidates_.clear();
-    const unsigned workers = size();
-    for (unsigned i = 0; i < workers; ++i) {
-        const unsigned index = (present_ + i) % workers;
-        if (can_run(*seats_[index])) candidates_.push_back(index);
+    for (unsigned i = 0; i < threads(); ++i) {
+        const unsigned index = (present_ + i) % threads();
+        if (can_run(index)) candidates_.push_back(index);
     }
     if (candidates_.empty()) {
-        auto next = state_.next_arrival();
+        auto next = std::min(state_.next_arrival(), blocking_.next_end());
         for (auto& each : seats_) next = std::min(next, each->worker->next_timer());
         if (next == time_point::max()) next = state_.next_calm();
         if (next == time_point::max()) return false;
@@ -234,6 +236,10 @@ bool driver::turn() {
     if (next != present_) turns_in_a_row_ = 0;
     present_ = next;
     state_.mix(present_);
+    if (present_ >= size()) {
+        blocking_.run(present_ - size());
+        return true;
+    }
     stepping = this;
     seats_[present_]->worker->step(false, std::max(1U, options_.batch));
     stepping = nullptr;

@@ -4,6 +4,7 @@
 
 #include <toadstone/runtime/detail/frame_pool.hpp>
 #include <toadstone/runtime/uring/worker.hpp>
+#include <toadstone/sim/kernel/blocking_threads.hpp>
 #include <toadstone/sim/kernel/sim_kernel.hpp>
 #include <toadstone/sim/simulate.hpp>
 
@@ -61,6 +62,7 @@ private:
                                        toadstone::detail::executor& from) noexcept override;
     unsigned size() const noexcept override { return static_cast<unsigned>(seats_.size()); }
     void root_gone() noexcept override {}
+    toadstone::detail::blocking_service* blocking() noexcept override { return &blocking_; }
 
     // run_observer
     void before_run(toadstone::detail::context& ctx) noexcept override;
@@ -78,7 +80,9 @@ private:
     }
     [[nodiscard]] seat& seat_of(toadstone::detail::context& ctx) noexcept;
     [[nodiscard]] bool is_victim(toadstone::detail::context& ctx) const noexcept;
-    [[nodiscard]] bool can_run(seat& which) noexcept;
+    [[nodiscard]] bool can_run(unsigned who) noexcept;
+    /// Workers, numbered first, and threads for functions that block.
+    [[nodiscard]] unsigned threads() const noexcept { return size() + blocking_threads::count; }
     [[nodiscard]] bool turn();
     [[nodiscard]] bool any_root() const noexcept;
     /// Turns until `done`; false, with failure_ set, if it never comes.
@@ -92,11 +96,12 @@ private:
     choices& dice_;
     world::state state_;
     world world_;
+    blocking_threads blocking_;
     std::vector<std::unique_ptr<seat>> seats_;
     std::vector<unsigned> candidates_;
-    unsigned present_ = 0; // the worker that went last
+    unsigned present_ = 0; // the thread that went last
     static constexpr unsigned longest_turn = 200;
-    unsigned turns_in_a_row_ = 0; // of that worker
+    unsigned turns_in_a_row_ = 0; // of that thread
     unsigned placed_ = 0;
     std::uint64_t steps_ = 0;
     std::string failure_;

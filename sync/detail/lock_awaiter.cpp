@@ -32,7 +32,6 @@ namespace {
 // a slot that a sibling has filled, and is to empty: there it counts if one of them moved it.
 bool has_moved_guard(const toadstone::detail::context& task, std::uint64_t owner,
                      const void* guard) noexcept {
-    if (!task.suspended()) return false;
     const auto* const holder = task.holder_of(guard);
     return holder == &task ||
            (holder && task.waited_for_by(mutex_core::mover(owner), mutex_core::mover_mask));
@@ -40,18 +39,25 @@ bool has_moved_guard(const toadstone::detail::context& task, std::uint64_t owner
 
 // A task that waits for this one cannot acquire the lock in between, so what it holds it held
 // before: the owner of now is the one to look for among them.
+// `elsewhere`: it waits for what another thread does, and so has suspended.
+bool waits_for_itself(const toadstone::detail::context& task, std::uint64_t owner,
+                      bool elsewhere) noexcept {
+    const void* const guard = mutex_core::place_of_guard(owner);
+    if (!guard) return owner != 0 && task.waited_for_by(owner);
+    return (elsewhere || task.suspended()) && has_moved_guard(task, owner, guard);
+}
 asker as_asker(const toadstone::detail::context& task, const mutex_core& mutex) noexcept {
     const std::uint64_t owner = mutex.owner();
-    const void* const guard = mutex_core::place_of_guard(owner);
-    const bool hopeless =
-        guard ? has_moved_guard(task, owner, guard) : owner != 0 && task.waited_for_by(owner);
-    return {task.serial(), hopeless ? owner : task.serial()};
+    return {task.serial(), waits_for_itself(task, owner, false) ? owner : task.serial()};
 }
 
 asker this_asker(const mutex_core& mutex) noexcept {
     if (const auto* task = toadstone::detail::current_context()) return as_asker(*task, mutex);
     const std::uint64_t thread = toadstone::detail::current_serial();
-    return {thread, thread};
+    // A task that waits for a blocking function on this thread does not let go before it.
+    const auto* const waits = toadstone::detail::thread_waited_for::by();
+    const std::uint64_t owner = waits ? mutex.owner() : 0;
+    return {thread, waits && waits_for_itself(*waits, owner, true) ? owner : thread};
 }
 
 // Who held it then, if that can still be said.
@@ -72,6 +78,16 @@ std::string describe_holder(const toadstone::detail::context& task, const mutex_
         throw would_deadlock(mutex.name(), describe_holder(task, mutex));
     }
     throw poison_error(waiter.take_failure());
+}
+
+// Who holds it and is asking, or waits for the one who asks.
+std::string describe_asker(bool itself) {
+    if (toadstone::detail::current_context()) return "the task that asks for it";
+    const auto* const waits = toadstone::detail::thread_waited_for::by();
+    if (itself || !waits) return "the thread that asks for it";
+    return toadstone::detail::describe_task(waits->id(), waits->name()) +
+           ", which waits for the blocking function that asks for it, or by one that waits "
+           "for that task";
 }
 
 } // namespace
@@ -113,9 +129,7 @@ bool wait_for_lock_here(mutex_core& mutex, waiting_thread& waiter, bool block, c
         return true;
     case lock_waiter::state::deadlock:
         if (!block) return false;
-        throw would_deadlock(mutex.name(), toadstone::detail::current_context()
-                                               ? "the task that asks for it"
-                                               : "the thread that asks for it");
+        throw would_deadlock(mutex.name(), describe_asker(who.serial == mutex.owner()));
     default:
         throw poison_error(waiter.take_failure());
     }

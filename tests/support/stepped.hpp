@@ -135,6 +135,8 @@ public:
     }
     [[nodiscard]] detail::worker& worker(unsigned index = 0) { return *workers_[index]; }
     [[nodiscard]] test_kernel& kernel() { return kernel_; }
+    /// Who runs functions that block, if anybody does. Outlives this object.
+    detail::blocking_service* calls = nullptr;
 
     /// Runs a task, or an awaitable, to its end, in virtual time.
     template <detail::library_awaitable A>
@@ -177,6 +179,7 @@ private:
         return static_cast<unsigned>(workers_.size());
     }
     void root_gone() noexcept override {}
+    [[nodiscard]] detail::blocking_service* blocking() noexcept override { return calls; }
     [[nodiscard]] bool any_root() const {
         for (const auto& each : workers_) {
             if (each->first_root()) return true;
