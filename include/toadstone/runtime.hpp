@@ -2,6 +2,7 @@
 #ifndef TOADSTONE_RUNTIME_HPP
 #define TOADSTONE_RUNTIME_HPP
 
+#include <toadstone/runtime/abort_on_drop.hpp>
 #include <toadstone/runtime/as_outcome.hpp>
 #include <toadstone/runtime/cancel.hpp>
 #include <toadstone/runtime/checkpoint.hpp>

@@ -39,6 +39,21 @@ bool limit_timer::point_is_past(executor& home) const noexcept {
     return now >= time_;
 }
 
+std::chrono::steady_clock::time_point limit_timer::end(const executor& asking) const noexcept {
+    using point = executor::clock::time_point;
+    switch (what_) {
+    case time_limit::kind::length:
+        return time_.count() <= 0 ? asking.now() : due();
+    case time_limit::kind::steady:
+        return time_ == longest_wait ? point::max() : point(time_);
+    case time_limit::kind::calendar:
+        break; // the timer may be armed anew at any time, on another worker
+    }
+    const std::chrono::nanoseconds left =
+        time_ - to_signed_nanoseconds(asking.calendar_now().time_since_epoch());
+    return deadline_after(asking.now(), left);
+}
+
 void limit_timer::disarm(executor& home) noexcept {
     home.disarm(*this);
 }
