@@ -4,6 +4,7 @@
 
 #include <toadstone/runtime/abort_on_drop.hpp>
 #include <toadstone/runtime/as_outcome.hpp>
+#include <toadstone/runtime/async_generator.hpp>
 #include <toadstone/runtime/cancel.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/finally.hpp>

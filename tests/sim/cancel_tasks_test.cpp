@@ -131,6 +131,57 @@ task<> s192(sim::world&) {
     auto held = co_await m.lock();
 }
 
+/// Gives values from inside a section.
+async_generator<int> from_inside(lock& m) {
+    auto got = co_await as_outcome(m.lock());
+    if (!got.has_value()) co_return; // somebody has poisoned it
+    auto held = std::move(got).value();
+    *held = half;
+    co_yield 1;
+    co_await yield_now();
+    co_yield 2;
+    *held = whole;
+    held.unlock();
+    co_yield 3;
+}
+task<> takes_values(lock& m, int most, int& last) {
+    auto values = from_inside(m);
+    for (int i = 0; i < most; ++i) {
+        auto next = co_await values.next();
+        if (!next) break;
+        last = *next;
+        co_await yield_now();
+    }
+}
+task<> takes_hastily(lock& m, int& last) {
+    auto values = from_inside(m);
+    try {
+        for (;;) {
+            auto next = co_await with_timeout(1ms, values.next());
+            if (!next) break;
+            last = *next;
+        }
+    } catch (const timeout_error&) {
+    }
+}
+task<> s193(sim::world&) {
+    lock m;
+    visit other;
+    int last[3] = {};
+    auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(takes_values(m, 4, last[0]), on(0, "consumer"));
+        scope.spawn(takes_hastily(m, last[1]), on(1, "hasty"));
+        scope.spawn(visits(m, other), on(1, "visitor"));
+        scope.spawn(takes_values(m, 2, last[2]), on(0, "breaks")); // in the middle
+        co_return;
+    };
+    co_await all_of(body);
+    const int value = m.get_mut(sync::ignore_poison);
+    expect(value != half || m.is_poisoned(), "half-done data, and the lock does not say so");
+    if (last[2] == 2)
+        expect(m.is_poisoned(), "a generator was given up, and the lock is healthy");
+}
+
 } // namespace
 
 TEST_CASE("S190: throw_if_cancelled, in a section, stopped at every await: poisoned or whole") {
@@ -138,6 +189,11 @@ TEST_CASE("S190: throw_if_cancelled, in a section, stopped at every await: poiso
 }
 TEST_CASE("S191: tasks that await a token, stopped at every await, as it is cancelled") {
     cancelled_everywhere(s191, 3);
+}
+TEST_CASE(
+    "S193: a generator that holds a lock at its co_yields, its consumers stopped at every "
+    "await: poisoned or whole") {
+    cancelled_everywhere(s193, 8);
 }
 TEST_CASE("S192: a task whose attendant is stopped at every await ends, and lets go") {
     cancelled_everywhere(s192, 3);
