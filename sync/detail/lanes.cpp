@@ -5,13 +5,13 @@ namespace toadstone::sync::detail {
 
 // What the whole queue has is kept at the entry, because the mutex has no room for it.
 void lanes::enter_at(lock_waiter& first) noexcept {
-    first.newest_ = static_cast<std::uint32_t>(entry_->newest_);
-    first.batch_ = static_cast<std::uint32_t>(entry_->batch_);
+    first.newest_ = static_cast<std::uint32_t>(entry()->newest_);
+    first.batch_ = static_cast<std::uint32_t>(entry()->batch_);
     entry_ = &first;
 }
 
 lock_waiter* lanes::find(const executor* home) noexcept {
-    lock_waiter* const entry = entry_;
+    lock_waiter* const entry = this->entry();
     if (!entry) return nullptr;
     lock_waiter* before = entry;
     do {
@@ -29,6 +29,7 @@ void lanes::add(lock_waiter& waiter, const executor* home) noexcept {
     waiter.home_ = home;
     waiter.next_ = &waiter;
     waiter.previous_ = &waiter;
+    waiter.state_ = lock_waiter::state::queued;
     if (empty()) {
         waiter.arrived_ = 0;
         waiter.newest_ = 0;
@@ -38,12 +39,12 @@ void lanes::add(lock_waiter& waiter, const executor* home) noexcept {
         return;
     }
     lock_waiter* const first = find(home);
-    lock_waiter* const entry = entry_;
+    lock_waiter* const entry = this->entry();
     const std::uint32_t number = entry->newest_ + 1;
     entry->newest_ = number;
     waiter.arrived_ = number;
     if (first) {
-        lock_waiter* const last = first->previous_;
+        lock_waiter* const last = previous(*first);
         waiter.lane_ = nullptr;
         waiter.next_ = first;
         waiter.previous_ = last;
@@ -56,10 +57,10 @@ void lanes::add(lock_waiter& waiter, const executor* home) noexcept {
 }
 
 void lanes::remove(lock_waiter& waiter) noexcept {
-    lock_waiter* const next = waiter.next_;
+    lock_waiter* const next = lanes::next(waiter);
     const bool alone = next == &waiter;
     if (lock_waiter* const next_lane = waiter.lane_) {
-        lock_waiter* before = entry_;
+        lock_waiter* before = entry();
         while (before->lane_ != &waiter) before = before->lane_;
         const bool only_lane = before == &waiter;
         if (alone && only_lane) {
@@ -71,19 +72,19 @@ void lanes::remove(lock_waiter& waiter) noexcept {
         enter_at(only_lane ? *next : *before);
     }
     if (alone) return;
-    lock_waiter* const previous = waiter.previous_;
+    lock_waiter* const previous = lanes::previous(waiter);
     previous->next_ = next;
     next->previous_ = previous;
 }
 
 bool lanes::is_batch_of(const executor& worker) noexcept {
     const std::uint32_t number = number_of(&worker);
-    if (entry_->batch_ == 0) entry_->batch_ = number;
-    return entry_->batch_ == number;
+    if (entry()->batch_ == 0) entry()->batch_ = number;
+    return entry()->batch_ == number;
 }
 
 lock_waiter* lanes::oldest() noexcept {
-    lock_waiter* const entry = entry_;
+    lock_waiter* const entry = this->entry();
     lock_waiter* found = entry;
     for (lock_waiter* each = entry->lane_; each != entry; each = each->lane_) {
         if (is_older(*each, *found)) found = each;
@@ -91,18 +92,18 @@ lock_waiter* lanes::oldest() noexcept {
     return found;
 }
 
-lock_waiter* lanes::oldest(wants what) noexcept {
+lock_waiter* lanes::oldest(bool (*such)(wants)) noexcept {
     lock_waiter* found = nullptr;
-    lock_waiter* const entry = entry_;
+    lock_waiter* const entry = this->entry();
     lock_waiter* lane = entry;
     do {
         lock_waiter* each = lane;
         do {
-            if (each->wants_ == what) {
+            if (such(each->wants_)) {
                 if (!found || is_older(*each, *found)) found = each;
                 break;
             }
-            each = each->next_;
+            each = next(*each);
         } while (each != lane);
         lane = lane->lane_;
     } while (lane != entry);

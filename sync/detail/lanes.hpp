@@ -23,11 +23,13 @@ class lanes {
 public:
     using executor = toadstone::detail::executor;
 
-    /// Both ends of a queue that others keep in one pointer.
-    explicit lanes(toadstone::detail::plain<lock_waiter*>& entry) noexcept : entry_(entry) {}
+    /// Kept in the pointer of an ordinary queue.
+    explicit lanes(toadstone::detail::wait_queue& queue) noexcept
+        : entry_(queue.only_pointer()) {}
 
     [[nodiscard]] bool empty() const noexcept { return !entry_; }
-    /// Behind all others. `home`: the waiter's worker; null for a plain thread.
+    /// Behind all others; its state is `queued`. `home`: the waiter's worker; null for a plain
+    /// thread.
     void add(lock_waiter& waiter, const executor* home) noexcept;
     void remove(lock_waiter& waiter) noexcept;
 
@@ -35,13 +37,14 @@ public:
     [[nodiscard]] lock_waiter* first_of(const executor& home) noexcept { return find(&home); }
     /// Not of an empty queue.
     [[nodiscard]] lock_waiter* oldest() noexcept;
-    /// The oldest that wants this, or null. Looks at all who are before it in their lanes.
-    [[nodiscard]] lock_waiter* oldest(wants what) noexcept;
+    /// The oldest of those who want such, or null. Looks at all who are before it in their
+    /// lanes.
+    [[nodiscard]] lock_waiter* oldest(bool (*such)(wants)) noexcept;
     /// Whether the batch is that worker's; the first who asks begins one.
     [[nodiscard]] bool is_batch_of(const executor& worker) noexcept;
     /// A batch of the waiter's worker begins, or of nobody with a plain thread.
     void begin_batch(const lock_waiter& waiter) noexcept {
-        entry_->batch_ = number_of(waiter.home_);
+        entry()->batch_ = number_of(waiter.home_);
     }
     /// Calls `fn(waiter)`, which may remove the waiter; each lane in order.
     template <class Fn>
@@ -57,26 +60,36 @@ private:
         return home ? static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(home) >> 4)
                     : 1;
     }
+    [[nodiscard]] lock_waiter* entry() const noexcept {
+        return static_cast<lock_waiter*>(static_cast<toadstone::detail::waiter*>(entry_));
+    }
+    [[nodiscard]] static lock_waiter* next(const lock_waiter& one) noexcept {
+        return static_cast<lock_waiter*>(static_cast<toadstone::detail::waiter*>(one.next_));
+    }
+    [[nodiscard]] static lock_waiter* previous(const lock_waiter& one) noexcept {
+        return static_cast<lock_waiter*>(
+            static_cast<toadstone::detail::waiter*>(one.previous_));
+    }
     [[nodiscard]] lock_waiter* find(const executor* home) noexcept;
     void enter_at(lock_waiter& first) noexcept;
 
-    toadstone::detail::plain<lock_waiter*>& entry_;
+    toadstone::detail::plain<toadstone::detail::waiter*>& entry_;
 };
 
 template <class Fn>
 void lanes::for_each(Fn fn) noexcept {
-    lock_waiter* const entry = entry_;
+    lock_waiter* const entry = this->entry();
     if (!entry) return;
     // The lane of the entry comes last: until then the ring leads to it.
     for (lock_waiter* lane = entry->lane_;;) {
         lock_waiter* const next_lane = lane->lane_;
-        lock_waiter* const last = lane->previous_;
+        lock_waiter* const last = previous(*lane);
         for (lock_waiter* each = lane;;) {
-            lock_waiter* const next = each->next_;
+            lock_waiter* const behind = next(*each);
             const bool more = each != last;
             fn(*each);
             if (!more) break;
-            each = next;
+            each = behind;
         }
         if (lane == entry) return;
         lane = next_lane;

@@ -1,12 +1,9 @@
 // Waiting for a mutex: queueing, being woken, failing, and blocking a plain thread.
 #include <toadstone/sync/detail/lock_awaiter.hpp>
 
-#include <toadstone/runtime/executor.hpp>
+#include <toadstone/runtime/detail/thread_wait.hpp>
 #include <toadstone/sync/would_deadlock.hpp>
 
-#include <condition_variable>
-#include <mutex>
-#include <stdexcept>
 #include <string>
 
 namespace toadstone::sync {
@@ -71,28 +68,18 @@ std::string describe_holder(const toadstone::detail::context& task, const mutex_
 } // namespace
 
 bool lock_leaf::queue_up() noexcept {
-    toadstone::detail::context& task = *ctx_;
-    if (!mutex_->acquire_or_queue(*this, as_asker(task, *mutex_)))
-        return true; // a wake-up may be on its way
-    // Settled at once, but through the ready queue: a task whose budget is used up lets others
-    // run, and the verdict is reached in one place.
-    task.home().push(task);
-    return false;
+    return queued_unless(core_->acquire_or_queue(*this, as_asker(*ctx_, *core_)));
 }
 
 void lock_leaf::start_deferring() noexcept {
     toadstone::detail::cancel_ref task = ctx_->shared_extras(); // made in await_ready()
     detail::start_deferring(*task);
-    mutex_->set_deferring(std::move(task));
-}
-
-void lock_leaf::wake() noexcept {
-    ctx_->home().schedule(*ctx_);
+    core_->set_deferring(std::move(task));
 }
 
 void lock_leaf::fail() {
     if (how() == state::deadlock) {
-        throw would_deadlock(mutex_->name(), describe_holder(*ctx_, *mutex_));
+        throw would_deadlock(core_->name(), describe_holder(*ctx_, *core_));
     }
     throw poison_error(take_failure());
 }
@@ -103,70 +90,17 @@ toadstone::detail::cancel_ref task_that_defers(on_cancel policy) {
     return task ? task->shared_extras() : toadstone::detail::cancel_ref();
 }
 
-bool timed_lock_leaf::cancel(cancel_reason reason, bool force) noexcept {
-    stop_timer();
-    return lock_leaf::cancel(reason, force);
-}
-
-bool timed_lock_leaf::taken() noexcept {
-    stop_timer();
-    return lock_leaf::taken();
-}
-
-void timed_lock_leaf::stop_timer() noexcept {
-    disarm(ctx_->home());
-}
-
-// If the hand-over came first, the guard is delivered and the time limit forgotten.
-void timed_lock_leaf::time_up() noexcept {
-    if (mutex_->withdraw(*this, state::timed_out)) ctx_->home().push(*ctx_);
-}
-
-bool timed_lock_leaf::won() {
-    stop_timer();
-    if (how() == state::timed_out) return false;
-    check();
-    return true;
-}
-
-namespace {
-
-class thread_waiter final : public lock_waiter {
-public:
-    thread_waiter() = default;
-    void wait() {
-        std::unique_lock hold(lock_);
-        changed_.wait(hold, [this] { return done_; });
-    }
-
-private:
-    void wake() noexcept override {
-        const std::lock_guard hold(lock_); // held while notifying: the waiter owns all this
-        done_ = true;
-        changed_.notify_one();
-    }
-
-    std::mutex lock_;
-    std::condition_variable changed_;
-    bool done_ = false;
-};
-
-} // namespace
-
 bool lock_here(mutex_core& mutex, bool block) {
     const std::uint64_t owner = toadstone::detail::current_serial();
     if (mutex.try_acquire()) {
         mutex.set_owner(owner);
         return true;
     }
-    thread_waiter waiter;
+    toadstone::detail::thread_wait<lock_waiter> waiter;
     const asker who = this_asker(mutex);
     if (!mutex.acquire_now(waiter, who)) {
         if (!block) return false;
-        if (toadstone::detail::executor::current()) {
-            throw std::logic_error("blocking_lock() would block a worker and every task on it: "
-                                   "co_await lock() instead");
-        }
+        toadstone::detail::refuse_to_block_worker("blocking_lock()", "lock()");
         if (!mutex.acquire_or_queue(waiter, who)) waiter.wait();
     }
     switch (waiter.how()) {

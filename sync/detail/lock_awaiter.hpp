@@ -2,8 +2,7 @@
 #ifndef TOADSTONE_SYNC_DETAIL_LOCK_AWAITER_HPP
 #define TOADSTONE_SYNC_DETAIL_LOCK_AWAITER_HPP
 
-#include <toadstone/runtime/detail/leaf.hpp>
-#include <toadstone/runtime/detail/limit_timer.hpp>
+#include <toadstone/runtime/detail/wait_leaf.hpp>
 #include <toadstone/sync/detail/guard_core.hpp>
 #include <toadstone/sync/detail/mutex_core.hpp>
 
@@ -13,25 +12,12 @@
 namespace toadstone::sync::detail {
 
 /// The leaf behind every co_await on a mutex. Its place is where lock() was called.
-class lock_leaf : public toadstone::detail::leaf, public lock_waiter {
+class lock_leaf : public toadstone::detail::wait_leaf<mutex_core, lock_waiter> {
 public:
-    static constexpr bool acquires = true;
-
-    bool cancel(cancel_reason, bool) noexcept override {
-        return mutex_->withdraw(*this, state::withdrawn);
-    }
-    /// A lock that was granted to a task which has to stop goes on, clean, to the next in line:
-    /// the section was never entered.
-    bool taken() noexcept override {
-        if (how() == state::granted) mutex_->release();
-        if (how() == state::poisoned) static_cast<void>(take_failure());
-        return true;
-    }
-
     [[nodiscard]] bool await_ready() {
-        if (policy_.cancel() == on_cancel::defer) [[unlikely]]
+        if (policy_.defers()) [[unlikely]]
             static_cast<void>(ctx_->extras()); // later nothing may fail
-        if (!may_complete_at_once() || !mutex_->try_acquire()) return false;
+        if (!may_complete_at_once() || !core_->try_acquire()) return false;
         state_ = state::granted;
         return true;
     }
@@ -42,12 +28,11 @@ public:
 
 protected:
     lock_leaf(mutex_core& mutex, wants what, policies policy) noexcept
-        : lock_waiter(what), policy_(policy), mutex_(&mutex) {}
+        : wait_leaf(mutex, what, policy) {}
     ~lock_leaf() = default;
 
     /// True: queued.
     [[nodiscard]] bool queue_up() noexcept;
-    void wake() noexcept override;
 
     /// Throws unless the lock was granted.
     void check() {
@@ -57,47 +42,21 @@ protected:
     [[noreturn]] void fail();
 
     [[nodiscard]] guard_seed make_guard() noexcept {
-        mutex_->set_owner(ctx_->serial());
-        const bool defers = policy_.cancel() == on_cancel::defer;
+        core_->set_owner(ctx_->serial());
+        const bool defers = policy_.defers();
         if (defers) [[unlikely]]
             start_deferring();
         // The level is 0: every resumption starts a slice, and there is no co_await in
         // destructors and handlers.
-        return {*mutex_, where_, policy_, defers, 0};
+        return {*core_, where_, policy_, defers, 0};
     }
-
-    policies policy_; // first: there is room behind the waiter
-    mutex_core* mutex_;
 
 private:
     void start_deferring() noexcept;
 };
 
 /// lock_leaf with a time limit.
-class timed_lock_leaf : public lock_leaf, toadstone::detail::limit_timer {
-public:
-    bool cancel(cancel_reason reason, bool force) noexcept override;
-    bool taken() noexcept override;
-
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        // Only this worker ends the suspension, later, so *this is still there.
-        if (suspend(frame) && queue_up()) arm(ctx_->home());
-    }
-
-protected:
-    timed_lock_leaf(mutex_core& mutex, policies policy,
-                    toadstone::detail::time_limit limit) noexcept
-        : lock_leaf(mutex, wants::healthy, policy), limit_timer(limit) {}
-    ~timed_lock_leaf() = default;
-
-    /// False: the time was up first.
-    [[nodiscard]] bool won();
-
-private:
-    void stop_timer() noexcept;
-    void time_up() noexcept override;
-};
+using timed_lock_leaf = toadstone::detail::timed_wait<lock_leaf>;
 
 /// The state through which a guard of this policy defers the running task's cancellation; empty
 /// for other policies and on a plain thread. Errors: std::bad_alloc.

@@ -5,7 +5,9 @@
 #include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/detail/wait_queue.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/sync/detail/policies.hpp>
 
 #include <cstdint>
 
@@ -20,28 +22,15 @@ enum class wants : unsigned char {
     healthy,  ///< fails at once
     patience, ///< stays in the queue until the poison is gone
     anything, ///< becomes the owner all the same
+    repair,   ///< the same, and fails when somebody else who did has failed to repair it
 };
 
-/// Somebody in the queue; lives in the frame, or on the stack, of whoever waits.
-class lock_waiter {
+/// Somebody in the queue of a mutex. Refused: it was poisoned.
+class lock_waiter : public toadstone::detail::waiter {
 public:
-    enum class state : unsigned char {
-        idle,
-        queued,
-        granted,  ///< owns the lock
-        poisoned, ///< does not, and never will by this wait
-        deadlock, ///< asked for a lock that it holds
-        timed_out,
-        withdrawn,
-    };
-
     lock_waiter() = default;
-    lock_waiter(const lock_waiter&) = delete;
-    lock_waiter& operator=(const lock_waiter&) = delete;
 
-    /// For whoever waited, once the wait is over.
-    [[nodiscard]] state how() const noexcept { return state_; }
-    /// Why the lock was poisoned, for state::poisoned. The lock itself may be healthy again.
+    /// Why the lock was poisoned, for state::refused. The lock itself may be healthy again.
     /// To be taken once, or it is never freed: a destructor that looked would cost each lock()
     /// a dozen instructions.
     [[nodiscard]] poison_cause take_failure() noexcept {
@@ -53,19 +42,16 @@ public:
 
 protected:
     explicit lock_waiter(wants what) noexcept : wants_(what) {}
-    virtual ~lock_waiter() = default;
-    /// The wait is over. Called once, with no lock held, by whoever ended it. Resumes nothing.
-    virtual void wake() noexcept = 0;
+    lock_waiter(wants what, policies policy) noexcept : wants_(what), policy_(policy) {}
+    ~lock_waiter() override = default;
 
     friend class lanes;
     friend class mutex_core;
     template <class T>
     using plain = toadstone::detail::plain<T>;
-    plain<lock_waiter*> next_;     // guarded by the queue lock; while queued
-    plain<lock_waiter*> previous_; // the same
-    plain<const toadstone::detail::cause_state*> cause_; // state::poisoned only; kept
-    plain<state> state_ = state::idle; // guarded by the queue lock until the wait is over
-    wants wants_ = wants::healthy;
+    wants wants_ = wants::healthy; // first: there is room behind the state
+    policies policy_{on_cancel::poison, on_exception::poison}; // of the guard to come
+    plain<const toadstone::detail::cause_state*> cause_;       // state::refused only; kept
 
     // As next_; in lanes only, which write them when the wait begins.
     plain<std::uint32_t> arrived_; // since the queue was empty; may begin again

@@ -10,22 +10,23 @@
 
 namespace toadstone::sync::detail {
 
-std::uint32_t mutex_core::lock_queue() const noexcept {
-    for (unsigned tries = 0;; ++tries) {
-        std::uint32_t word = word_.load(std::memory_order_relaxed);
-        if (!(word & queue) &&
-            word_.compare_exchange_weak(word, word | queue, std::memory_order_acquire, // (A)
-                                        std::memory_order_relaxed)) {
-            return word;
-        }
-        toadstone::detail::spin(tries);
-    }
+namespace {
+
+// What poison ends.
+bool is_refused(wants what, bool repair_failed) noexcept {
+    return what == wants::healthy || (what == wants::repair && repair_failed);
 }
+// Whom it does not.
+bool takes_poisoned(wants what) noexcept {
+    return what == wants::anything || what == wants::repair;
+}
+
+} // namespace
 
 bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, asker who) noexcept {
     using state = lock_waiter::state;
     if ((word & poisoned) && waiter.wants_ == wants::healthy) {
-        waiter.state_ = state::poisoned;
+        waiter.state_ = state::refused;
         give_cause(waiter);
         return true;
     }
@@ -44,53 +45,25 @@ bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, asker who) noe
 }
 
 bool mutex_core::acquire_or_queue(lock_waiter& waiter, asker who) noexcept {
-    std::uint32_t word = lock_queue();
+    std::uint32_t word = word_.lock();
     const bool settled = settle(word, waiter, who);
     if (!settled) {
         if (word & batched) {
-            lanes(last_).add(waiter, toadstone::detail::executor::current());
+            lanes(queue_).add(waiter, toadstone::detail::executor::current());
         } else {
-            enqueue(waiter);
+            queue_.add(waiter);
         }
-        waiter.state_ = lock_waiter::state::queued;
         word |= waiting;
     }
-    unlock_queue(word); // from here on a queued waiter may be woken and gone
+    word_.unlock(word); // from here on a queued waiter may be woken and gone
     return settled;
 }
 
 bool mutex_core::acquire_now(lock_waiter& waiter, asker who) noexcept {
-    std::uint32_t word = lock_queue();
+    std::uint32_t word = word_.lock();
     const bool settled = settle(word, waiter, who);
-    unlock_queue(word);
+    word_.unlock(word);
     return settled;
-}
-
-void mutex_core::enqueue(lock_waiter& waiter) noexcept {
-    lock_waiter* const last = last_;
-    if (last) {
-        lock_waiter* const first = last->next_;
-        waiter.next_ = first;
-        waiter.previous_ = last;
-        first->previous_ = &waiter;
-        last->next_ = &waiter;
-    } else {
-        waiter.next_ = &waiter;
-        waiter.previous_ = &waiter;
-    }
-    last_ = &waiter;
-}
-
-void mutex_core::unlink(lock_waiter& waiter) noexcept {
-    lock_waiter* const next = waiter.next_;
-    if (next == &waiter) {
-        last_ = nullptr;
-        return;
-    }
-    lock_waiter* const previous = waiter.previous_;
-    previous->next_ = next;
-    next->previous_ = previous;
-    if (last_ == &waiter) last_ = previous;
 }
 
 void mutex_core::give_cause(lock_waiter& waiter) const noexcept {
@@ -99,65 +72,39 @@ void mutex_core::give_cause(lock_waiter& waiter) const noexcept {
 }
 
 bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept {
-    std::uint32_t word = lock_queue();
-    const bool queued = waiter.state_ == lock_waiter::state::queued;
+    std::uint32_t word = word_.lock();
+    const bool queued = queue_.is_queued(waiter);
     if (queued) {
         if (word & batched) {
-            lanes(last_).remove(waiter);
+            lanes(queue_).remove(waiter);
         } else {
-            unlink(waiter);
+            queue_.remove(waiter);
         }
         waiter.state_ = how;
-        if (!last_) word &= ~(waiting | turns);
+        if (queue_.empty()) word &= ~(waiting | turns);
     }
-    unlock_queue(word);
+    word_.unlock(word);
     return queued;
 }
 
-void mutex_core::release_poisoned(toadstone::detail::cause_ref cause) noexcept {
+void mutex_core::release_poisoned(toadstone::detail::cause_ref cause,
+                                  bool repair_failed) noexcept {
     owner_.store(0, std::memory_order_relaxed);
-    change(&cause, false);
+    change(&cause, false, repair_failed);
 }
 
-// A list by next_, in the order of the wake-ups.
-class mutex_core::ended_waits {
-public:
-    void add(lock_waiter& waiter, lock_waiter::state how) noexcept {
-        waiter.state_ = how;
-        waiter.next_ = nullptr;
-        if (last_) {
-            last_->next_ = &waiter;
-        } else {
-            first_ = &waiter;
-        }
-        last_ = &waiter;
-    }
-    void wake() noexcept {
-        while (first_) {
-            lock_waiter* const waiter = first_;
-            first_ = waiter->next_; // before wake(): the waiter may be gone after it
-            waiter->wake();
-        }
-    }
-
-private:
-    lock_waiter* first_ = nullptr;
-    lock_waiter* last_ = nullptr;
-};
-
-std::uint32_t mutex_core::serve(std::uint32_t word, ended_waits& ended) noexcept {
+std::uint32_t mutex_core::serve(std::uint32_t word, bool repair_failed,
+                                ended_waits& ended) noexcept {
     using state = lock_waiter::state;
-    lock_waiter* const last = last_;
-    for (lock_waiter* each = last ? static_cast<lock_waiter*>(last->next_) : nullptr; each;) {
-        lock_waiter* const next =
-            each == last ? nullptr : static_cast<lock_waiter*>(each->next_);
-        if ((word & poisoned) && each->wants_ == wants::healthy) {
+    for (auto* each = static_cast<lock_waiter*>(queue_.first()); each;) {
+        auto* const next = static_cast<lock_waiter*>(queue_.behind(*each));
+        if ((word & poisoned) && is_refused(each->wants_, repair_failed)) {
             give_cause(*each);
-            unlink(*each);
-            ended.add(*each, state::poisoned); // all of them at once: no convoy
-        } else if (!(word & held) && (!(word & poisoned) || each->wants_ == wants::anything)) {
+            queue_.remove(*each);
+            ended.add(*each, state::refused); // all of them at once: no convoy
+        } else if (!(word & held) && (!(word & poisoned) || takes_poisoned(each->wants_))) {
             word |= held; // handed over: nobody can come between
-            unlink(*each);
+            queue_.remove(*each);
             ended.add(*each, state::granted);
             if (!(word & poisoned)) break;
         }
@@ -169,21 +116,22 @@ std::uint32_t mutex_core::serve(std::uint32_t word, ended_waits& ended) noexcept
 // A batch of one worker ends when it has had its turns, when it has no waiter any more, or when
 // somebody else releases; the oldest waiter then begins the next. A worker that has no waiter
 // of before another's can therefore overtake that one in the batch alone that is going on.
-std::uint32_t mutex_core::serve_batched(std::uint32_t word, ended_waits& ended) noexcept {
+std::uint32_t mutex_core::serve_batched(std::uint32_t word, bool repair_failed,
+                                        ended_waits& ended) noexcept {
     using state = lock_waiter::state;
-    lanes queue(last_);
+    lanes queue(queue_);
     if (word & poisoned) {
         queue.for_each([&](lock_waiter& each) {
-            if (each.wants_ != wants::healthy) return;
+            if (!is_refused(each.wants_, repair_failed)) return;
             give_cause(each);
             queue.remove(each);
-            ended.add(each, state::poisoned);
+            ended.add(each, state::refused);
         });
     }
     if ((word & held) || queue.empty()) return word;
     lock_waiter* next = nullptr;
     if (word & poisoned) {
-        next = queue.oldest(wants::anything);
+        next = queue.oldest(takes_poisoned);
     } else {
         const auto* const here = toadstone::detail::executor::current();
         if (here && queue.is_batch_of(*here) && (word & turns) < most_in_batch * one_turn) {
@@ -203,41 +151,43 @@ std::uint32_t mutex_core::serve_batched(std::uint32_t word, ended_waits& ended) 
     return word;
 }
 
-void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) noexcept {
+void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep,
+                        bool repair_failed) noexcept {
     const toadstone::detail::cause_state* old = nullptr; // dropped when the queue is unlocked
     ended_waits ended;
-    std::uint32_t word = lock_queue();
+    std::uint32_t word = word_.lock();
     if (cause) {
         old = cause_;
         cause_ = toadstone::detail::cause_state::keep(*cause);
         word |= poisoned;
     }
     if (!keep) word &= ~held;
-    word = word & batched ? serve_batched(word, ended) : serve(word, ended);
-    if (!last_) word &= ~(waiting | turns);
-    unlock_queue(word);
+    word = word & batched ? serve_batched(word, repair_failed, ended)
+                          : serve(word, repair_failed, ended);
+    if (queue_.empty()) word &= ~(waiting | turns);
+    word_.unlock(word);
     if (old) old->drop();
     ended.wake();
 }
 
 void mutex_core::poison_held(toadstone::detail::cause_ref cause) noexcept {
-    change(&cause, true);
+    change(&cause, true, false);
 }
 
 void mutex_core::clear_poison() noexcept {
-    const std::uint32_t word = lock_queue();
+    const std::uint32_t word = word_.lock();
     const toadstone::detail::cause_state* const old = cause_;
     cause_ = nullptr;
-    unlock_queue(word & ~poisoned);
+    word_.unlock(word & ~poisoned);
     if (old) old->drop();
 }
 
 poison_cause mutex_core::cause() const noexcept {
-    const std::uint32_t word = lock_queue();
+    const std::uint32_t word = word_.lock();
     const toadstone::detail::cause_state* const cause = cause_;
     poison_cause copy;
     if (cause) copy = poison_cause(cause->shared_from_this());
-    unlock_queue(word);
+    word_.unlock(word);
     return copy;
 }
 

@@ -6,7 +6,9 @@
 #include <toadstone/runtime/detail/cancel_state.hpp>
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/config.hpp>
+#include <toadstone/runtime/detail/locked_word.hpp>
 #include <toadstone/runtime/detail/program_end.hpp>
+#include <toadstone/runtime/detail/wait_queue.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
 #include <toadstone/sync/detail/lock_waiter.hpp>
 #include <toadstone/sync/policy.hpp>
@@ -39,7 +41,7 @@ struct asker {
 ///      0       1        0       impossible: a free healthy lock has no waiters
 ///      0       0        1       poisoned: lock() fails, recover() and lock_or_poison() acquire
 ///      1       0        1       poisoned, and somebody looks at it or repairs it
-///      1       1        1       the same; only waiters that want anything or have patience
+///      1       1        1       the same; no waiters that want healthy data
 ///      0       1        1       poisoned; only waiters with patience
 ///
 /// `batched` and the length of the mutex's name never change. `turns`, of a batched mutex, is
@@ -67,7 +69,7 @@ public:
     ~mutex_core() {
         // Relaxed: that the others are done with the lock, whoever destroys it knows already.
         // What exit() destroys may be in use.
-        TOADSTONE_ASSERT_OF((word_.load(std::memory_order_relaxed) & flags & ~poisoned) == 0 ||
+        TOADSTONE_ASSERT_OF((word_.look() & flags & ~poisoned) == 0 ||
                                 toadstone::detail::ends_with_program(this),
                             "a mutex is destroyed only when nobody holds it or waits for it",
                             describe());
@@ -80,11 +82,8 @@ public:
     /// poison is a bit of the word that is compared anyway. Whoever acquired says who he is,
     /// by set_owner().
     [[nodiscard]] bool try_acquire() noexcept {
-        std::uint32_t free = word_.load(std::memory_order_relaxed);
-        return (free & flags) == 0 &&
-               word_.compare_exchange_strong(free, free | held,
-                                             std::memory_order_acquire, // (A)
-                                             std::memory_order_relaxed);
+        std::uint32_t free = word_.look();
+        return (free & flags) == 0 && word_.acquire(free, free | held);
     }
 
     /// Acquires or fails, as the waiter's state then says: true. Or queues the waiter: false,
@@ -98,18 +97,24 @@ public:
     /// any more, and its wake-up has come or is coming.
     [[nodiscard]] bool withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept;
 
+    /// For a waiter whose task has to stop: the section was never entered.
+    void hand_back(lock_waiter& waiter) noexcept {
+        if (waiter.how() == lock_waiter::state::granted) release();
+        if (waiter.how() == lock_waiter::state::refused) {
+            static_cast<void>(waiter.take_failure());
+        }
+    }
+
     /// Releases cleanly; the first waiter becomes the owner. Resumes nothing.
     void release() noexcept {
         owner_.store(0, std::memory_order_relaxed);
-        std::uint32_t now = word_.load(std::memory_order_relaxed);
-        if ((now & flags) != held ||
-            !word_.compare_exchange_strong(now, now & ~held, std::memory_order_release, // (R)
-                                           std::memory_order_relaxed)) [[unlikely]] {
-            change(nullptr, false);
-        }
+        std::uint32_t now = word_.look();
+        if ((now & flags) != held || !word_.release(now, now & ~held)) [[unlikely]]
+            change(nullptr, false, false);
     }
-    /// Poisons and releases, in one step.
-    void release_poisoned(toadstone::detail::cause_ref cause) noexcept;
+    /// Poisons and releases, in one step. `repair_failed`: those who want to repair fail.
+    void release_poisoned(toadstone::detail::cause_ref cause,
+                          bool repair_failed = false) noexcept;
 
     /// For the owner: poisons, and goes on holding.
     void poison_held(toadstone::detail::cause_ref cause) noexcept;
@@ -154,16 +159,12 @@ public:
     }
 
     /// Orders nothing: to read the cause or the data, one locks.
-    [[nodiscard]] bool is_poisoned() const noexcept {
-        return (word_.load(std::memory_order_relaxed) & poisoned) != 0;
-    }
-    [[nodiscard]] bool is_held() const noexcept {
-        return (word_.load(std::memory_order_relaxed) & held) != 0;
-    }
+    [[nodiscard]] bool is_poisoned() const noexcept { return (word_.look() & poisoned) != 0; }
+    [[nodiscard]] bool is_held() const noexcept { return (word_.look() & held) != 0; }
     /// Empty when healthy.
     [[nodiscard]] poison_cause cause() const noexcept;
     [[nodiscard]] std::string_view name() const noexcept {
-        return {name_, word_.load(std::memory_order_relaxed) >> flag_bits};
+        return {name_, word_.look() >> flag_bits};
     }
     /// "mutex 'accounts'"; empty without a name.
     [[nodiscard, gnu::cold]] std::string describe() const;
@@ -186,20 +187,16 @@ private:
         return static_cast<std::uint32_t>(length < most ? length : most) << flag_bits;
     }
 
-    /// Locks the queue; returns the word without the queue bit.
-    std::uint32_t lock_queue() const noexcept;
-    void unlock_queue(std::uint32_t word) const noexcept {
-        word_.store(word, std::memory_order_release); // (R)
-    }
     /// Poisons, if there is a cause; releases, unless it is kept; ends the waits that this
     /// ends.
-    void change(const toadstone::detail::cause_ref* cause, bool keep) noexcept;
+    void change(const toadstone::detail::cause_ref* cause, bool keep,
+                bool repair_failed) noexcept;
     /// Ends the waits that the lock's state ends; returns the word as it is then.
-    class ended_waits;
-    [[nodiscard]] std::uint32_t serve(std::uint32_t word, ended_waits& ended) noexcept;
-    [[nodiscard]] std::uint32_t serve_batched(std::uint32_t word, ended_waits& ended) noexcept;
-    void enqueue(lock_waiter& waiter) noexcept;
-    void unlink(lock_waiter& waiter) noexcept;
+    using ended_waits = toadstone::detail::ended_waits;
+    [[nodiscard]] std::uint32_t serve(std::uint32_t word, bool repair_failed,
+                                      ended_waits& ended) noexcept;
+    [[nodiscard]] std::uint32_t serve_batched(std::uint32_t word, bool repair_failed,
+                                              ended_waits& ended) noexcept;
     void give_cause(lock_waiter& waiter) const noexcept;
     /// Decides what the lock's present state means for an arriving waiter.
     [[nodiscard]] bool settle(std::uint32_t& word, lock_waiter& waiter, asker who) noexcept;
@@ -209,13 +206,12 @@ private:
     // A hint: a serial number; or `moved`, the end of that of the mover, and the place of the
     // guard; or 0 if unknown.
     toadstone::detail::atomic<std::uint64_t> owner_{0};
-    // The queue is a ring: behind the last comes the first. Guarded by the queue lock. Of a
-    // batched mutex: where its lanes are entered.
-    plain<lock_waiter*> last_ = nullptr;
+    // Under the lock of the word. Of a batched mutex, its pointer: where the lanes are entered.
+    toadstone::detail::wait_queue queue_;
     plain<const toadstone::detail::cause_state*> cause_ = nullptr; // the same; kept
     toadstone::detail::cancel_ref deferring_;                      // the owner's
     const char* name_;
-    mutable toadstone::detail::atomic<std::uint32_t> word_; // behind it is room for a small T
+    toadstone::detail::locked_word<std::uint32_t, queue> word_; // behind it is room for a T
 };
 
 } // namespace toadstone::sync::detail

@@ -14,23 +14,28 @@ NOTHING = ";"
 # By model and source: the fault's name; what is written, an expression or whole statements;
 # what the fault makes of it; and where the text stands more than once, which one is meant.
 MUTANTS = {
-    ("mutex", "sync/detail/mutex_core.cpp"): (
-        ("a waiter is not woken", "waiter->wake();", NOTHING),
+    ("mutex", "runtime/detail/wait_queue.cpp"): (
+        ("a waiter is not woken", "one->wake();", NOTHING),
         (
             "the list is read after the wake-up",
-            "first_ = waiter->next_;",
-            "waiter->wake(); first_ = waiter->next_; continue;",
+            "first_ = one->next_;",
+            "one->wake(); first_ = one->next_; continue;",
         ),
+    ),
+    ("mutex", "runtime/detail/locked_word.cpp"): (
+        ("the queue lock has two holders", "!(word & bit)", "true"),
+    ),
+    ("mutex", "sync/detail/mutex_core.cpp"): (
         (
             "poison follows the hand-over",
-            "change(&cause, false);",
-            "change(nullptr, false); change(&cause, true);",
+            "change(&cause, false, repair_failed);",
+            "change(nullptr, false, false); change(&cause, true, repair_failed);",
         ),
         ("the release does not poison", "word |= poisoned;", NOTHING),
-        ("who withdraws stays in the queue", "unlink(waiter);", NOTHING),
+        ("who withdraws stays in the queue", "queue_.remove(waiter);", NOTHING),
         (
             "who withdraws stays in a lane",
-            "lanes(last_).remove(waiter);",
+            "lanes(queue_).remove(waiter);",
             NOTHING,
         ),
         ("a batched lock that was handed over is free", "word |= held;", NOTHING, 3),
@@ -40,7 +45,6 @@ MUTANTS = {
         ("the queue is not announced", "word |= waiting;", NOTHING),
         ("a lock that was handed over is free", "word |= held;", NOTHING, 2),
         ("a lock that was acquired is free", "word |= held;", NOTHING, 1),
-        ("the queue lock has two holders", "!(word & queue)", "true"),
         (
             "who wants a healthy lock gets a poisoned one",
             "(word & poisoned) && waiter.wants_ == wants::healthy",
@@ -48,18 +52,18 @@ MUTANTS = {
         ),
         (
             "waiters stay when the lock is poisoned",
-            "(word & poisoned) && each->wants_ == wants::healthy",
+            "(word & poisoned) && is_refused(each->wants_, repair_failed)",
             "false",
         ),
         (
             "patience is served too early",
-            "each->wants_ == wants::anything",
-            "each->wants_ != wants::healthy",
+            "what == wants::anything || what == wants::repair",
+            "what != wants::healthy",
         ),
         (
             "poison stays after a repair",
-            "unlock_queue(word & ~poisoned);",
-            "unlock_queue(word);",
+            "word_.unlock(word & ~poisoned);",
+            "word_.unlock(word);",
         ),
         ("a waiter learns no cause", "give_cause(waiter);", NOTHING),
     ),

@@ -214,7 +214,7 @@ struct batched_poison : batched_scenario<batched_poison> {
                 data.change();
                 mutex.release();
             } else {
-                check(ended == ending::poisoned, "a wait is granted or poisoned");
+                check(ended == ending::refused, "a wait is granted or poisoned");
                 check(static_cast<bool>(self.take_failure()), "who fails learns the cause");
             }
         }
@@ -240,7 +240,7 @@ struct poison_and_repair : lock_scenario<poison_and_repair> {
                 data.change();
                 mutex.release();
             } else {
-                check(self.how() == ending::poisoned, "a wait is granted or poisoned");
+                check(self.how() == ending::refused, "a wait is granted or poisoned");
                 check(static_cast<bool>(self.take_failure()), "who fails learns the cause");
             }
         } else {
@@ -263,7 +263,7 @@ struct poison_in_any_order : lock_scenario<poison_in_any_order> {
     void thread(unsigned i) {
         waiter self(i == 2 ? wants::anything : wants::healthy);
         const ending ended = self.lock(mutex, i + 1);
-        if (i == 1 && ended == ending::poisoned) return;
+        if (i == 1 && ended == ending::refused) return;
         check(ended == ending::granted, "nobody else poisons");
         if (i == 0) {
             data.break_it();
@@ -322,10 +322,10 @@ struct withdrawing_from_poison : lock_scenario<withdrawing_from_poison> {
             mutex.release();
         } else if (!mutex.acquire_or_queue(self, 2)) {
             if (!mutex.withdraw(self, ending::withdrawn)) {
-                check(self.wait() == ending::poisoned, "who does not leave is told");
+                check(self.wait() == ending::refused, "who does not leave is told");
             }
         } else {
-            check(self.how() == ending::poisoned, "poison is sticky");
+            check(self.how() == ending::refused, "poison is sticky");
         }
     }
     void after() { check(!mutex.is_held() && data.whole(), "the lock is free in the end"); }
@@ -348,7 +348,7 @@ struct patience : lock_scenario<patience> {
         }
         waiter self(i == 1 ? wants::patience : wants::healthy);
         const ending ended = self.lock(mutex, i + 1);
-        if (i == 2 && ended == ending::poisoned) return;
+        if (i == 2 && ended == ending::refused) return;
         check(ended == ending::granted, "patience is rewarded");
         data.change();
         mutex.release();
@@ -391,7 +391,7 @@ struct declared : lock_scenario<declared> {
             mutex.release();
         } else if (i == 1) {
             waiter self(wants::healthy);
-            check(self.lock(mutex, 2) == ending::poisoned, "healthy waiters fail at once");
+            check(self.lock(mutex, 2) == ending::refused, "healthy waiters fail at once");
             failed.store(true, std::memory_order_release);
             bed.notify();
         } else {
@@ -405,6 +405,37 @@ struct declared : lock_scenario<declared> {
 
     atomic<bool> failed{false};
     sleeping_place bed;
+};
+
+/// A repair fails: who wants to repair, too, fails with it or comes later, whoever wants the
+/// data as it is becomes the owner, and nobody is stranded.
+struct failed_repair : lock_scenario<failed_repair> {
+    failed_repair() {
+        check(mutex.try_acquire(), "a new lock is free");
+        data.break_it();
+        mutex.poison_held(some_cause());
+    }
+    void thread(unsigned i) {
+        if (i == 0) {
+            mutex.release_poisoned(some_cause(), true);
+            return;
+        }
+        waiter self(i == 1 ? wants::repair : wants::anything);
+        if (self.lock(mutex, i + 1) == ending::refused) {
+            check(i == 1, "who wants anything is granted");
+            check(static_cast<bool>(self.take_failure()), "who fails learns the cause");
+            return;
+        }
+        if (i == 1 && mutex.is_poisoned()) {
+            data.repair();
+            mutex.clear_poison();
+        }
+        mutex.release();
+    }
+    void after() {
+        check(!mutex.is_held(), "the lock is free in the end");
+        check(mutex.is_poisoned() == !data.whole(), "broken data is behind poison");
+    }
 };
 
 /// Whoever sees the poison from outside finds its cause, and then the lock as it was left.
@@ -473,6 +504,7 @@ int main(int argc, char** argv) {
                  {"mutex: patience lasts until the repair", explore<patience_until_repair>},
                  {"mutex: waiters fail at once when the owner declares the poison",
                   explore<declared>},
+                 {"mutex: a repair that fails strands nobody", explore<failed_repair>},
                  {"mutex: who sees the poison finds its cause", explore<looking>},
                  {"mutex: the last owner may destroy it", explore<destroyed_by_the_last>},
                  {"mutex: of a batched lock, one owner at a time", explore<batched_owners>},
@@ -485,6 +517,6 @@ int main(int argc, char** argv) {
                  {"mutex: a batched lock that is poisoned strands nobody",
                   explore<batched_poison>},
              },
-         .files = {"sync/"},
+         .files = {"sync/", "runtime/detail/locked_word", "runtime/detail/wait_queue"},
          .spares = {}});
 }

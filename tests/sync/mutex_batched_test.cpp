@@ -278,7 +278,7 @@ TEST_CASE("S169: lanes give the first of a worker, the oldest, and nobody twice,
           "and leaves") {
     stepped w(4);
     std::minstd_rand dice(7);
-    sync::detail::lock_waiter* entry = nullptr;
+    toadstone::detail::wait_queue entry;
     lanes queue(entry);
     std::vector<std::unique_ptr<test_waiter>> in_line; // as they came
     const auto first = [&](const detail::executor* home) -> const test_waiter* {
