@@ -6,6 +6,7 @@
 #include <toadstone/runtime/detail/generator.hpp>
 
 #include <concepts>
+#include <coroutine>
 #include <memory>
 #include <optional>
 #include <source_location>
@@ -51,8 +52,14 @@ template <class T>
 class [[nodiscard]] generator_awaiter final : public generator_wait {
 public:
     generator_awaiter(generator_core& from, context& ctx, std::source_location where) noexcept
-        : generator_wait(from, ctx, where) {
-        if (from.frame()) static_cast<generator_promise<T>*>(from.frame())->out = &value_;
+        : generator_wait(from, ctx, where) {}
+
+    /// Not before: another may still wait for its value.
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (auto* const inside = static_cast<generator_promise<T>*>(this->inside()))
+            inside->out = &value_;
+        go_into(frame.promise());
     }
     generated<T> await_resume() {
         check();

@@ -5,7 +5,6 @@
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/frame_pool.hpp>
 #include <toadstone/runtime/detail/leaf.hpp>
-#include <toadstone/runtime/detail/limit_timer.hpp>
 #include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/detail/root_task.hpp>
 #include <toadstone/runtime/detail/thread_slice.hpp>
@@ -446,20 +445,6 @@ std::optional<cancel_reason> context::why_stop() const noexcept {
                                                                  : each->home().stop_state();
         return asks.requested() ? std::optional(asks.reason()) : std::nullopt;
     }
-}
-
-// A context around this one waits at its boundary as long as anything runs inside.
-std::optional<std::chrono::steady_clock::time_point> context::deadline() const noexcept {
-    std::optional<std::chrono::steady_clock::time_point> first;
-    for (const context* each = this; !each->shut_off_ && each->around();) {
-        each = each->around();
-        const limit_timer* const limit =
-            each->pending_ ? each->pending_->limit_inside() : nullptr;
-        if (!limit) continue;
-        const auto end = limit->end(*home_);
-        if (!first || end < *first) first = end;
-    }
-    return first;
 }
 
 bool cancel_state::adopted_deferral() const noexcept {

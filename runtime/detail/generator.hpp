@@ -113,10 +113,6 @@ public:
     [[nodiscard]] bool await_ready() noexcept {
         return misused_ || (!from_.frame() && may_complete_at_once());
     }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        go_into(frame.promise());
-    }
 
 protected:
     generator_wait(generator_core& from, context& ctx, std::source_location where) noexcept
@@ -125,13 +121,14 @@ protected:
     }
     ~generator_wait() = default;
 
+    /// Null if it has ended.
+    [[nodiscard]] generator_promise_base* inside() const noexcept { return from_.frame(); }
+    /// For await_suspend.
+    void go_into(promise_base& consumer) noexcept;
     /// For await_resume: throws what there is instead of a value, or of an end.
     void check();
-    [[nodiscard]] std::exception_ptr& failure() noexcept { return failure_; }
 
 private:
-    void go_into(promise_base& consumer) noexcept;
-
     generator_core& from_;
     std::exception_ptr failure_;
     const bool misused_;

@@ -248,6 +248,17 @@ TEST_CASE("async_generator: two who ask for a value at once: the second gets a s
                       Catch::Contains("one value at a time"));
 }
 
+TEST_CASE("async_generator: who is refused takes nothing from who was there before") {
+    stepped w;
+    const int value = w.run([]() -> task<int> {
+        auto values = counts(5);
+        static_cast<void>(co_await values.next());
+        const auto both = co_await when_all(values.next(), as_outcome(values.next()));
+        co_return std::get<1>(both).has_exception() ? *std::get<0>(both) : -1;
+    }());
+    CHECK(value == 1);
+}
+
 TEST_CASE("async_generator: goes from task to task, to another worker, and outlives its last") {
     stepped w(2);
     event_log log;
