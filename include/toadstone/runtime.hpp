@@ -8,8 +8,10 @@
 #include <toadstone/runtime/cancel.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/finally.hpp>
+#include <toadstone/runtime/interval.hpp>
 #include <toadstone/runtime/log.hpp>
 #include <toadstone/runtime/loop.hpp>
+#include <toadstone/runtime/movable_sleep.hpp>
 #include <toadstone/runtime/outcome.hpp>
 #include <toadstone/runtime/poison.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
