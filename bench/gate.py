@@ -271,6 +271,8 @@ def operation(program, subject):
 OTHERS = {
     "lock and unlock": operation("bench_mutex", "sync::mutex lock"),
     "local_mutex lock and unlock": operation("bench_mutex", "sync::local_mutex lock"),
+    "transaction of 64 bytes": operation("bench_mutex", "sync::mutex transaction, 64 bytes"),
+    "semaphore acquire and release": operation("bench_mutex", "sync::semaphore acquire"),
     "child call and return": operation("bench_spawn", "co_await child"),
     "spawn and join": operation("bench_spawn", "spawn and join"),
     "spawn and join, batches of 1000": operation(

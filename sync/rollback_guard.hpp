@@ -30,6 +30,7 @@ public:
         if (this != &other) {
             end(); // by the same rule as the destructor
             section_ = std::move(other.section_);
+            begun_in_ = other.begun_in_;
         }
         return *this;
     }
@@ -61,17 +62,27 @@ public:
     [[nodiscard]] bool is_poisoned() const { return section_.mutex().is_poisoned(); }
 
     /// For the library.
-    rollback_guard(detail::guard_seed&& seed, T& value) : section_(std::move(seed), value) {}
-    rollback_guard(detail::guard_core&& core, T& value) : section_(std::move(core), value) {}
+    rollback_guard(detail::guard_seed&& seed, T& value) : section_(std::move(seed), value) {
+        section_.core().set_consistent(false);
+    }
+    rollback_guard(detail::guard_core&& core, T& value) : section_(std::move(core), value) {
+        section_.core().set_consistent(false);
+    }
     void make_strict() noexcept { section_.core().make_strict(); }
     void hand_back() noexcept { rollback(); }
 
 private:
     void end() noexcept {
-        if (held()) section_.end_by_rule();
+        if (!held()) return;
+        if (section_.core().ends_well(begun_in_)) {
+            section_.commit();
+        } else {
+            section_.core().release_discarded();
+        }
     }
 
     detail::private_copy<T> section_;
+    const void* begun_in_ = toadstone::detail::handler_in_slice(); // a handler, or null
 };
 
 } // namespace toadstone::sync

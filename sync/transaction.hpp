@@ -53,9 +53,7 @@ public:
     void poison(std::string_view why) { section_.poison(why); }
 
     /// For the library.
-    transaction(detail::guard_seed&& seed, T& value) : section_(std::move(seed), value) {
-        section_.core().set_consistent(true); // whatever ends it: the data was not touched
-    }
+    transaction(detail::guard_seed&& seed, T& value) : section_(std::move(seed), value) {}
     void hand_back() noexcept { rollback(); }
 
 private:

@@ -17,20 +17,17 @@ class private_copy {
                   "a copy takes the place of the data without exceptions");
 
 public:
-    /// Errors: what copying throws; the lock goes on, clean.
+    /// Errors: what copying throws; the lock goes on, clean. Until set_consistent(false), whatever
+    /// ends the section leaves it clean.
     private_copy(guard_seed&& seed, T& value)
-        : private_copy(guard_core(std::move(seed)), value) {}
+        : core_(std::move(seed)), value_(&value), copy_(copy_under(core_, value)) {}
     private_copy(guard_core&& core, T& value)
-        : core_(std::move(core)), value_(&value),
-          begun_in_(toadstone::detail::handler_in_slice()), copy_(copy_under(core_, value)) {
-        core_.set_consistent(false);
-    }
+        : core_(std::move(core)), value_(&value), copy_(copy_under(core_, value)) {}
     private_copy(private_copy&&) noexcept = default;
     /// Of one that holds nothing.
     private_copy& operator=(private_copy&& other) noexcept {
         core_ = std::move(other.core_);
         value_ = other.value_;
-        begun_in_ = other.begun_in_;
         using std::swap;
         swap(copy_, other.copy_);
         return *this;
@@ -61,21 +58,17 @@ public:
         core_.release_clean();
     }
 
-    // Of what is held.
+    // Of what is held. What was there before dies with the copy, when the lock has gone on.
     void commit() noexcept {
-        using std::swap;
-        swap(*value_, copy_);
+        if constexpr (std::is_trivially_copyable_v<T>) {
+            *value_ = copy_;
+        } else {
+            using std::swap;
+            swap(*value_, copy_);
+        }
         core_.release_clean();
     }
     void discard() noexcept { core_.release_clean(); }
-    /// As the section ends where it is, without a word.
-    void end_by_rule() noexcept {
-        if (core_.ends_well(begun_in_)) {
-            commit();
-        } else {
-            core_.release_discarded();
-        }
-    }
     [[nodiscard]] guard_core& core() noexcept { return core_; }
 
     [[noreturn, gnu::cold]] static void refuse() {
@@ -90,7 +83,6 @@ private:
 
     guard_core core_;
     T* value_;
-    const void* begun_in_; // a handler, or null
     mutable T copy_;
 };
 

@@ -144,6 +144,16 @@ MUTANTS = {
         ),
         ("the closer is not known", "of_->closer_ = ctx_;", NOTHING),
     ),
+    ("semaphore", "sync/detail/semaphore_core.cpp"): (
+        ("permits are granted twice", "word -= first->wanted_ << count_shift;", NOTHING),
+        ("who is granted stays in the queue", "queue_.remove(*first);", NOTHING, 1),
+        (
+            "a close tells nobody",
+            "ended.add(*first, semaphore_waiter::state::refused);",
+            NOTHING,
+        ),
+        ("the queue is not announced", "word |= waiting;", NOTHING),
+    ),
     ("root", "runtime/detail/root_task.cpp"): (
         (
             "the end does not wait for requests on their way",
