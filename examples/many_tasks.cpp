@@ -117,11 +117,16 @@ task<> supervise() {
 }
 
 // No coroutine, so it cannot await a checkpoint().
-int sums_for_ever() {
-    for (int sum = 0;; ++sum) this_task::throw_if_cancelled();
+unsigned sums_for_ever() {
+    unsigned sum = 1;
+    while (sum != 0) { // it stays odd
+        this_task::throw_if_cancelled();
+        sum += 2;
+    }
+    return sum;
 }
 
-task<int> computes() {
+task<unsigned> computes() {
     co_return sums_for_ever();
 }
 
@@ -130,7 +135,7 @@ task<> give_up() {
     abort_on_drop sum(spawn(computes(), {.where = placement::worker(1)}));
     co_await sleep_for(1ms);
     sum.cancel(cancel_reason::timeout);
-    const outcome<int> end = co_await sum.outcome();
+    const outcome<unsigned> end = co_await sum.outcome();
     std::printf("sum: cancelled (%s)\n", std::string(to_string(end.reason())).c_str());
 }
 
