@@ -115,6 +115,7 @@ public:
     guard(detail::guard_core&& core, T& value) noexcept
         : core_(std::move(core)), value_(&value) {}
     void make_strict() noexcept { core_.make_strict(); }
+    [[nodiscard]] detail::guard_core& core() noexcept { return core_; }
 
 private:
     void check() const {

@@ -64,7 +64,7 @@ using timed_lock_request =
 /// Source: the queue and hand-over after parking_lot and nsync; poisoning after
 ///     std::sync::Mutex and cancel-safe-futures' RobustMutex (Rust).
 template <class T, on_cancel OnCancel = on_cancel::poison,
-          on_exception OnException = on_exception::poison>
+          on_exception OnException = on_exception::poison, class Core = detail::mutex_core>
 class mutex {
     static constexpr detail::policies policy{OnCancel, OnException};
 
@@ -79,8 +79,9 @@ public:
         requires std::is_default_constructible_v<T>
     = default;
     /// `name` appears in causes; it is not copied, so it must outlive the mutex (a literal).
-    constexpr explicit mutex(T value, std::string_view name = {},
-                             fairness order = fairness::strict)
+    constexpr explicit mutex(T value, std::string_view name = {})
+        : core_(name), value_(std::move(value)) {}
+    constexpr mutex(T value, std::string_view name, fairness order)
         : core_(name, order), value_(std::move(value)) {}
 
     /// Waits for the lock. Returns: a guard.
@@ -225,6 +226,8 @@ public:
         return std::move(value_);
     }
     [[nodiscard]] T into_inner(ignore_poison_t) && { return std::move(value_); }
+    /// For the library.
+    [[nodiscard]] Core& core() noexcept { return core_; }
 
 private:
     detail::guard_seed make_guard(here where,
@@ -244,7 +247,7 @@ private:
         if (core_.is_poisoned()) throw poison_error(core_.cause());
     }
 
-    [[no_unique_address]] detail::mutex_core core_{std::string_view()};
+    [[no_unique_address]] Core core_{std::string_view()};
     [[no_unique_address]] T value_{};
 };
 
@@ -338,9 +341,9 @@ task<R> run_locked_plain(Mutex& mutex, Fn fn, std::source_location where) {
 
 } // namespace detail
 
-template <class T, on_cancel C, on_exception E>
+template <class T, on_cancel C, on_exception E, class Core>
 template <class Fn>
-auto mutex<T, C, E>::with_lock(Fn&& fn, here where) {
+auto mutex<T, C, E, Core>::with_lock(Fn&& fn, here where) {
     using F = std::remove_cvref_t<Fn>;
     static_assert(
         !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
@@ -356,9 +359,10 @@ auto mutex<T, C, E>::with_lock(Fn&& fn, here where) {
     }
 }
 
-template <class T, on_cancel C, on_exception E>
+template <class T, on_cancel C, on_exception E, class Core>
 template <class Fn>
-auto mutex<T, C, E>::blocking_with_lock(Fn&& fn, here where) -> std::invoke_result_t<Fn, T&> {
+auto mutex<T, C, E, Core>::blocking_with_lock(Fn&& fn, here where)
+    -> std::invoke_result_t<Fn, T&> {
     guard held = blocking_lock(where);
     held.make_strict();
     using R = std::invoke_result_t<Fn, T&>;

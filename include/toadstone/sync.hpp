@@ -5,6 +5,7 @@
 #include <toadstone/sync/auto_reset_event.hpp>
 #include <toadstone/sync/barrier.hpp>
 #include <toadstone/sync/closed_error.hpp>
+#include <toadstone/sync/condition_variable.hpp>
 #include <toadstone/sync/guard.hpp>
 #include <toadstone/sync/latch.hpp>
 #include <toadstone/sync/local_mutex.hpp>
@@ -12,8 +13,10 @@
 #include <toadstone/sync/mutex.hpp>
 #include <toadstone/sync/once_cell.hpp>
 #include <toadstone/sync/policy.hpp>
+#include <toadstone/sync/read_guard.hpp>
 #include <toadstone/sync/rollback_guard.hpp>
 #include <toadstone/sync/semaphore.hpp>
+#include <toadstone/sync/shared_mutex.hpp>
 #include <toadstone/sync/transaction.hpp>
 #include <toadstone/sync/would_deadlock.hpp>
 

@@ -9,7 +9,7 @@ toadstone::detail::cause_ref guard_core::cause_for(const mutex_core& mutex,
                                                    std::string_view why,
                                                    bool in_handler) const noexcept {
     const poison_cause before = mutex.cause();
-    return toadstone::detail::make_cause({.type = "mutex",
+    return toadstone::detail::make_cause({.type = mutex.type(),
                                           .during = "holding the lock taken at",
                                           .name = mutex.name(),
                                           .locked_at = where_,
@@ -64,9 +64,25 @@ bool guard_core::is_spared(bool by_exception) const noexcept {
     return by_exception ? spares(policy.exception()) : spares(policy.cancel());
 }
 
+void guard_core::open() noexcept {
+    mutex_core* const mutex = std::exchange(mutex_, nullptr);
+    if (bits_ & seed::deferring) stop_deferring(*mutex);
+    mutex->release();
+}
+
+void guard_core::close(mutex_core& mutex, toadstone::detail::context& task) noexcept {
+    mutex_ = &mutex;
+    mutex.set_owner(task.serial());
+    if (!(bits_ & seed::deferring)) return;
+    toadstone::detail::cancel_ref state = task.shared_extras(); // made when it began to defer
+    state->deferrals.fetch_add(1, std::memory_order_relaxed);
+    mutex.set_deferring(std::move(state));
+}
+
 void guard_core::note_touch() const noexcept {
     check_place();
     self_ = here();
+    bits_ &= ~seed::opened;
 }
 
 void guard_core::release_unrepaired() noexcept {

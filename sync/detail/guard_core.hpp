@@ -29,6 +29,7 @@ struct guard_seed {
     static constexpr std::uint32_t deferring = 64; // the first that is no policy
     static constexpr std::uint32_t consistent = 128;
     static constexpr std::uint32_t strict = 256;
+    static constexpr std::uint32_t opened = 1024;   // consistent, until it is dereferenced
     static constexpr std::uint32_t repairing = 512; // for others, who fail if this fails
     static constexpr unsigned born_shift = 16;
     static constexpr unsigned most_born = 0xffff;
@@ -86,6 +87,28 @@ public:
         if (bits_ & seed::deferring) [[unlikely]]
             stop_deferring(*mutex);
         mutex->release();
+    }
+
+    /// The lock has another holder, which is no guard.
+    void let_go_unreleased() noexcept {
+        mutex_core* const mutex = std::exchange(mutex_, nullptr);
+        if (bits_ & seed::deferring) stop_deferring(*mutex);
+    }
+    /// For a wait inside the section: lets the lock go, clean; the guard holds nothing until
+    /// close(), and what its section is stays as it is. It defers nothing meanwhile.
+    void open() noexcept;
+    /// The lock is held again, by that task, or by this plain thread.
+    void close(mutex_core& mutex, toadstone::detail::context& task) noexcept;
+    void close(mutex_core& mutex) noexcept {
+        mutex_ = &mutex;
+        bits_ &= ~seed::deferring;
+    }
+    [[nodiscard]] bool defers() const noexcept { return (bits_ & seed::deferring) != 0; }
+    /// Others have had the data since it was last dereferenced: as long as it is not again, it
+    /// poisons nothing.
+    void set_untouched() noexcept {
+        bits_ |= seed::opened;
+        self_ |= untouched;
     }
 
     /// Leaving early does no harm just now.
@@ -150,7 +173,7 @@ private:
     /// The level at birth, which is kept when the guard moves.
     [[nodiscard]] unsigned born() const noexcept { return bits_ >> seed::born_shift; }
     [[nodiscard]] bool is_interrupted() const noexcept {
-        if (bits_ & seed::consistent) return false;
+        if (bits_ & (seed::consistent | seed::opened)) return false;
         return (bits_ & seed::strict) || toadstone::detail::level() > born();
     }
     [[gnu::cold]] void note_touch() const noexcept;
@@ -165,9 +188,9 @@ private:
               bool in_handler = false) const noexcept;
 
     mutex_core* mutex_ = nullptr;
-    std::source_location where_; // where the section began
-    std::uint32_t bits_ = 0;     // as in the seed
-    mutable std::uint32_t self_; // here(), with `untouched` until it is dereferenced
+    std::source_location where_;     // where the section began
+    mutable std::uint32_t bits_ = 0; // as in the seed
+    mutable std::uint32_t self_;     // here(), with `untouched` until it is dereferenced
 };
 
 } // namespace toadstone::sync::detail

@@ -69,7 +69,6 @@ inline void start_deferring(toadstone::detail::cancel_state& task) noexcept {
 /// wait.
 /// Errors: poison_error, would_deadlock; std::logic_error when a worker's thread would block.
 [[nodiscard]] bool lock_here(mutex_core& mutex, bool block);
-
 } // namespace toadstone::sync::detail
 
 #endif

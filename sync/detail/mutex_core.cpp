@@ -12,11 +12,7 @@ namespace toadstone::sync::detail {
 
 namespace {
 
-// What poison ends.
-bool is_refused(wants what, bool repair_failed) noexcept {
-    return what == wants::healthy || (what == wants::repair && repair_failed);
-}
-// Whom it does not.
+// Whom poison does not end.
 bool takes_poisoned(wants what) noexcept {
     return what == wants::anything || what == wants::repair;
 }
@@ -31,6 +27,19 @@ bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, asker who) noe
         return true;
     }
     const bool must_wait = (word & poisoned) && waiter.wants_ == wants::patience;
+    if (waiter.reads_ && !must_wait && may_read(word)) {
+        word = (word | held) + one_reader;
+        waiter.state_ = state::granted;
+        return true;
+    }
+    if (waiter.reads_) {
+        // Who reads while he writes waits for himself.
+        const bool hopeless =
+            (word & held) && readers(word) == 0 &&
+            owner_.load(std::memory_order_relaxed) == who.would_wait_for_itself;
+        if (hopeless) waiter.state_ = state::deadlock;
+        return hopeless;
+    }
     if (!(word & held) && !must_wait) {
         word |= held;
         owner_.store(who.serial, std::memory_order_relaxed);
@@ -72,6 +81,7 @@ void mutex_core::give_cause(lock_waiter& waiter) const noexcept {
 }
 
 bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept {
+    ended_waits ended;
     std::uint32_t word = word_.lock();
     const bool queued = queue_.is_queued(waiter);
     if (queued) {
@@ -81,9 +91,11 @@ bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept 
             queue_.remove(waiter);
         }
         waiter.state_ = how;
+        if (word & shared) word = serve_shared(word, false, ended); // it was in their way
         if (queue_.empty()) word &= ~(waiting | turns);
     }
     word_.unlock(word);
+    ended.wake();
     return queued;
 }
 
@@ -95,6 +107,13 @@ void mutex_core::release_poisoned(toadstone::detail::cause_ref cause,
 
 std::uint32_t mutex_core::serve(std::uint32_t word, bool repair_failed,
                                 ended_waits& ended) noexcept {
+    if (word & batched) return serve_batched(word, repair_failed, ended);
+    if (word & shared) return serve_shared(word, repair_failed, ended);
+    return serve_strictly(word, repair_failed, ended);
+}
+
+std::uint32_t mutex_core::serve_strictly(std::uint32_t word, bool repair_failed,
+                                         ended_waits& ended) noexcept {
     using state = lock_waiter::state;
     for (auto* each = static_cast<lock_waiter*>(queue_.first()); each;) {
         auto* const next = static_cast<lock_waiter*>(queue_.behind(*each));
@@ -162,8 +181,7 @@ void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep,
         word |= poisoned;
     }
     if (!keep) word &= ~held;
-    word = word & batched ? serve_batched(word, repair_failed, ended)
-                          : serve(word, repair_failed, ended);
+    word = serve(word, repair_failed, ended);
     if (queue_.empty()) word &= ~(waiting | turns);
     word_.unlock(word);
     if (old) old->drop();
@@ -192,7 +210,8 @@ poison_cause mutex_core::cause() const noexcept {
 }
 
 std::string mutex_core::describe() const {
-    return name().empty() ? std::string() : "mutex '" + std::string(name()) + "'";
+    if (name().empty()) return {};
+    return type() + (" '" + std::string(name()) + "'");
 }
 
 } // namespace toadstone::sync::detail

@@ -17,8 +17,8 @@ class private_copy {
                   "a copy takes the place of the data without exceptions");
 
 public:
-    /// Errors: what copying throws; the lock goes on, clean. Until set_consistent(false), whatever
-    /// ends the section leaves it clean.
+    /// Errors: what copying throws; the lock goes on, clean. Until set_consistent(false),
+    /// whatever ends the section leaves it clean.
     private_copy(guard_seed&& seed, T& value)
         : core_(std::move(seed)), value_(&value), copy_(copy_under(core_, value)) {}
     private_copy(guard_core&& core, T& value)

@@ -154,6 +154,13 @@ MUTANTS = {
         ),
         ("the queue is not announced", "word |= waiting;", NOTHING),
     ),
+    ("shared", "sync/detail/shared_core.cpp"): (
+        ("a reader comes beside a writer", "each->reads_ && reading", "each->reads_"),
+        ("the last reader lets nobody in", "!(word & held)", "false", 2),
+        ("a granted reader is not counted", "(word | held) + one_reader", "word | held"),
+        ("who is granted stays in the queue", "queue_.remove(*each);", NOTHING, 2),
+        ("a downgrade counts no reader", "word_.lock() + one_reader", "word_.lock()"),
+    ),
     ("root", "runtime/detail/root_task.cpp"): (
         (
             "the end does not wait for requests on their way",
