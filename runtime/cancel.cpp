@@ -1,6 +1,8 @@
 // Cancellation sources and tokens: telling the listeners, once each, whatever thread asks.
 #include <toadstone/runtime/cancel.hpp>
 
+#include <toadstone/runtime/executor.hpp>
+
 #include <memory>
 #include <mutex>
 
@@ -200,6 +202,24 @@ void cancel_state::leave(cancel_listener& listener) noexcept {
     while (telling_.load(std::memory_order_acquire) == &listener) {
         telling_.wait(&listener, std::memory_order_relaxed);
     }
+}
+
+// Listed, the task may go on, and end, at any time.
+void token_wait::begin() noexcept {
+    if (!token_.can_be_cancelled() || token_.state()->listen(*this)) return;
+    told_ = true;
+    ctx_->home().push(*ctx_);
+}
+
+void token_wait::cancelled(cancel_reason) noexcept {
+    told_ = true;
+    ctx_->home().schedule(*ctx_);
+}
+
+// Who has left, or has waited for the thread that tells, knows whether it was told.
+bool token_wait::cancel(cancel_reason, bool) noexcept {
+    if (token_.can_be_cancelled()) token_.state()->leave(*this);
+    return !told_;
 }
 
 std::shared_ptr<void> cancel_state::kept() noexcept {

@@ -4,16 +4,27 @@
 
 #include <toadstone/runtime/cancel_reason.hpp>
 #include <toadstone/runtime/detail/cancel_state.hpp>
+#include <toadstone/runtime/detail/leaf.hpp>
 
+#include <coroutine>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <stop_token>
 #include <utility>
 
 namespace toadstone {
+namespace detail {
+class token_wait;
+} // namespace detail
 
 /// Observes a cancellation_source. Cheap to copy; empty tokens are never cancelled.
 ///
+/// `co_await token` suspends the task until the token is cancelled, and gives the reason; for
+/// ever, if it is empty.
+///
+/// Cancellation: co_await is a cancellation point. The task's own request ends the wait, also
+///     where both come at once; nothing is lost with it, because the token stays cancelled.
 /// Threads: every member may be called from any thread.
 class cancellation_token {
 public:
@@ -34,6 +45,10 @@ public:
     [[nodiscard]] std::stop_token to_stop_token() const;
 
     friend bool operator==(const cancellation_token&, const cancellation_token&) = default;
+
+    /// For the library: `co_await token` waits for the request and gives its reason.
+    [[nodiscard]] detail::token_wait make_awaiter(detail::context& ctx,
+                                                  std::source_location where) const noexcept;
 
     /// For the library: the state behind the token.
     explicit cancellation_token(detail::cancel_ref state) noexcept : state_(std::move(state)) {}
@@ -97,6 +112,45 @@ private:
     cancellation_token token_;
     Fn fn_;
 };
+
+namespace detail {
+
+/// Waits for a token's request, which any thread may make.
+class token_wait final : public leaf, cancel_listener {
+public:
+    token_wait(cancellation_token token, context& ctx, std::source_location where) noexcept
+        : token_(std::move(token)) {
+        bind(ctx, where);
+    }
+
+    bool cancel(cancel_reason, bool) noexcept override;
+    bool taken() noexcept override { return true; } // nothing is lost with it
+
+    [[nodiscard]] bool await_ready() noexcept {
+        return token_.cancelled() && may_complete_at_once();
+    }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (suspend(frame)) begin();
+    }
+    cancel_reason await_resume() const noexcept { return token_.state()->reason(); }
+
+private:
+    void begin() noexcept;
+    void cancelled(cancel_reason) noexcept override;
+
+    cancellation_token token_;
+    // Of whoever tells, until it has told; then of the home worker.
+    plain<bool> told_ = false;
+};
+
+} // namespace detail
+
+inline detail::token_wait
+cancellation_token::make_awaiter(detail::context& ctx,
+                                 std::source_location where) const noexcept {
+    return detail::token_wait(*this, ctx, where);
+}
 
 inline cancellation_source::cancellation_source(std::stop_token parent)
     : cancellation_source() {

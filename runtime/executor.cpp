@@ -9,7 +9,7 @@
 namespace toadstone::detail {
 namespace {
 
-thread_local constinit per_thread<executor*> bound = nullptr;
+thread_local constinit per_thread<executor*> executor_here = nullptr;
 
 } // namespace
 
@@ -18,11 +18,11 @@ executor::~executor() {
 }
 
 executor* executor::current() noexcept {
-    return bound;
+    return executor_here;
 }
 
 executor* executor::bind_thread(executor* to) noexcept {
-    return std::exchange(bound, to);
+    return std::exchange(executor_here, to);
 }
 
 void executor::schedule(context& ready) noexcept {

@@ -27,6 +27,17 @@ private:
     cancel_reason reason_;
 };
 
+namespace detail {
+
+/// What throw_if_cancelled() throws: where it leaves the task, or the inside of a boundary,
+/// that was asked to stop, that has been cancelled.
+class stopped_by_request final : public task_cancelled {
+public:
+    using task_cancelled::task_cancelled;
+};
+
+} // namespace detail
+
 /// Thrown by with_timeout and with_deadline when the time is up. what() says what did not
 /// finish and the limit: "not finished within 250 ms: the co_await at store.cpp:88, under the
 /// limit set at store.cpp:80".

@@ -198,6 +198,9 @@ public:
 
     /// For the library.
     explicit join_handle(detail::typed_root<T>& root) noexcept : root_(&root) {}
+    [[nodiscard]] detail::typed_root<T>* root() const noexcept { return root_; }
+    /// root() is the caller's, with the reference.
+    void give_up() noexcept { root_ = nullptr; }
     detail::join_awaiter<T, false> make_awaiter(detail::context& ctx,
                                                 std::source_location where) {
         return detail::join_awaiter<T, false>(root_, ctx, where);

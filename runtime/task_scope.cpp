@@ -1,9 +1,11 @@
 // A scope's bookkeeping: its children, the first failure, and the end.
 #include <toadstone/runtime/task_scope.hpp>
 
+#include <toadstone/runtime/aggregate_error.hpp>
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/finally.hpp>
 
+#include <algorithm>
 #include <new>
 #include <string>
 #include <utility>
@@ -115,6 +117,10 @@ std::size_t task_scope::size() const noexcept {
 void task_scope::note_failure(detail::context& who,
                               const std::exception_ptr& failure) noexcept {
     if (!failure) return;
+    if (kept_) {
+        keep_failure(who, failure);
+        return;
+    }
     bool first = false;
     bool same = false;
     {
@@ -127,6 +133,39 @@ void task_scope::note_failure(detail::context& who,
         cancel(cancel_reason::sibling_failed);
     } else if (!same) {
         detail::report_lost_failure(who, "another child of the scope", failure);
+    }
+}
+
+void task_scope::keep_failure(detail::context& who,
+                              const std::exception_ptr& failure) noexcept {
+    bool lost = false;
+    {
+        const std::lock_guard hold(lock_);
+        auto& all = kept_->all;
+        // The body has joined the child, and failed with it.
+        if (std::find(all.begin(), all.end(), failure) != all.end()) return;
+        try {
+            all.push_back(failure);
+        } catch (const std::bad_alloc&) {
+            lost = true;
+        }
+    }
+    if (lost) detail::report_lost_failure(who, "a child of the scope", failure);
+}
+
+// Nobody else is there any more. Without memory for all of them the first is thrown alone.
+void task_scope::gather_kept() noexcept {
+    const auto& all = kept_->all;
+    if (all.empty()) return;
+    try {
+        throw aggregate_error(all);
+    } catch (const aggregate_error&) {
+        first_failure_ = std::current_exception();
+    } catch (...) {
+        first_failure_ = all.front();
+        for (std::size_t i = 1; i < all.size(); ++i) {
+            detail::report_lost_failure(*awaited_by(), "another child of the scope", all[i]);
+        }
     }
 }
 
@@ -151,8 +190,10 @@ void task_scope::root_ended(detail::root_task& child, std::exception_ptr failure
 
 void task_scope::body_ended(detail::context& body, std::exception_ptr failure) noexcept {
     note_failure(body, failure);
+    const bool failed = failure != nullptr;
     failure = nullptr;
     if (body.unwound()) cancel(body.reason());
+    if (failed) cancel(cancel_reason::sibling_failed); // unless it is cancelled already
     bool last = false;
     {
         const std::lock_guard hold(lock_);

@@ -14,8 +14,18 @@
 #include <optional>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace toadstone {
+namespace detail {
+
+/// The failures in a scope whose children do not answer for each other. Under its lock.
+struct failure_list {
+    std::vector<std::exception_ptr> all;
+};
+struct no_failure_list {};
+
+} // namespace detail
 
 /// A nursery: with_scope() ends only when every task spawned into it has.
 ///
@@ -55,8 +65,9 @@ public:
     [[nodiscard]] std::size_t size() const noexcept;
 
 protected:
-    explicit task_scope(detail::context& owner) noexcept
-        : root_group(owner), home_(owner.home()) {}
+    /// `kept`: a failure is kept there, and cancels nobody.
+    task_scope(detail::context& owner, detail::failure_list* kept) noexcept
+        : root_group(owner), home_(owner.home()), kept_(kept) {}
     ~task_scope() = default;
 
     /// Everything has ended. On the worker of whichever part was last, or on the thread of a
@@ -76,6 +87,10 @@ protected:
     void body_ended(detail::context& body, std::exception_ptr failure) noexcept;
     [[nodiscard]] const std::exception_ptr& first_failure() const noexcept {
         return first_failure_;
+    }
+    /// When all has ended: what was kept becomes the one failure of the scope.
+    void gather_failures() noexcept {
+        if (kept_) gather_kept();
     }
     detail::executor& home_;
 
@@ -99,6 +114,9 @@ private:
     void after_launch(detail::root_task& child) noexcept;
     void root_ended(detail::root_task& child, std::exception_ptr failure) noexcept override;
     void note_failure(detail::context& who, const std::exception_ptr& failure) noexcept;
+    [[gnu::cold]] void keep_failure(detail::context& who,
+                                    const std::exception_ptr& failure) noexcept;
+    [[gnu::cold]] void gather_kept() noexcept;
     void stop(cancel_reason reason, bool for_caller) noexcept;
     using some = std::array<detail::root_task*, 32>;
     [[nodiscard]] bool next_to_ask(some& children) noexcept;
@@ -106,6 +124,7 @@ private:
     /// Body and children have ended. With the lock.
     [[nodiscard]] bool over() const noexcept { return count_ == 0 && !body_running_; }
 
+    detail::failure_list* const kept_;
     mutable std::mutex lock_;
     detail::root_task* first_ = nullptr;  // guarded by lock_
     detail::root_task* last_ = nullptr;   // guarded by lock_; the oldest
@@ -125,11 +144,12 @@ namespace detail {
 template <class Fn>
 using scope_task_t = std::invoke_result_t<Fn&, task_scope&>;
 
-template <class Fn, class T>
+template <class Fn, class T, bool Supervises>
 class scope_awaiter final : public boundary, task_scope {
 public:
     scope_awaiter(context& ctx, std::source_location where, Fn&& fn)
-        : boundary(ctx, where), task_scope(ctx), fn_(std::move(fn)), body_(ctx, *this) {
+        : boundary(ctx, where), task_scope(ctx, place_of(kept_here_)), fn_(std::move(fn)),
+          body_(ctx, *this) {
         body_.make_flaggable();
     }
     ~scope_awaiter() {
@@ -203,7 +223,10 @@ private:
             if (state) state->request(reason);
         }
     }
+    static failure_list* place_of(failure_list& kept) noexcept { return &kept; }
+    static failure_list* place_of(no_failure_list&) noexcept { return nullptr; }
     void finish_scope() noexcept {
+        gather_failures();
         if (first_failure()) body_.outcome.drop(end_without_result(body_, first_failure()));
         const bool stops = child_torn_by_stop() && !first_failure();
         home_.push(stops ? *pass_on(cancel_reason::shutdown) : *complete());
@@ -222,12 +245,26 @@ private:
     };
     void stop_body_here() noexcept { body_.act_on_request(); }
 
+    [[no_unique_address]] std::conditional_t<Supervises, failure_list, no_failure_list>
+        kept_here_;
     Fn fn_;
     child<T> body_;
     bool body_asked_ = false; // its first request was the caller's
     errand end_post_{*this, &scope_awaiter::finish_scope};
     errand stop_post_{*this, &scope_awaiter::stop_body_here}; // posted at most once
 };
+
+template <bool Supervises, class Fn>
+[[nodiscard]] auto make_scope(Fn&& fn) {
+    using F = std::decay_t<Fn>; // also a function is a body
+    static_assert(
+        !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
+            std::is_trivially_destructible_v<F>,
+        "g++ 12 destroys the captures of a temporary closure in a co_await expression "
+        "twice: name the lambda first, or capture by reference");
+    using T = typename scope_task_t<F>::value_type;
+    return awaitable<false, scope_awaiter<F, T, Supervises>, F>(F(std::forward<Fn>(fn)));
+}
 
 } // namespace detail
 
@@ -246,14 +283,19 @@ private:
 ///     value, with task_cancelled.
 template <class Fn>
 [[nodiscard]] auto with_scope(Fn&& fn) {
-    using F = std::decay_t<Fn>; // also a function is a body
-    static_assert(
-        !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
-            std::is_trivially_destructible_v<F>,
-        "g++ 12 destroys the captures of a temporary closure in a co_await expression "
-        "twice: name the lambda first, or capture by reference");
-    using T = typename detail::scope_task_t<F>::value_type;
-    return detail::awaitable<false, detail::scope_awaiter<F, T>, F>(F(std::forward<Fn>(fn)));
+    return detail::make_scope<false>(std::forward<Fn>(fn));
+}
+
+/// with_scope() whose children do not answer for each other: one that fails cancels none.
+///
+/// Returns: what the body returns. Errors: aggregate_error with all failures, of the children
+///     and of the body, in their order, when all have ended; it is thrown for one, too. What
+///     the body rethrows of a child that it has joined is one failure with that.
+/// Cancellation: as with_scope. Only a body that fails cancels the children that still run,
+///     with sibling_failed.
+template <class Fn>
+[[nodiscard]] auto with_supervisor(Fn&& fn) {
+    return detail::make_scope<true>(std::forward<Fn>(fn));
 }
 
 } // namespace toadstone

@@ -3,6 +3,7 @@
 
 #include <toadstone/runtime/detail/context.hpp>
 #include <toadstone/runtime/executor.hpp>
+#include <toadstone/runtime/outcome.hpp>
 
 namespace toadstone::this_task {
 
@@ -24,6 +25,17 @@ cancellation_token token() {
 bool stop_requested() noexcept {
     const detail::context* task = detail::current_context();
     return task && task->stop_requested();
+}
+
+void throw_if_cancelled() {
+    const detail::context* task = detail::current_context();
+    if (!task) return;
+    if (const auto reason = task->why_stop()) throw detail::stopped_by_request(*reason);
+}
+
+std::optional<std::chrono::steady_clock::time_point> current_deadline() noexcept {
+    const detail::context* task = detail::current_context();
+    return task ? task->deadline() : std::nullopt;
 }
 
 std::chrono::steady_clock::time_point now() noexcept {

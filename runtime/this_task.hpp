@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace toadstone::this_task {
@@ -38,6 +39,32 @@ namespace toadstone::this_task {
 /// Cancellation: no cancellation point. co_await checkpoint() to end the task, or return.
 /// Shape: one load for each boundary around; no allocation.
 [[nodiscard]] bool stop_requested() noexcept;
+
+/// Throws task_cancelled, with the reason, where a cancellation point would end the task: it,
+/// or anything that encloses the place that asks, has been asked to stop, and neither a shield
+/// nor a guard defers that. For functions that compute and are no coroutines. On a plain thread
+/// it does nothing.
+///
+/// Errors: task_cancelled; std::bad_alloc.
+/// Cancellation: an exception up to the outermost frame of whatever was asked to stop - the
+///     task, the inside of a boundary -, which then counts as cancelled for that reason: its
+///     joiner learns cancelled(reason), with_timeout() throws timeout_error. Whoever catches it
+///     and goes on is stopped at the next cancellation point.
+/// Poisoning: a guard that it passes poisons, by an exception.
+/// Shape: one load for each boundary around, and one for each guard's state; no allocation
+///     unless it throws.
+void throw_if_cancelled();
+
+/// The first deadline of all with_timeout(), with_deadline() and their kin that enclose the
+/// place that asks, the owners of its scopes included, up to a shield; nothing if there is
+/// none. What remains of it is for code that has a time limit of its own to give to somebody
+/// else.
+///
+/// Units: by now(). That of a length is the tick of a microsecond at which it fires, one of
+///     system_clock what it is by the calendar of this moment; one that was past when it began
+///     is now.
+/// Shape: one virtual call for each boundary around; no allocation. The boundaries pay nothing.
+[[nodiscard]] std::optional<std::chrono::steady_clock::time_point> current_deadline() noexcept;
 
 /// The time by which this task's sleeps and deadlines go: std::chrono::steady_clock, except in
 /// a simulation, which has a clock of its own. Compute with this one whatever is to agree with

@@ -32,7 +32,8 @@ namespace detail {
 
 class any_of : public group_boundary {
 protected:
-    using group_boundary::group_boundary;
+    any_of(context& ctx, std::source_location where, std::size_t) noexcept
+        : group_boundary(ctx, where) {}
     ~any_of() = default;
     [[nodiscard]] std::size_t winner() const {
         check_stopped();
@@ -56,22 +57,24 @@ using any_value =
     std::conditional_t<all_same<T...>, no_void<std::tuple_element_t<0, std::tuple<T...>>>,
                        std::variant<storable<T>...>>;
 
-template <class... T>
-class any_awaiter final : public any_of {
+/// A race of which `Rules` say who wins.
+template <class Rules, class... T>
+class race_awaiter final : public Rules {
     using value = any_value<T...>;
 
 public:
-    any_awaiter(context& ctx, std::source_location where, task<T>&&... bodies) noexcept
-        : any_of(ctx, where), children_(group_start(*this, std::move(bodies))...) {}
+    race_awaiter(context& ctx, std::source_location where, task<T>&&... bodies)
+        : Rules(ctx, where, sizeof...(T)), children_(group_start(*this, std::move(bodies))...) {
+    }
 
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        suspend_always(frame);
-        std::apply([this](auto&... each) { (add(each), ...); }, children_);
+        this->suspend_always(frame);
+        std::apply([this](auto&... each) { (this->add(each), ...); }, children_);
         std::apply([](auto&... each) { (each.begin(), ...); }, children_);
-        begun();
+        this->begun();
     }
-    any_result<value> await_resume() { return take<0>(winner()); }
+    any_result<value> await_resume() { return take<0>(this->winner()); }
 
 private:
     template <std::size_t I>
@@ -92,11 +95,11 @@ private:
     std::tuple<group_child<T>...> children_;
 };
 
-template <class T>
-class any_vector_awaiter final : public any_of {
+template <class Rules, class T>
+class race_vector_awaiter final : public Rules {
 public:
-    any_vector_awaiter(context& ctx, std::source_location where, std::vector<task<T>>&& bodies)
-        : any_of(ctx, where) {
+    race_vector_awaiter(context& ctx, std::source_location where, std::vector<task<T>>&& bodies)
+        : Rules(ctx, where, bodies.size()) {
         for (auto& body : bodies) {
             if (!body.valid()) refuse_spent_task();
             children_.emplace_back(group_start(*this, std::move(body)));
@@ -105,12 +108,12 @@ public:
 
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        suspend_always(frame);
-        for (auto& each : children_) add(each);
+        this->suspend_always(frame);
+        for (auto& each : children_) this->add(each);
         for (auto& each : children_) each.begin();
     }
     any_result<no_void<T>> await_resume() {
-        const std::size_t index = winner();
+        const std::size_t index = this->winner();
         return any_result<no_void<T>>(index, children_[index].take());
     }
 
@@ -136,9 +139,10 @@ private:
 template <class... A>
 [[nodiscard]] auto when_any(A&&... awaitables) {
     if constexpr (detail::fit_to_group<A...>()) {
-        return detail::awaitable<detail::all_acquire<A...>,
-                                 detail::any_awaiter<detail::await_result_t<A>...>,
-                                 task<detail::await_result_t<A>>...>(
+        return detail::awaitable<
+            detail::all_acquire<A...>,
+            detail::race_awaiter<detail::any_of, detail::await_result_t<A>...>,
+            task<detail::await_result_t<A>>...>(
             detail::as_task(std::forward<A>(awaitables))...);
     } else {
         return detail::misused_awaitable();
@@ -149,8 +153,8 @@ template <class... A>
 template <class T>
 [[nodiscard]] auto when_any(std::vector<task<T>>&& tasks) {
     if (tasks.empty()) detail::throw_empty_race();
-    return detail::awaitable<false, detail::any_vector_awaiter<T>, std::vector<task<T>>>(
-        std::move(tasks));
+    return detail::awaitable<false, detail::race_vector_awaiter<detail::any_of, T>,
+                             std::vector<task<T>>>(std::move(tasks));
 }
 
 } // namespace toadstone

@@ -48,6 +48,8 @@ public:
         }
     }
 
+    [[nodiscard]] const limit_timer* limit_inside() const noexcept override { return this; }
+
 private:
     void time_up() noexcept override {
         timed_out_ = !this->inside().requested();

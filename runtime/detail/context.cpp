@@ -9,6 +9,7 @@
 #include <toadstone/runtime/detail/root_task.hpp>
 #include <toadstone/runtime/detail/thread_slice.hpp>
 #include <toadstone/runtime/executor.hpp>
+#include <toadstone/runtime/outcome.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -200,14 +201,36 @@ void context::destroy_rest(promise_base& frame) {
     frame.handle().destroy();
 }
 
+namespace {
+
+bool says_stopped(const std::exception_ptr& error) noexcept {
+    try {
+        std::rethrow_exception(error);
+    } catch (const stopped_by_request&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+
+} // namespace
+
+void context::end_failed_frame(promise_base& ended) noexcept {
+    // The outermost, of a context that was asked to stop and has left by throw_if_cancelled():
+    // a cancellation like any other.
+    if (!ended.parent && requested() && says_stopped(*ended.threw)) unwound_ = true;
+    // A guard in the frame's parameters has not seen the exception pass.
+    teardown_record record;
+    record.what = teardown_record::kind::exception;
+    record.task = this;
+    record.error = *ended.threw;
+    if (unwound_) *ended.threw = nullptr;
+    destroy_frames(&ended, ended.parent, record);
+}
+
 inline void context::end_frame(promise_base& ended) noexcept {
     if (ended.threw) [[unlikely]] {
-        // A guard in the frame's parameters has not seen the exception pass.
-        teardown_record record;
-        record.what = teardown_record::kind::exception;
-        record.task = this;
-        record.error = *ended.threw;
-        destroy_frames(&ended, ended.parent, record);
+        end_failed_frame(ended);
     } else {
         ended.owner->child = nullptr;
         destroy(ended);
@@ -421,6 +444,21 @@ bool context::stop_requested() const noexcept {
         if (each->request_.load(std::memory_order_acquire) != 0) return true;
         if (each->shut_off_) return each->home().force_state().requested();
         if (!each->around()) return each->home().stop_state().requested();
+    }
+}
+
+// What is adopted by a context around changes only while that runs, and it waits for this one.
+std::optional<cancel_reason> context::why_stop() const noexcept {
+    for (const context* each = this;; each = each->around()) {
+        const bool only_force = each->deferred();
+        if (!only_force && each->request_.load(std::memory_order_acquire) != 0) {
+            return each->reason();
+        }
+        const bool at_top = !each->around();
+        if (!only_force && !each->shut_off_ && !at_top) continue;
+        const cancel_state& asks = only_force || each->shut_off_ ? each->home().force_state()
+                                                                 : each->home().stop_state();
+        return asks.requested() ? std::optional(asks.reason()) : std::nullopt;
     }
 }
 

@@ -8,10 +8,12 @@
 #include <toadstone/runtime/detail/frame_pool.hpp>
 #include <toadstone/runtime/detail/level.hpp>
 
+#include <chrono>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <source_location>
 #include <string_view>
 
@@ -123,6 +125,12 @@ public:
     /// This context, or one around it up to a shield, has been asked to stop, whether its home
     /// worker knows yet or not. From inside: what is around is there then, on whatever worker.
     [[nodiscard]] bool stop_requested() const noexcept;
+    /// Why it would have to stop at a cancellation point here, if it would: as
+    /// stop_requested(), but for what a guard of this context, or of one around it, defers.
+    [[nodiscard]] std::optional<cancel_reason> why_stop() const noexcept;
+    /// The first of the time limits around it, up to a shield. On its home worker.
+    [[nodiscard]] std::optional<std::chrono::steady_clock::time_point>
+    deadline() const noexcept;
     /// A context that has ended has handed its guards to this one: what they defer is this
     /// one's cancellation now.
     void adopt_deferral_of(context& ended) {
@@ -282,6 +290,7 @@ private:
     template <bool Observed>
     [[nodiscard]] context* resume_chain(run_observer* observer) noexcept;
     void end_frame(promise_base& ended) noexcept;
+    [[gnu::cold]] void end_failed_frame(promise_base& ended) noexcept;
     [[nodiscard]] bool stops_at(leaf& ended) noexcept;
     [[nodiscard]] context* tear_down() noexcept;
     void destroy(promise_base& frame) noexcept;

@@ -5,6 +5,7 @@
 #include <toadstone/runtime/finally.hpp>
 #include <toadstone/runtime/when_all.hpp>
 #include <toadstone/runtime/when_any.hpp>
+#include <toadstone/runtime/when_any_success.hpp>
 
 #include <stdexcept>
 
@@ -117,6 +118,53 @@ void any_of::one_ended(context& child, const std::exception_ptr& error) noexcept
     winner_failure_ = error;
     winner_ = index_of(child);
     request_others(&child, cancel_reason::lost_race);
+}
+
+any_success_of::any_success_of(context& ctx, std::source_location where, std::size_t branches)
+    : group_boundary(ctx, where) {
+    failures_.reserve(branches);
+}
+
+std::size_t any_success_of::winner() {
+    check_stopped();
+    if (!decided_) throw aggregate_error(std::move(failures_));
+    return winner_;
+}
+
+bool any_success_of::delivers(const context& member) const noexcept {
+    return decided_ && index_of(member) == winner_;
+}
+
+void any_success_of::one_ended(context& child, const std::exception_ptr& error) noexcept {
+    if (decided_) return;
+    if (child.unwound() && owner().should_stop()) {
+        stop(child);
+    } else if (child.unwound()) {
+        try {
+            throw task_cancelled(child.reason());
+        } catch (...) {
+            failures_.push_back(std::current_exception());
+        }
+    } else if (error && nothing_to_deliver_) {
+        report_lost_failure(child, "a branch of when_any_success", error);
+    } else if (error) {
+        failures_.push_back(error);
+    } else {
+        decided_ = true;
+        nothing_to_deliver_ = false;
+        winner_ = index_of(child);
+        request_others(&child, cancel_reason::lost_race);
+    }
+}
+
+// Nobody will be given what has failed before, unless a branch succeeds all the same.
+void any_success_of::stop(context& child) noexcept {
+    if (!nothing_to_deliver_) stop_reason_ = child.reason();
+    nothing_to_deliver_ = true;
+    for (const auto& each : failures_) {
+        report_lost_failure(child, "a branch of when_any_success", each);
+    }
+    failures_.clear();
 }
 
 void throw_empty_race() {

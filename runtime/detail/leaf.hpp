@@ -17,6 +17,8 @@
 
 namespace toadstone::detail {
 
+class limit_timer;
+
 class leaf {
 public:
     static constexpr bool acquires = false; ///< what is handed back if nobody takes it
@@ -32,6 +34,10 @@ public:
     /// The leaf has ended, and the task has not to stop. True: what it stands around has ended
     /// without a result by a request that is not the task's, `why`, and so the task ends here.
     virtual bool stopped(cancel_reason&) noexcept { return false; }
+
+    /// Of a boundary that a context waits at: the time limit on what runs inside. Any worker
+    /// that runs something inside.
+    [[nodiscard]] virtual const limit_timer* limit_inside() const noexcept { return nullptr; }
 
     /// For await_transform: the task that awaits, and where.
     void bind(context& ctx, std::source_location where) noexcept {

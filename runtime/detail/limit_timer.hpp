@@ -5,6 +5,8 @@
 #include <toadstone/runtime/detail/time_limit.hpp>
 #include <toadstone/runtime/detail/timer_wheel.hpp>
 
+#include <chrono>
+
 namespace toadstone::detail {
 
 class executor;
@@ -29,6 +31,10 @@ public:
     [[nodiscard]] bool is_past(executor& home) const noexcept {
         return what_ == time_limit::kind::length ? time_.count() <= 0 : point_is_past(home);
     }
+    /// When it is up, by the steady clock of `asking`, on which this is called: the worker of
+    /// something that runs under the limit. One that was past when it began is up now.
+    [[nodiscard]] std::chrono::steady_clock::time_point
+    end(const executor& asking) const noexcept;
     using timer_node::armed;
     [[nodiscard]] time_limit limit() const noexcept { return {time_, what_}; }
 

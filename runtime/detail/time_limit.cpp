@@ -2,12 +2,15 @@
 #include <toadstone/runtime/detail/time_limit.hpp>
 
 #include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/context.hpp>
+#include <toadstone/runtime/detail/leaf.hpp>
 #include <toadstone/runtime/detail/limit_timer.hpp>
 #include <toadstone/runtime/executor.hpp>
 #include <toadstone/runtime/with_timeout.hpp>
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 namespace toadstone::detail {
 
@@ -37,6 +40,35 @@ bool limit_timer::point_is_past(executor& home) const noexcept {
                          ? home.now().time_since_epoch()
                          : to_signed_nanoseconds(home.calendar_now().time_since_epoch());
     return now >= time_;
+}
+
+std::chrono::steady_clock::time_point limit_timer::end(const executor& asking) const noexcept {
+    using point = executor::clock::time_point;
+    switch (what_) {
+    case time_limit::kind::length:
+        return time_.count() <= 0 ? asking.now() : due();
+    case time_limit::kind::steady:
+        return time_ == longest_wait ? point::max() : point(time_);
+    case time_limit::kind::calendar:
+        break; // the timer may be armed anew at any time, on another worker
+    }
+    const std::chrono::nanoseconds left =
+        time_ - to_signed_nanoseconds(asking.calendar_now().time_since_epoch());
+    return deadline_after(asking.now(), left);
+}
+
+// A context around this one waits at its boundary as long as anything runs inside.
+std::optional<std::chrono::steady_clock::time_point> context::deadline() const noexcept {
+    std::optional<std::chrono::steady_clock::time_point> first;
+    for (const context* each = this; !each->shut_off_ && each->around();) {
+        each = each->around();
+        const limit_timer* const limit =
+            each->pending_ ? each->pending_->limit_inside() : nullptr;
+        if (!limit) continue;
+        const auto end = limit->end(*home_);
+        if (!first || end < *first) first = end;
+    }
+    return first;
 }
 
 void limit_timer::disarm(executor& home) noexcept {

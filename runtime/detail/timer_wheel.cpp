@@ -26,6 +26,10 @@ int level_of(std::uint64_t now, std::uint64_t tick) noexcept {
 
 } // namespace
 
+timer_node::clock::time_point timer_node::due() const noexcept {
+    return timer_wheel::to_time(tick_);
+}
+
 void timer_wheel::insert(timer_node& timer) noexcept {
     const int level = level_of(now_, timer.tick_);
     const auto slot = static_cast<int>((timer.tick_ >> (6 * level)) & 63);

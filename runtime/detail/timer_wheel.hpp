@@ -20,6 +20,9 @@ public:
 
 protected:
     virtual ~timer_node() = default;
+    /// What it was last armed for, rounded up to its tick; the epoch if it never was. Stays as
+    /// it is until it is armed again, so that other threads may ask who know that it was.
+    [[nodiscard]] clock::time_point due() const noexcept;
     /// Called once by the worker after the deadline; the timer is disarmed by then.
     virtual void expired() noexcept = 0;
 
@@ -69,6 +72,7 @@ public:
     [[nodiscard]] unsigned armed() const noexcept { return armed_; }
 
 private:
+    friend class timer_node;
     static constexpr int levels = 11; // 66 bits: every tick of a 64-bit clock has a place
     static constexpr int slots = 64;
 
