@@ -7,6 +7,7 @@
 #include <toadstone/sync/local_mutex.hpp>
 #include <toadstone/sync/mpsc.hpp>
 #include <toadstone/sync/mutex.hpp>
+#include <toadstone/sync/oneshot.hpp>
 #include <toadstone/sync/policy.hpp>
 #include <toadstone/sync/would_deadlock.hpp>
 

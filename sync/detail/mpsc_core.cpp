@@ -32,7 +32,7 @@ void mpsc_core::grant(wait_queue& waits, message_node& node, ended_waits& ended)
 }
 
 void mpsc_core::refuse_all(wait_queue& waits, ended_waits& ended) noexcept {
-    while (auto* const each = static_cast<node_waiter*>(waits.first())) {
+    while (toadstone::detail::waiter* const each = waits.first()) {
         waits.remove(*each);
         ended.add(*each, state::refused);
     }
