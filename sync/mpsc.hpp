@@ -283,7 +283,8 @@ public:
     [[nodiscard]] std::optional<T> try_recv() const {
         auto& core = this->core();
         const auto now = core.try_take();
-        if (now.closed) static_cast<void>(detail::take_leaf::ended(core));
+        if (now.closed) [[unlikely]]
+            state::check_end(core);
         return received(core, now.node);
     }
     /// recv() from a plain thread, which it blocks. Errors: as recv(); std::logic_error on a
@@ -291,7 +292,7 @@ public:
     [[nodiscard]] std::optional<T> blocking_recv() const {
         auto& core = this->core();
         auto* const node = core.take_blocking();
-        if (!node) static_cast<void>(detail::take_leaf::ended(core));
+        if (!node) state::check_end(core);
         return received(core, node);
     }
 

@@ -58,20 +58,22 @@ public:
     [[nodiscard]] message_node* node() const noexcept { return node_; }
 
 protected:
-    node_waiter() = default;
+    node_waiter() noexcept {} // not defaulted, or the links would be set to zero for nothing
     ~node_waiter() override = default;
 
     friend class mpsc_core;
-    toadstone::detail::plain<message_node*> node_ = nullptr; // as the state
+    toadstone::detail::plain<message_node*> node_; // as the state
 };
 
 class room_waiter : public node_waiter {
 protected:
+    room_waiter() noexcept {}
     ~room_waiter() override = default;
 };
 
 class message_waiter : public node_waiter {
 protected:
+    message_waiter() noexcept {}
     ~message_waiter() override = default;
 };
 

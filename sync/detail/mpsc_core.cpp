@@ -38,15 +38,29 @@ void mpsc_core::refuse_all(wait_queue& waits, ended_waits& ended) noexcept {
     }
 }
 
-mpsc_core::claim mpsc_core::claim_slowly(std::uint32_t word) noexcept {
+void mpsc_core::unlock(std::uint32_t word) const noexcept {
+    const bool none = takers_.empty() && rooms_.empty();
+    word_.unlock(none ? word & ~waits : word | waits);
+}
+
+mpsc_core::claim mpsc_core::claim_slowly() noexcept {
+    const std::uint32_t word = word_.lock();
     const bool refused = (word & closed) != 0;
     message_node* const node = refused ? nullptr : free_node();
-    word_.unlock(word);
+    unlock(word);
     return {node, refused};
 }
 
+bool mpsc_core::claim_for_new_slowly() noexcept {
+    const std::uint32_t word = word_.lock();
+    const bool open = !(word & closed);
+    if (open) live_ = live_ + 1;
+    unlock(word);
+    return open;
+}
+
 bool mpsc_core::claim_or_queue(room_waiter& waiter) noexcept {
-    const std::uint32_t word = lock();
+    const std::uint32_t word = word_.lock();
     bool settled = true;
     if (word & closed) {
         waiter.state_ = state::refused;
@@ -57,48 +71,66 @@ bool mpsc_core::claim_or_queue(room_waiter& waiter) noexcept {
         rooms_.add(waiter);
         settled = false;
     }
-    word_.unlock(word); // from here on a queued waiter may be woken and gone
+    unlock(word); // from here on a queued waiter may be woken and gone
     return settled;
 }
 
-bool mpsc_core::push_slowly(std::uint32_t word, message_node& node) noexcept {
+bool mpsc_core::push_slowly(message_node& node) noexcept {
     ended_waits ended;
-    const bool dropped = (word & gone) != 0;
-    if (!dropped) grant(takers_, node, ended);
-    word_.unlock(word);
+    const std::uint32_t word = word_.lock();
+    const bool wanted = !(word & gone);
+    if (wanted) deliver(node, ended);
+    unlock(word);
     ended.wake();
-    return !dropped;
+    return wanted;
 }
 
-void mpsc_core::give_back_slowly(std::uint32_t word, message_node* node) noexcept {
+void mpsc_core::deliver(message_node& node, ended_waits& ended) noexcept {
+    if (takers_.empty()) {
+        list_.push_back(node);
+    } else {
+        grant(takers_, node, ended);
+    }
+}
+
+void mpsc_core::give_back_slowly(message_node& node) noexcept {
+    ended_waits ended;
+    const std::uint32_t word = word_.lock();
     if (!rooms_.empty()) { // and so it is not closed
-        ended_waits ended;
-        grant(rooms_, *node, ended);
-        word_.unlock(word);
+        grant(rooms_, node, ended);
+        unlock(word);
         ended.wake();
         return;
     }
-    live_ = live_ - 1; // nobody claims it any more
+    node.next = static_cast<message_node*>(free_);
+    free_ = &node;
+    live_ = live_ - 1;
+    end_takers_if_over(word);
+}
+
+void mpsc_core::forget_node_slowly() noexcept {
+    const std::uint32_t word = word_.lock();
+    live_ = live_ - 1;
     end_takers_if_over(word);
 }
 
 void mpsc_core::end_takers_if_over(std::uint32_t word) noexcept {
     ended_waits ended;
     if (is_over(word)) refuse_all(takers_, ended);
-    word_.unlock(word);
+    unlock(word);
     ended.wake();
 }
 
-mpsc_core::claim mpsc_core::try_take() noexcept {
-    const std::uint32_t word = lock();
+mpsc_core::claim mpsc_core::take_slowly() noexcept {
+    const std::uint32_t word = word_.lock();
     message_node* const node = list_.pop();
     const bool over = !node && is_over(word);
-    word_.unlock(word);
+    unlock(word);
     return {node, over};
 }
 
 bool mpsc_core::take_or_queue(message_waiter& waiter) noexcept {
-    const std::uint32_t word = lock();
+    const std::uint32_t word = word_.lock();
     bool settled = true;
     if (message_node* const node = list_.pop()) {
         waiter.node_ = node;
@@ -109,41 +141,41 @@ bool mpsc_core::take_or_queue(message_waiter& waiter) noexcept {
         takers_.add(waiter);
         settled = false;
     }
-    word_.unlock(word);
+    unlock(word);
     return settled;
 }
 
 void mpsc_core::put_back(message_node& node) noexcept {
-    const std::uint32_t word = lock();
     ended_waits ended;
+    const std::uint32_t word = word_.lock();
     if (takers_.empty()) {
         list_.push_front(node);
     } else {
         grant(takers_, node, ended);
     }
-    word_.unlock(word);
+    unlock(word);
     ended.wake();
 }
 
 bool mpsc_core::withdraw(room_waiter& waiter, state how) noexcept {
-    const std::uint32_t word = lock();
+    const std::uint32_t word = word_.lock();
     const bool queued = wait_queue::is_queued(waiter);
     if (queued) {
         rooms_.remove(waiter);
         waiter.state_ = how;
     }
-    word_.unlock(word);
+    unlock(word);
     return queued;
 }
 
 bool mpsc_core::withdraw(message_waiter& waiter, state how) noexcept {
-    const std::uint32_t word = lock();
+    const std::uint32_t word = word_.lock();
     const bool queued = wait_queue::is_queued(waiter);
     if (queued) {
         takers_.remove(waiter);
         waiter.state_ = how;
     }
-    word_.unlock(word);
+    unlock(word);
     return queued;
 }
 
@@ -156,7 +188,7 @@ void mpsc_core::hand_back(message_waiter& waiter) noexcept {
 }
 
 void mpsc_core::close() noexcept {
-    close(lock());
+    close(word_.lock());
 }
 
 void mpsc_core::close(std::uint32_t word) noexcept {
@@ -164,14 +196,14 @@ void mpsc_core::close(std::uint32_t word) noexcept {
     word |= closed;
     refuse_all(rooms_, ended);
     if (is_over(word)) refuse_all(takers_, ended);
-    word_.unlock(word);
+    unlock(word);
     ended.wake();
 }
 
 bool mpsc_core::fail(poison_cause cause) noexcept {
-    const std::uint32_t word = lock();
+    const std::uint32_t word = word_.lock();
     if (word & closed) {
-        word_.unlock(word);
+        unlock(word);
         return false;
     }
     failure_ = std::move(cause);
@@ -180,7 +212,7 @@ bool mpsc_core::fail(poison_cause cause) noexcept {
 }
 
 message_node* mpsc_core::abandon() noexcept {
-    const std::uint32_t word = lock();
+    const std::uint32_t word = word_.lock();
     TOADSTONE_ASSERT(takers_.empty(),
                      "a receiver is destroyed only when nobody waits for its messages");
     message_node* const rest = list_.take_all();
@@ -189,16 +221,16 @@ message_node* mpsc_core::abandon() noexcept {
 }
 
 std::size_t mpsc_core::live() const noexcept {
-    const std::uint32_t word = lock();
+    const std::uint32_t word = word_.lock();
     const std::size_t now = live_;
-    word_.unlock(word);
+    unlock(word);
     return now;
 }
 
 bool mpsc_core::is_at_end() const noexcept {
-    const std::uint32_t word = lock();
+    const std::uint32_t word = word_.lock();
     const bool over = is_over(word);
-    word_.unlock(word);
+    unlock(word);
     return over;
 }
 

@@ -30,8 +30,10 @@ namespace toadstone::sync::detail {
 ///       1      1      0      the receiver is gone: pushes are dropped
 ///       1      0/1    1      as without `failed`; who finds the end finds the cause
 ///
-/// Each bit is set once, under the lock `busy`, and stays. The end is `closed` and nothing
-/// live: a taker that is told so has missed no message, for one that is in hand is live.
+/// Each of these bits is set once, under the lock `busy`, and stays. The end is `closed` and
+/// nothing live: a taker that is told so has missed no message, for one that is in hand is
+/// live. A fifth bit, `waits`, says that somebody waits, for room or for a message. So a word
+/// of 0 is all that the fast paths have to look for.
 ///
 /// While somebody waits for room no node is free, and while somebody waits for a message the
 /// list is empty, and it is not the end: every change under the lock keeps this so, and tells
@@ -66,15 +68,17 @@ public:
     };
     /// Claims a node if one is free.
     [[nodiscard]] claim try_claim() noexcept {
-        const std::uint32_t word = lock();
-        message_node* const node = free_;
-        if (node && !(word & closed)) [[likely]] {
-            free_ = static_cast<message_node*>(node->next);
-            live_ = live_ + 1;
-            word_.unlock(word);
-            return {node, false};
+        if (lock_quiet()) [[likely]] {
+            message_node* const node = free_;
+            if (node) {
+                free_ = static_cast<message_node*>(node->next);
+                live_ = live_ + 1;
+            }
+            unlock_quiet();
+            if (node) [[likely]]
+                return {node, false};
         }
-        return claim_slowly(word);
+        return claim_slowly();
     }
     /// True: settled, the waiter has a node or is refused. False: it is queued.
     [[nodiscard]] bool claim_or_queue(room_waiter& waiter) noexcept;
@@ -82,60 +86,78 @@ public:
     /// A node that was claimed goes into the list, or to whoever waits for it. False: the
     /// receiver is gone, and the caller destroys the message and gives the node back.
     [[nodiscard]] bool push(message_node& node) noexcept {
-        const std::uint32_t word = lock();
-        if (!takers_.empty() || (word & gone)) [[unlikely]]
-            return push_slowly(word, node);
+        if (!lock_quiet()) [[unlikely]]
+            return push_slowly(node);
         list_.push_back(node);
-        word_.unlock(word);
+        unlock_quiet();
         return true;
+    }
+    /// Claims a node, has it filled, and pushes it, in one step; `fill` is a few instructions.
+    /// False: nothing was done, and what would have to be is for the slower ways.
+    template <class Fill>
+    [[nodiscard]] bool push_at_once(const Fill& fill) noexcept {
+        if (!lock_quiet()) [[unlikely]]
+            return false;
+        message_node* const node = free_;
+        if (node) [[likely]] {
+            free_ = static_cast<message_node*>(node->next);
+            live_ = live_ + 1;
+            fill(*node);
+            list_.push_back(*node);
+        }
+        unlock_quiet();
+        return node != nullptr;
     }
     /// Of an unbounded channel: the caller has a node of its own to push. False: closed.
     [[nodiscard]] bool claim_for_new() noexcept {
-        const std::uint32_t word = lock();
-        const bool open = !(word & closed);
-        if (open) live_ = live_ + 1;
-        word_.unlock(word);
-        return open;
+        if (!lock_quiet()) [[unlikely]]
+            return claim_for_new_slowly();
+        live_ = live_ + 1;
+        unlock_quiet();
+        return true;
     }
     /// A node that was claimed and not pushed, or taken and emptied, is free again.
     void give_back(message_node& node) noexcept {
-        const std::uint32_t word = lock();
-        if (!rooms_.empty() || (word & closed)) [[unlikely]] {
-            give_back_slowly(word, &node);
-            return;
-        }
+        if (!lock_quiet()) [[unlikely]]
+            return give_back_slowly(node);
         node.next = static_cast<message_node*>(free_);
         free_ = &node;
         live_ = live_ - 1;
-        word_.unlock(word);
+        unlock_quiet();
     }
     /// The same in an unbounded channel, whose caller frees the node.
     void forget_node() noexcept {
-        const std::uint32_t word = lock();
+        if (!lock_quiet()) [[unlikely]]
+            return forget_node_slowly();
         live_ = live_ - 1;
-        if (word & closed) [[unlikely]] {
-            end_takers_if_over(word);
-            return;
-        }
-        word_.unlock(word);
+        unlock_quiet();
     }
 
-    /// Takes the first message. True: settled, the waiter has it, or is refused: the end.
-    [[nodiscard]] bool try_take(message_waiter& waiter) noexcept {
-        const std::uint32_t word = lock();
+    /// Takes the first message: a claim as above. Closed: the end.
+    [[nodiscard]] claim try_take() noexcept {
+        if (lock_quiet()) [[likely]] {
+            message_node* const node = list_.pop();
+            unlock_quiet();
+            return {node, false};
+        }
+        return take_slowly();
+    }
+    /// Of a bounded channel: takes the first message, has it moved out, and frees the node, in
+    /// one step; `move` is a few instructions. False: as of push_at_once().
+    template <class Move>
+    [[nodiscard]] bool take_at_once(const Move& move) noexcept {
+        if (!lock_quiet()) [[unlikely]]
+            return false;
         message_node* const node = list_.pop();
         if (node) [[likely]] {
-            word_.unlock(word);
-            waiter.node_ = node;
-            waiter.state_ = toadstone::detail::waiter::state::granted;
-            return true;
+            move(*node);
+            node->next = static_cast<message_node*>(free_);
+            free_ = node;
+            live_ = live_ - 1;
         }
-        const bool over = is_over(word);
-        word_.unlock(word);
-        if (over) waiter.state_ = toadstone::detail::waiter::state::refused;
-        return over;
+        unlock_quiet();
+        return node != nullptr;
     }
-    [[nodiscard]] claim try_take() noexcept;
     [[nodiscard]] bool take_or_queue(message_waiter& waiter) noexcept;
     /// A message that was taken and could not be moved out is the first again.
     void put_back(message_node& node) noexcept;
@@ -179,24 +201,30 @@ private:
     static constexpr std::uint32_t closed = 2;
     static constexpr std::uint32_t gone = 4;
     static constexpr std::uint32_t failed = 8;
+    static constexpr std::uint32_t waits = 16;
 
     using ended_waits = toadstone::detail::ended_waits;
-    [[nodiscard]] std::uint32_t lock() const noexcept {
-        std::uint32_t word = word_.look();
-        if (!(word & busy) && word_.acquire(word, word | busy)) [[likely]]
-            return word;
-        return word_.lock();
+    /// Locks a channel that is open and that nobody waits at. False: it is not, or is locked.
+    [[nodiscard]] bool lock_quiet() noexcept {
+        std::uint32_t quiet = 0;
+        return word_.acquire(quiet, busy);
     }
+    void unlock_quiet() noexcept { word_.unlock(0); }
+    void unlock(std::uint32_t word) const noexcept;
     [[nodiscard]] bool is_over(std::uint32_t word) const noexcept {
         return (word & closed) && live_ == 0;
     }
     [[nodiscard]] message_node* free_node() noexcept;
+    [[nodiscard]] claim claim_slowly() noexcept;
+    [[nodiscard]] bool claim_for_new_slowly() noexcept;
+    [[nodiscard]] bool push_slowly(message_node& node) noexcept;
+    void give_back_slowly(message_node& node) noexcept;
+    void forget_node_slowly() noexcept;
+    [[nodiscard]] claim take_slowly() noexcept;
     // These unlock.
-    [[nodiscard]] claim claim_slowly(std::uint32_t word) noexcept;
-    [[nodiscard]] bool push_slowly(std::uint32_t word, message_node& node) noexcept;
-    void give_back_slowly(std::uint32_t word, message_node* node) noexcept;
     void end_takers_if_over(std::uint32_t word) noexcept;
     void close(std::uint32_t word) noexcept;
+    void deliver(message_node& node, ended_waits& ended) noexcept;
     static void refuse_all(toadstone::detail::wait_queue& waits, ended_waits& ended) noexcept;
     static void grant(toadstone::detail::wait_queue& waits, message_node& node,
                       ended_waits& ended) noexcept;

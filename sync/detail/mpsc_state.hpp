@@ -30,6 +30,9 @@ class mpsc_state {
     static constexpr std::size_t header =
         (sizeof(mpsc_core) + alignof(node) - 1) / alignof(node) * alignof(node);
 
+    static constexpr bool is_quick =
+        std::is_trivially_copyable_v<T> && std::is_copy_constructible_v<T> && sizeof(T) <= 64;
+
 public:
     /// `capacity` 0: unbounded. Errors: std::length_error, std::bad_alloc.
     [[nodiscard]] static mpsc_core* make(std::size_t capacity) {
@@ -70,6 +73,40 @@ public:
         }
     }
 
+    /// For messages that are moved by copying a few bytes: in one step, under the lock. False:
+    /// nothing was done.
+    template <class Message>
+    [[nodiscard]] static bool send_at_once(mpsc_core& core, const Message& message) noexcept {
+        if constexpr (is_quick) {
+            return core.push_at_once(
+                [&](message_node& to) { ::new (static_cast<node&>(to).place) T(message); });
+        } else {
+            return false;
+        }
+    }
+    /// Where such a message is between await_ready() and await_resume().
+    class quick_message {
+    public:
+        quick_message() noexcept {}
+        [[nodiscard]] bool take_at_once(mpsc_core& core) noexcept {
+            return core.capacity() != 0 && core.take_at_once([this](message_node& from) {
+                std::construct_at(&message_, value(from));
+            });
+        }
+        [[nodiscard]] std::optional<T> get() const noexcept { return message_; }
+
+    private:
+        union {
+            T message_;
+        };
+    };
+    class no_quick_message {
+    public:
+        [[nodiscard]] static bool take_at_once(mpsc_core&) noexcept { return false; }
+        [[nodiscard]] static std::optional<T> get() noexcept { return std::nullopt; }
+    };
+    using quick = std::conditional_t<is_quick, quick_message, no_quick_message>;
+
     /// The message goes into a node that was claimed, and off it goes. If T throws, the node
     /// goes back.
     template <class Message>
@@ -85,6 +122,10 @@ public:
         if (!core.claim_for_new()) return false;
         send(core, *made.release(), std::forward<Message>(message));
         return true;
+    }
+    /// At the end. Throws if the channel was failed.
+    static void check_end(const mpsc_core& core) {
+        if (const poison_cause cause = core.cause()) throw poison_error(cause);
     }
     /// The message of a node that was taken. If T throws, it stays the first.
     static void receive(mpsc_core& core, message_node& taken, std::optional<T>& to) {

@@ -7,6 +7,7 @@
 
 #include "lock_tasks.hpp"
 
+#include <atomic>
 #include <exception>
 #include <stdexcept>
 #include <string>
@@ -32,8 +33,8 @@ public:
     [[nodiscard]] int what() const noexcept { return what_; }
 
     static constexpr int taken = -1;
-    static inline int alive = 0;
-    static inline int moves_that_throw = 0;
+    static inline std::atomic<int> alive = 0; // plain threads have parcels, too
+    static inline std::atomic<int> moves_that_throw = 0;
 
 private:
     int what_;
