@@ -194,6 +194,32 @@ task<double> lock_in_time(std::uint64_t n) {
     co_return clock.ns();
 }
 
+struct line {
+    int numbers[16] = {};
+};
+
+task<double> transact(std::uint64_t n) {
+    sync::mutex<line> mutex;
+    const stopwatch clock;
+    for (; n; --n) {
+        auto tx = co_await mutex.transaction();
+        bench::keep(++tx->numbers[0]);
+        tx.commit();
+    }
+    co_return clock.ns();
+}
+
+task<double> acquire(std::uint64_t n) {
+    sync::semaphore permits(1);
+    int value = 0;
+    const stopwatch clock;
+    for (; n; --n) {
+        const auto held = co_await permits.acquire();
+        bench::keep(++value);
+    }
+    co_return clock.ns();
+}
+
 task<double> try_lock(std::uint64_t n) {
     plain_mutex mutex;
     const stopwatch clock;
@@ -253,6 +279,8 @@ int main(int argc, char** argv) {
             {"sync::mutex with_lock", one.subject(with_lock)},
             {"sync::mutex blocking_lock, plain thread", blocking_lock},
             {"with_timeout of sync::mutex lock", one.subject(lock_in_time)},
+            {"sync::mutex transaction, 64 bytes", one.subject(transact)},
+            {"sync::semaphore acquire", one.subject(acquire)},
         });
     all.compare("the same on one worker only",
                 {

@@ -274,6 +274,8 @@ OTHERS = {
     "mpsc send and recv": operation("bench_channels", "mpsc send + recv"),
     "unbounded mpsc send and recv": operation("bench_channels", "mpsc unbounded send + recv"),
     "oneshot, made, sent, received": operation("bench_channels", "oneshot: make, send, recv"),
+    "transaction of 64 bytes": operation("bench_mutex", "sync::mutex transaction, 64 bytes"),
+    "semaphore acquire and release": operation("bench_mutex", "sync::semaphore acquire"),
     "child call and return": operation("bench_spawn", "co_await child"),
     "spawn and join": operation("bench_spawn", "spawn and join"),
     "spawn and join, batches of 1000": operation(

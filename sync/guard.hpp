@@ -12,7 +12,7 @@
 namespace toadstone::sync {
 
 template <class T>
-class recovery;
+class guard;
 
 namespace detail {
 
@@ -55,6 +55,11 @@ public:
         check();
         return value_;
     }
+    /// To look at the data only: with a policy if_touched, it does not count as access.
+    [[nodiscard]] const T& view() const {
+        if (!held()) refuse();
+        return *value_;
+    }
     /// False after unlock() and after a move.
     [[nodiscard]] bool held() const noexcept {
         if (!core_.mutex()) return false;
@@ -72,11 +77,11 @@ public:
     void poison(std::string_view why) { core_.declare_poisoned(why); }
     /// Says that the data is right again.
     void clear_poison() {
-        check();
+        if (!held()) refuse();
         core_.mutex()->clear_poison();
     }
     [[nodiscard]] bool is_poisoned() const {
-        check();
+        if (!held()) refuse();
         return core_.mutex()->is_poisoned();
     }
 
@@ -110,13 +115,15 @@ public:
     guard(detail::guard_core&& core, T& value) noexcept
         : core_(std::move(core)), value_(&value) {}
     void make_strict() noexcept { core_.make_strict(); }
+    [[nodiscard]] detail::guard_core& core() noexcept { return core_; }
 
 private:
     void check() const {
-        if (!held()) {
-            toadstone::detail::throw_misuse(
-                "a guard gives access only while it holds the lock");
-        }
+        if (!core_.mutex()) refuse();
+        core_.touch();
+    }
+    [[noreturn, gnu::cold]] static void refuse() {
+        toadstone::detail::throw_misuse("a guard gives access only while it holds the lock");
     }
 
     detail::guard_core core_;
@@ -124,26 +131,26 @@ private:
 };
 
 /// What lock_or_poison() gives: the lock, and whether the data is healthy. Both arms hold it.
-template <class T>
+template <class T, class Guard = guard<T>>
 class [[nodiscard]] lock_result {
 public:
     /// The data is healthy.
     explicit operator bool() const noexcept { return !cause_; }
     /// The guard, whatever the state of the data.
-    [[nodiscard]] sync::guard<T>& guard() noexcept { return guard_; }
+    [[nodiscard]] Guard& guard() noexcept { return guard_; }
     /// Empty when healthy.
     [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
     /// Takes the guard, whatever the state of the data. The poison stays until clear_poison().
-    [[nodiscard]] sync::guard<T> into_guard() { return std::move(guard_); }
+    [[nodiscard]] Guard into_guard() { return std::move(guard_); }
     /// The same, said louder: access although it is poisoned.
-    [[nodiscard]] sync::guard<T> ignore() { return std::move(guard_); }
+    [[nodiscard]] Guard ignore() { return std::move(guard_); }
 
     /// For the library.
-    lock_result(detail::guard_seed&& seed, T& value, poison_cause cause) noexcept
+    lock_result(detail::guard_seed&& seed, T& value, poison_cause cause)
         : guard_(std::move(seed), value), cause_(std::move(cause)) {}
 
 private:
-    sync::guard<T> guard_;
+    Guard guard_;
     poison_cause cause_;
 };
 
@@ -151,7 +158,7 @@ private:
 /// mutex stays poisoned, with a new cause chained to the old one, and the next in line may try.
 ///
 /// Of a mutex that was healthy, cause() is empty and a recovery behaves like a guard.
-template <class T>
+template <class T, class Guard = guard<T>>
 class [[nodiscard("a recovery that is dropped has repaired nothing")]] recovery {
 public:
     recovery(recovery&&) noexcept = default;
@@ -182,10 +189,10 @@ public:
 
     /// The data is right: clears the poison while the lock is still held. Errors:
     /// std::logic_error the second time.
-    guard<T> complete() {
+    Guard complete() {
         if (!core_.mutex()) toadstone::detail::throw_misuse("a recovery is completed once");
         core_.mutex()->clear_poison();
-        return guard<T>(std::move(core_), *value_);
+        return Guard(std::move(core_), *value_);
     }
 
     /// For the library.
@@ -195,16 +202,21 @@ public:
     void hand_back() noexcept {
         if (core_.mutex()) core_.release_clean();
     }
+    void repairs_for_others() noexcept { core_.repairs_for_others(); }
 
 private:
     void check() const {
         if (!core_.mutex()) {
             toadstone::detail::throw_misuse("a recovery gives access until completed");
         }
-        core_.check_place();
+        core_.touch();
     }
     void give_up() noexcept {
-        if (cause_) core_.release_unrepaired(); // else by the rule, in ~guard_core
+        if (cause_) {
+            core_.release_unrepaired();
+        } else if constexpr (!std::is_same_v<Guard, guard<T>>) {
+            core_.release_in_place();
+        } // else by the rule, in ~guard_core
     }
 
     detail::guard_core core_;

@@ -6,8 +6,11 @@
 #include <toadstone/runtime/poison_cause.hpp>
 #include <toadstone/runtime/task.hpp>
 #include <toadstone/sync/detail/lock_awaiter.hpp>
+#include <toadstone/sync/detail/lock_or_recover.hpp>
 #include <toadstone/sync/guard.hpp>
 #include <toadstone/sync/policy.hpp>
+#include <toadstone/sync/rollback_guard.hpp>
+#include <toadstone/sync/transaction.hpp>
 #include <toadstone/sync/would_deadlock.hpp>
 
 #include <chrono>
@@ -20,26 +23,26 @@
 namespace toadstone::sync {
 namespace detail {
 
-template <class T>
+template <class T, class Guard>
 class lock_awaiter;
-template <class T>
+template <class T, class Guard>
 class lock_or_poison_awaiter;
-template <class T>
+template <class T, class Guard>
 class recover_awaiter;
-template <class T>
+template <class T, class Guard>
 class timed_lock_awaiter;
 
 template <class Awaiter, class T, class... What>
 using lock_operation = toadstone::detail::called_from<Awaiter, mutex_core&, T&, What...>;
-template <class T>
-using lock_request = lock_operation<lock_awaiter<T>, T, wants, policies>;
-template <class T>
-using lock_or_poison_request = lock_operation<lock_or_poison_awaiter<T>, T, policies>;
-template <class T>
-using recover_request = lock_operation<recover_awaiter<T>, T, policies>;
-template <class T>
+template <class T, class Guard>
+using lock_request = lock_operation<lock_awaiter<T, Guard>, T, wants, policies>;
+template <class T, class Guard>
+using lock_or_poison_request = lock_operation<lock_or_poison_awaiter<T, Guard>, T, policies>;
+template <class T, class Guard>
+using recover_request = lock_operation<recover_awaiter<T, Guard>, T, policies>;
+template <class T, class Guard>
 using timed_lock_request =
-    lock_operation<timed_lock_awaiter<T>, T, policies, toadstone::detail::time_limit>;
+    lock_operation<timed_lock_awaiter<T, Guard>, T, policies, toadstone::detail::time_limit>;
 
 } // namespace detail
 
@@ -61,22 +64,24 @@ using timed_lock_request =
 /// Source: the queue and hand-over after parking_lot and nsync; poisoning after
 ///     std::sync::Mutex and cancel-safe-futures' RobustMutex (Rust).
 template <class T, on_cancel OnCancel = on_cancel::poison,
-          on_exception OnException = on_exception::poison>
+          on_exception OnException = on_exception::poison, class Core = detail::mutex_core>
 class mutex {
     static constexpr detail::policies policy{OnCancel, OnException};
 
 public:
     using value_type = T;
-    using guard = sync::guard<T>;
-    using recovery = sync::recovery<T>;
+    /// A rollback_guard<T> if one of the policies is rollback.
+    using guard = std::conditional_t<policy.rolls_back(), rollback_guard<T>, sync::guard<T>>;
+    using recovery = sync::recovery<T, guard>;
     using here = std::source_location;
 
     constexpr mutex()
         requires std::is_default_constructible_v<T>
     = default;
     /// `name` appears in causes; it is not copied, so it must outlive the mutex (a literal).
-    constexpr explicit mutex(T value, std::string_view name = {},
-                             fairness order = fairness::strict)
+    constexpr explicit mutex(T value, std::string_view name = {})
+        : core_(name), value_(std::move(value)) {}
+    constexpr mutex(T value, std::string_view name, fairness order)
         : core_(name, order), value_(std::move(value)) {}
 
     /// Waits for the lock. Returns: a guard.
@@ -86,30 +91,70 @@ public:
     ///     heap is waited for.
     /// Cancellation: a cancellation point, looked at before anything else. A waiter leaves the
     ///     queue at once; a lock that was granted meanwhile goes on, clean, to the next.
-    [[nodiscard]] detail::lock_request<T> lock(here where = here::current()) noexcept {
-        return detail::lock_request<T>(where, core_, value_, detail::wants::healthy, policy);
+    [[nodiscard]] detail::lock_request<T, guard> lock(here where = here::current()) noexcept {
+        return detail::lock_request<T, guard>(where, core_, value_, detail::wants::healthy,
+                                              policy);
     }
     /// lock() with its own policy for cancellation in this one section.
-    [[nodiscard]] detail::lock_request<T> lock(on_cancel cancel,
-                                               here where = here::current()) noexcept {
-        return detail::lock_request<T>(where, core_, value_, detail::wants::healthy,
-                                       {cancel, OnException});
+    [[nodiscard]] detail::lock_request<T, guard> lock(section_policy cancel,
+                                                      here where = here::current()) noexcept {
+        static_assert(!policy.rolls_back(),
+                      "a section of a mutex whose type rolls back has no policy of its own");
+        return detail::lock_request<T, guard>(where, core_, value_, detail::wants::healthy,
+                                              {cancel.what(), OnException});
     }
     /// lock() that waits out a poisoning until somebody has recovered the data.
-    [[nodiscard]] detail::lock_request<T> lock(wait_recovery_t,
-                                               here where = here::current()) noexcept {
-        return detail::lock_request<T>(where, core_, value_, detail::wants::patience, policy);
+    [[nodiscard]] detail::lock_request<T, guard> lock(wait_recovery_t,
+                                                      here where = here::current()) noexcept {
+        return detail::lock_request<T, guard>(where, core_, value_, detail::wants::patience,
+                                              policy);
     }
     /// Waits for the lock, poisoned or not. Returns: a lock_result that holds it either way.
     /// Cancellation: as lock().
-    [[nodiscard]] detail::lock_or_poison_request<T>
+    [[nodiscard]] detail::lock_or_poison_request<T, guard>
     lock_or_poison(here where = here::current()) noexcept {
-        return detail::lock_or_poison_request<T>(where, core_, value_, policy);
+        return detail::lock_or_poison_request<T, guard>(where, core_, value_, policy);
     }
     /// Waits for the exclusive right to repair. Returns: a recovery; of a healthy mutex one
     /// whose cause() is empty. Cancellation: as lock().
-    [[nodiscard]] detail::recover_request<T> recover(here where = here::current()) noexcept {
-        return detail::recover_request<T>(where, core_, value_, policy);
+    [[nodiscard]] detail::recover_request<T, guard>
+    recover(here where = here::current()) noexcept {
+        return detail::recover_request<T, guard>(where, core_, value_, policy);
+    }
+
+    /// lock() that repairs: of those who come to poisoned data the first runs
+    /// `repair(T&, const poison_cause&)`, a plain function or a coroutine, alone and shielded;
+    /// the others wait and go on with healthy data.
+    /// Returns: a guard.
+    /// Errors: what the repair throws, for whoever ran it; poison_error for those who waited
+    ///     for it then. The data stays poisoned, with a new cause chained to the old one, and
+    ///     whoever comes later tries again. would_deadlock as lock().
+    /// Cancellation: as lock(). A request during the repair: it runs to its end, the lock goes
+    ///     on, clean, and the task stops. The destruction of the runtime ends a repair that
+    ///     hangs; give one that may a with_timeout() inside.
+    template <class Fn>
+        requires detail::repairs<std::remove_cvref_t<Fn>, T>
+    [[nodiscard]] auto lock_or_recover(Fn&& repair, here where = here::current()) {
+        using F = std::remove_cvref_t<Fn>;
+        static_assert(
+            !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
+                std::is_trivially_destructible_v<F>,
+            "g++ 12 destroys the captures of a temporary closure in a co_await expression "
+            "twice: name the lambda first, or capture by reference");
+        return toadstone::detail::awaitable<true, detail::lock_or_recover_awaiter<T, guard, F>,
+                                            detail::lock_to_repair<T>, F>(
+            detail::lock_to_repair<T>{core_, value_, policy, where},
+            F(std::forward<Fn>(repair)));
+    }
+
+    /// Waits for the lock and copies the data. Returns: a transaction on the copy, exclusive.
+    /// Errors: as lock(); what copying throws, after which the lock goes on, clean.
+    /// Poisoning: none, whatever ends it: an uncommitted transaction has not happened.
+    /// Cancellation: as lock().
+    [[nodiscard]] detail::lock_request<T, sync::transaction<T>>
+    transaction(here where = here::current()) noexcept {
+        return detail::lock_request<T, sync::transaction<T>>(where, core_, value_,
+                                                             detail::wants::healthy, policy);
     }
 
     /// Acquires if nobody holds it or waits for it. Errors: poison_error.
@@ -123,19 +168,19 @@ public:
     /// the same moment wins. Errors and cancellation: as lock(); std::invalid_argument, at the
     /// call, when `limit` is NaN.
     template <class Rep, class Period>
-    [[nodiscard]] detail::timed_lock_request<T>
+    [[nodiscard]] detail::timed_lock_request<T, guard>
     try_lock_for(std::chrono::duration<Rep, Period> limit, here where = here::current()) {
-        return detail::timed_lock_request<T>(where, core_, value_, policy,
-                                             toadstone::detail::time_limit(limit));
+        return detail::timed_lock_request<T, guard>(where, core_, value_, policy,
+                                                    toadstone::detail::time_limit(limit));
     }
     /// try_lock_for() up to a point in time, by steady_clock or, for the calendar, system_clock
     /// (see with_deadline()). Errors and cancellation: as try_lock_for().
     template <class Clock, class Duration>
-    [[nodiscard]] detail::timed_lock_request<T>
+    [[nodiscard]] detail::timed_lock_request<T, guard>
     try_lock_until(std::chrono::time_point<Clock, Duration> limit,
                    here where = here::current()) {
-        return detail::timed_lock_request<T>(where, core_, value_, policy,
-                                             toadstone::detail::time_limit(limit));
+        return detail::timed_lock_request<T, guard>(where, core_, value_, policy,
+                                                    toadstone::detail::time_limit(limit));
     }
 
     /// Blocks the calling thread, which must not be a worker if it has to wait.
@@ -144,6 +189,13 @@ public:
         auto deferring = detail::task_that_defers(OnCancel);
         static_cast<void>(detail::lock_here(core_, true));
         return guard(make_guard(where, std::move(deferring)), value_);
+    }
+
+    /// transaction() on a plain thread. Errors: as blocking_lock() and transaction().
+    [[nodiscard]] sync::transaction<T> blocking_transaction(here where = here::current()) {
+        auto deferring = detail::task_that_defers(OnCancel);
+        static_cast<void>(detail::lock_here(core_, true));
+        return sync::transaction<T>(make_guard(where, std::move(deferring)), value_);
     }
 
     /// Runs `fn(T&)`, which may be a coroutine, under the lock and gives its result. The strict
@@ -174,6 +226,8 @@ public:
         return std::move(value_);
     }
     [[nodiscard]] T into_inner(ignore_poison_t) && { return std::move(value_); }
+    /// For the library.
+    [[nodiscard]] Core& core() noexcept { return core_; }
 
 private:
     detail::guard_seed make_guard(here where,
@@ -193,64 +247,64 @@ private:
         if (core_.is_poisoned()) throw poison_error(core_.cause());
     }
 
-    [[no_unique_address]] detail::mutex_core core_{std::string_view()};
+    [[no_unique_address]] Core core_{std::string_view()};
     [[no_unique_address]] T value_{};
 };
 
 namespace detail {
 
-template <class T>
+template <class T, class Guard>
 class lock_awaiter : public lock_leaf {
 public:
     lock_awaiter(mutex_core& core, T& value, wants what, policies policy) noexcept
         : lock_leaf(core, what, policy), value_(&value) {}
-    guard<T> await_resume() {
+    Guard await_resume() {
         check();
-        return guard<T>(make_guard(), *value_);
+        return Guard(make_guard(), *value_);
     }
 
 private:
     T* value_;
 };
 
-template <class T>
+template <class T, class Guard>
 class lock_or_poison_awaiter : public lock_leaf {
 public:
     lock_or_poison_awaiter(mutex_core& core, T& value, policies policy) noexcept
         : lock_leaf(core, wants::anything, policy), value_(&value) {}
-    lock_result<T> await_resume() {
+    lock_result<T, Guard> await_resume() {
         check();
-        return lock_result<T>(make_guard(), *value_, core_->cause());
+        return lock_result<T, Guard>(make_guard(), *value_, core_->cause());
     }
 
 private:
     T* value_;
 };
 
-template <class T>
+template <class T, class Guard>
 class recover_awaiter : public lock_leaf {
 public:
     recover_awaiter(mutex_core& core, T& value, policies policy) noexcept
         : lock_leaf(core, wants::anything, policy), value_(&value) {}
-    recovery<T> await_resume() {
+    recovery<T, Guard> await_resume() {
         check();
-        return recovery<T>(make_guard(), *value_, core_->cause());
+        return recovery<T, Guard>(make_guard(), *value_, core_->cause());
     }
 
 private:
     T* value_;
 };
 
-template <class T>
+template <class T, class Guard>
 class timed_lock_awaiter : public timed_lock_leaf {
 public:
     timed_lock_awaiter(mutex_core& core, T& value, policies policy,
                        toadstone::detail::time_limit limit) noexcept
         : timed_lock_leaf(limit, core, wants::healthy, policy), value_(&value) {}
-    std::optional<guard<T>> await_resume() {
+    std::optional<Guard> await_resume() {
         if (!in_time()) return std::nullopt;
         check();
-        return std::optional<guard<T>>(std::in_place, make_guard(), *value_);
+        return std::optional<Guard>(std::in_place, make_guard(), *value_);
     }
 
 private:
@@ -287,9 +341,9 @@ task<R> run_locked_plain(Mutex& mutex, Fn fn, std::source_location where) {
 
 } // namespace detail
 
-template <class T, on_cancel C, on_exception E>
+template <class T, on_cancel C, on_exception E, class Core>
 template <class Fn>
-auto mutex<T, C, E>::with_lock(Fn&& fn, here where) {
+auto mutex<T, C, E, Core>::with_lock(Fn&& fn, here where) {
     using F = std::remove_cvref_t<Fn>;
     static_assert(
         !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
@@ -305,9 +359,10 @@ auto mutex<T, C, E>::with_lock(Fn&& fn, here where) {
     }
 }
 
-template <class T, on_cancel C, on_exception E>
+template <class T, on_cancel C, on_exception E, class Core>
 template <class Fn>
-auto mutex<T, C, E>::blocking_with_lock(Fn&& fn, here where) -> std::invoke_result_t<Fn, T&> {
+auto mutex<T, C, E, Core>::blocking_with_lock(Fn&& fn, here where)
+    -> std::invoke_result_t<Fn, T&> {
     guard held = blocking_lock(where);
     held.make_strict();
     using R = std::invoke_result_t<Fn, T&>;

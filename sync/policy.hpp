@@ -13,12 +13,33 @@ enum class on_cancel : unsigned char {
     /// when the guard was moved to another task, whose own cancellation poisons as ever.
     defer,
     release, ///< the section is torn down and the lock released as if nothing had happened
+    /// As poison, if the guard was dereferenced (`*`, `->`, map()) since the lock was taken,
+    /// and as release if not: who only waits under the lock, or looks by view(), poisons
+    /// nothing.
+    if_touched,
+    /// The section works on a copy, which is dropped: the data is as it was. Of a mutex type
+    /// only; see rollback_guard.
+    rollback,
 };
 
 /// What happens when an exception leaves the section.
 enum class on_exception : unsigned char {
     poison,
     release,
+    if_touched, ///< as on_cancel::if_touched
+    rollback,   ///< as on_cancel::rollback
+};
+
+/// on_cancel for one section: a constant, and any but rollback, which the type of a mutex has.
+class section_policy {
+public:
+    consteval section_policy(on_cancel what) // implicit: lock(on_cancel::defer)
+        : what_(what == on_cancel::rollback ? only_a_mutex_type_rolls_back() : what) {}
+    [[nodiscard]] constexpr on_cancel what() const noexcept { return what_; }
+
+private:
+    static on_cancel only_a_mutex_type_rolls_back(); // in no constant expression
+    on_cancel what_;
 };
 
 /// In which order those who wait for a mutex get it.

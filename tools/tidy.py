@@ -17,6 +17,8 @@ from pathlib import Path
 COVERED_BY = {
     "runtime/cancel_reason.hpp": "tests/runtime/cancel_test.cpp",
     "runtime/executor.hpp": "tests/runtime/worker_test.cpp",
+    "sync/closed_error.hpp": "tests/sync/semaphore_test.cpp",
+    "sync/read_guard.hpp": "tests/sync/shared_mutex_test.cpp",
 }
 
 # The part of runtime/ that may talk to the kernel. All else in it is vocabulary.

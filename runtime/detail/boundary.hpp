@@ -204,13 +204,10 @@ private:
     std::tuple<Parts...> parts_;
 };
 
-/// A boundary around one child.
+/// A boundary around one child, whose body is made when it begins.
 template <class T>
-class single_boundary : public boundary {
+class late_boundary : public boundary {
 public:
-    single_boundary(context& ctx, std::source_location where, task<T>&& body) noexcept
-        : boundary(ctx, where), body_(std::move(body)) {}
-
     bool cancel(cancel_reason reason, bool force) noexcept override {
         inside_->request(reason, force);
         return false;
@@ -218,7 +215,8 @@ public:
     bool taken() noexcept override { return inside_->unwound(); }
 
 protected:
-    ~single_boundary() {
+    late_boundary(context& ctx, std::source_location where) noexcept : boundary(ctx, where) {}
+    ~late_boundary() {
         if (started_) std::destroy_at(&inside());
     }
 
@@ -231,7 +229,9 @@ protected:
         started_ = true;
         return *inside_;
     }
-    void begin() noexcept { inside_->begin_within(*ctx_, std::move(body_)); }
+    void begin(task<T>&& body) noexcept { inside_->begin_within(*ctx_, std::move(body)); }
+    /// There is an inside; else the awaiter was ready at once.
+    [[nodiscard]] bool began() const noexcept { return started_; }
 
     T take() {
         check_stopped();
@@ -252,10 +252,23 @@ private:
         child<T> inside;
     };
 
-    task<T> body_;
     child<T>* inside_ = nullptr;
     place place_;
     bool started_ = false;
+};
+
+/// A boundary around one child.
+template <class T>
+class single_boundary : public late_boundary<T> {
+public:
+    single_boundary(context& ctx, std::source_location where, task<T>&& body) noexcept
+        : late_boundary<T>(ctx, where), body_(std::move(body)) {}
+
+protected:
+    void begin() noexcept { late_boundary<T>::begin(std::move(body_)); }
+
+private:
+    task<T> body_;
 };
 
 } // namespace toadstone::detail

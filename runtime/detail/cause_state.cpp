@@ -63,7 +63,7 @@ struct kind_of_end {
 
 kind_of_end kind_of(const poisoning& what, const slice_state& slice) noexcept {
     if (!what.why.empty()) return {poison_kind::declared};
-    if (exceptions_in_slice() > 0) return {poison_kind::exception};
+    if (what.in_handler || exceptions_in_slice() > 0) return {poison_kind::exception};
     // A strict section that ended without returning, and without an exception that C++ could
     // see, was abandoned: pthread_exit, a forced unwind.
     if (!slice.record) return {poison_kind::abandoned, cancel_reason::abandoned};
@@ -217,8 +217,11 @@ cause_ref new_cause(const poisoning& what) noexcept {
         cause->kind = end.kind;
         cause->reason = end.reason;
         cause->why = what.why;
-        const bool in_flight = end.kind == poison_kind::exception && exceptions_in_slice() > 0;
-        if (end.kind != poison_kind::declared && !in_flight && slice.record) {
+        const bool in_flight =
+            !what.in_handler && end.kind == poison_kind::exception && exceptions_in_slice() > 0;
+        if (what.in_handler) {
+            cause->explain(explained_by(std::current_exception()));
+        } else if (end.kind != poison_kind::declared && !in_flight && slice.record) {
             cause->interrupted_at = slice.record->where;
             cause->explain(explained_by(slice.record->error));
         }

@@ -96,6 +96,8 @@ struct poisoning {
     std::source_location locked_at;
     std::string_view why; ///< not empty: declared by the holder
     cause_ref previous;   ///< a repair that failed
+    /// It was ended by what the innermost `catch` handler has caught.
+    bool in_handler = false;
 };
 
 /// Builds the cause from the state of this thread: its slice, its task, its exception. Falls

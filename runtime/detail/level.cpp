@@ -52,6 +52,12 @@ unsigned exceptions_in_slice() noexcept {
     return globals_of(slice)->uncaught - slice.now.base;
 }
 
+const void* handler_in_slice() noexcept {
+    auto& slice = this_slice;
+    const void* const handler = globals_of(slice)->caught;
+    return handler == slice.now.handler ? nullptr : handler;
+}
+
 bool interrupted_by_exception() noexcept {
     const slice_state& now = this_slice.now;
     if (exceptions_in_slice() > 0) return true;

@@ -31,8 +31,9 @@ struct slice_state {
     unsigned base = 0;  ///< uncaught exceptions when the slice began
     unsigned depth = 0; ///< 1 in a teardown slice
     const teardown_record* record = nullptr;
-    context* task = nullptr; ///< the logical task that runs, if any
-    unsigned serial = 0;     ///< tells the slices of a thread apart
+    context* task = nullptr;       ///< the logical task that runs, if any
+    unsigned serial = 0;           ///< tells the slices of a thread apart
+    const void* handler = nullptr; ///< the `catch` handler in which the slice began
 };
 
 /// Starts a slice and returns the one that it interrupts.
@@ -75,6 +76,9 @@ extern thread_local constinit thread_slice this_slice;
 
 /// Exceptions thrown in this slice and not yet caught.
 [[gnu::noinline]] unsigned exceptions_in_slice() noexcept;
+
+/// The innermost `catch` handler that is running, if it began in this slice; else null.
+[[gnu::noinline]] const void* handler_in_slice() noexcept;
 
 /// What ends a section now: an exception, in flight or in the record of a teardown.
 [[gnu::noinline]] bool interrupted_by_exception() noexcept;

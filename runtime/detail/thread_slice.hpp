@@ -9,6 +9,7 @@ namespace toadstone::detail {
 
 inline void begin_slice(thread_slice& slice, context* task) noexcept {
     slice.now.base = slice.globals->uncaught;
+    slice.now.handler = slice.globals->caught;
     slice.now.depth = 0;
     slice.now.record = nullptr;
     slice.now.task = task;

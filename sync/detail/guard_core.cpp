@@ -6,14 +6,16 @@
 namespace toadstone::sync::detail {
 
 toadstone::detail::cause_ref guard_core::cause_for(const mutex_core& mutex,
-                                                   std::string_view why) const noexcept {
+                                                   std::string_view why,
+                                                   bool in_handler) const noexcept {
     const poison_cause before = mutex.cause();
-    return toadstone::detail::make_cause({.type = "mutex",
+    return toadstone::detail::make_cause({.type = mutex.type(),
                                           .during = "holding the lock taken at",
                                           .name = mutex.name(),
                                           .locked_at = where_,
                                           .why = why,
-                                          .previous = before.state()});
+                                          .previous = before.state(),
+                                          .in_handler = in_handler});
 }
 
 void guard_core::release_by_rule() noexcept {
@@ -25,18 +27,62 @@ void guard_core::release_by_rule() noexcept {
 }
 
 void guard_core::release_interrupted() noexcept {
+    end_early(toadstone::detail::interrupted_by_exception(), false);
+}
+
+void guard_core::release_discarded() noexcept {
+    if (is_interrupted()) {
+        release_interrupted();
+    } else {
+        end_early(true, true);
+    }
+}
+
+void guard_core::end_early(bool by_exception, bool in_handler) noexcept {
     mutex_core* const mutex = std::exchange(mutex_, nullptr);
     if (bits_ & seed::deferring) stop_deferring(*mutex);
-    const policies policy = policies::of(bits_);
-    const bool by_exception = toadstone::detail::interrupted_by_exception();
-    const bool spared =
-        !(bits_ & seed::strict) && (by_exception ? policy.exception() == on_exception::release
-                                                 : policy.cancel() == on_cancel::release);
-    if (spared) {
+    if (is_spared(by_exception)) {
         mutex->release();
     } else {
-        mutex->release_poisoned(cause_for(*mutex, {}));
+        mutex->release_poisoned(cause_for(*mutex, {}, in_handler));
     }
+}
+
+void guard_core::release_in_place() noexcept {
+    if (!mutex_) return;
+    if (is_interrupted()) bits_ |= seed::strict;
+    release_by_rule();
+}
+
+bool guard_core::is_spared(bool by_exception) const noexcept {
+    if (bits_ & seed::strict) return false;
+    const auto spares = [this]<class Policy>(Policy what) {
+        if (what == Policy::if_touched) return (self_ & untouched) != 0;
+        return what == Policy::release || what == Policy::rollback;
+    };
+    const policies policy = policies::of(bits_);
+    return by_exception ? spares(policy.exception()) : spares(policy.cancel());
+}
+
+void guard_core::open() noexcept {
+    mutex_core* const mutex = std::exchange(mutex_, nullptr);
+    if (bits_ & seed::deferring) stop_deferring(*mutex);
+    mutex->release();
+}
+
+void guard_core::close(mutex_core& mutex, toadstone::detail::context& task) noexcept {
+    mutex_ = &mutex;
+    mutex.set_owner(task.serial());
+    if (!(bits_ & seed::deferring)) return;
+    toadstone::detail::cancel_ref state = task.shared_extras(); // made when it began to defer
+    state->deferrals.fetch_add(1, std::memory_order_relaxed);
+    mutex.set_deferring(std::move(state));
+}
+
+void guard_core::note_touch() const noexcept {
+    check_place();
+    self_ = here();
+    bits_ &= ~seed::opened;
 }
 
 void guard_core::release_unrepaired() noexcept {
@@ -45,7 +91,8 @@ void guard_core::release_unrepaired() noexcept {
     const bool interrupted = is_interrupted();
     if (bits_ & seed::deferring) stop_deferring(*mutex);
     mutex->release_poisoned(
-        cause_for(*mutex, interrupted ? "" : "the repair was not completed"));
+        cause_for(*mutex, interrupted ? "" : "the repair was not completed"),
+        (bits_ & seed::repairing) != 0);
 }
 
 void guard_core::note_move() const noexcept {

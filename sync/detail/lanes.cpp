@@ -92,14 +92,14 @@ lock_waiter* lanes::oldest() noexcept {
     return found;
 }
 
-lock_waiter* lanes::oldest(wants what) noexcept {
+lock_waiter* lanes::oldest(bool (*such)(wants)) noexcept {
     lock_waiter* found = nullptr;
     lock_waiter* const entry = this->entry();
     lock_waiter* lane = entry;
     do {
         lock_waiter* each = lane;
         do {
-            if (each->wants_ == what) {
+            if (such(each->wants_)) {
                 if (!found || is_older(*each, *found)) found = each;
                 break;
             }

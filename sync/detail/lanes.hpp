@@ -37,8 +37,9 @@ public:
     [[nodiscard]] lock_waiter* first_of(const executor& home) noexcept { return find(&home); }
     /// Not of an empty queue.
     [[nodiscard]] lock_waiter* oldest() noexcept;
-    /// The oldest that wants this, or null. Looks at all who are before it in their lanes.
-    [[nodiscard]] lock_waiter* oldest(wants what) noexcept;
+    /// The oldest of those who want such, or null. Looks at all who are before it in their
+    /// lanes.
+    [[nodiscard]] lock_waiter* oldest(bool (*such)(wants)) noexcept;
     /// Whether the batch is that worker's; the first who asks begins one.
     [[nodiscard]] bool is_batch_of(const executor& worker) noexcept;
     /// A batch of the waiter's worker begins, or of nobody with a plain thread.

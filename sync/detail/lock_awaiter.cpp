@@ -2,6 +2,7 @@
 #include <toadstone/sync/detail/lock_awaiter.hpp>
 
 #include <toadstone/runtime/detail/thread_wait.hpp>
+#include <toadstone/sync/detail/shared_core.hpp>
 #include <toadstone/sync/would_deadlock.hpp>
 
 #include <string>
@@ -65,6 +66,14 @@ std::string describe_holder(const toadstone::detail::context& task, const mutex_
            ", which asks for it";
 }
 
+[[noreturn]] void throw_failure(lock_waiter& waiter, const mutex_core& mutex,
+                                const toadstone::detail::context& task) {
+    if (waiter.how() == lock_waiter::state::deadlock) {
+        throw would_deadlock(mutex.name(), describe_holder(task, mutex));
+    }
+    throw poison_error(waiter.take_failure());
+}
+
 } // namespace
 
 bool lock_leaf::queue_up() noexcept {
@@ -78,10 +87,7 @@ void lock_leaf::start_deferring() noexcept {
 }
 
 void lock_leaf::fail() {
-    if (how() == state::deadlock) {
-        throw would_deadlock(core_->name(), describe_holder(*ctx_, *core_));
-    }
-    throw poison_error(take_failure());
+    throw_failure(*this, *core_, *ctx_);
 }
 
 toadstone::detail::cancel_ref task_that_defers(on_cancel policy) {
@@ -90,22 +96,20 @@ toadstone::detail::cancel_ref task_that_defers(on_cancel policy) {
     return task ? task->shared_extras() : toadstone::detail::cancel_ref();
 }
 
-bool lock_here(mutex_core& mutex, bool block) {
-    const std::uint64_t owner = toadstone::detail::current_serial();
-    if (mutex.try_acquire()) {
-        mutex.set_owner(owner);
-        return true;
-    }
-    toadstone::detail::thread_wait<lock_waiter> waiter;
+namespace {
+
+using waiting_thread = toadstone::detail::thread_wait<lock_waiter>;
+
+bool wait_for_lock_here(mutex_core& mutex, waiting_thread& waiter, bool block, const char* what,
+                        const char* instead) {
     const asker who = this_asker(mutex);
     if (!mutex.acquire_now(waiter, who)) {
         if (!block) return false;
-        toadstone::detail::refuse_to_block_worker("blocking_lock()", "lock()");
+        toadstone::detail::refuse_to_block_worker(what, instead);
         if (!mutex.acquire_or_queue(waiter, who)) waiter.wait();
     }
     switch (waiter.how()) {
     case lock_waiter::state::granted:
-        mutex.set_owner(owner);
         return true;
     case lock_waiter::state::deadlock:
         if (!block) return false;
@@ -115,6 +119,33 @@ bool lock_here(mutex_core& mutex, bool block) {
     default:
         throw poison_error(waiter.take_failure());
     }
+}
+
+} // namespace
+
+bool lock_here(mutex_core& mutex, bool block) {
+    const std::uint64_t owner = toadstone::detail::current_serial();
+    if (!mutex.try_acquire()) {
+        waiting_thread waiter;
+        if (!wait_for_lock_here(mutex, waiter, block, "blocking_lock()", "lock()"))
+            return false;
+    }
+    mutex.set_owner(owner);
+    return true;
+}
+
+bool read_here(shared_core& core, wants what, bool block) {
+    if (core.try_read()) return true;
+    waiting_thread waiter(what, lock_waiter::reader());
+    return wait_for_lock_here(core, waiter, block, "blocking_read()", "read()");
+}
+
+bool read_leaf::queue_up() noexcept {
+    return queued_unless(core_->acquire_or_queue(*this, as_asker(*ctx_, *core_)));
+}
+
+void read_leaf::fail() {
+    throw_failure(*this, *core_, *ctx_);
 }
 
 } // namespace toadstone::sync::detail

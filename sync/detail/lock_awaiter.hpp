@@ -15,7 +15,7 @@ namespace toadstone::sync::detail {
 class lock_leaf : public toadstone::detail::wait_leaf<mutex_core, lock_waiter> {
 public:
     [[nodiscard]] bool await_ready() {
-        if (policy_.cancel() == on_cancel::defer) [[unlikely]]
+        if (policy_.defers()) [[unlikely]]
             static_cast<void>(ctx_->extras()); // later nothing may fail
         if (!may_complete_at_once() || !core_->try_acquire()) return false;
         state_ = state::granted;
@@ -43,7 +43,7 @@ protected:
 
     [[nodiscard]] guard_seed make_guard() noexcept {
         core_->set_owner(ctx_->serial());
-        const bool defers = policy_.cancel() == on_cancel::defer;
+        const bool defers = policy_.defers();
         if (defers) [[unlikely]]
             start_deferring();
         // The level is 0: every resumption starts a slice, and there is no co_await in
@@ -69,7 +69,6 @@ inline void start_deferring(toadstone::detail::cancel_state& task) noexcept {
 /// wait.
 /// Errors: poison_error, would_deadlock; std::logic_error when a worker's thread would block.
 [[nodiscard]] bool lock_here(mutex_core& mutex, bool block);
-
 } // namespace toadstone::sync::detail
 
 #endif

@@ -22,11 +22,15 @@ enum class wants : unsigned char {
     healthy,  ///< fails at once
     patience, ///< stays in the queue until the poison is gone
     anything, ///< becomes the owner all the same
+    repair,   ///< the same, and fails when somebody else who did has failed to repair it
 };
 
 /// Somebody in the queue of a mutex. Refused: it was poisoned.
 class lock_waiter : public toadstone::detail::waiter {
 public:
+    /// Chooses a waiter that wants to read.
+    struct reader {};
+
     lock_waiter() = default;
 
     /// Why the lock was poisoned, for state::refused. The lock itself may be healthy again.
@@ -42,6 +46,7 @@ public:
 protected:
     explicit lock_waiter(wants what) noexcept : wants_(what) {}
     lock_waiter(wants what, policies policy) noexcept : wants_(what), policy_(policy) {}
+    lock_waiter(wants what, reader) noexcept : wants_(what), reads_(true) {}
     ~lock_waiter() override = default;
 
     friend class lanes;
@@ -50,6 +55,7 @@ protected:
     using plain = toadstone::detail::plain<T>;
     wants wants_ = wants::healthy; // first: there is room behind the state
     policies policy_{on_cancel::poison, on_exception::poison}; // of the guard to come
+    bool reads_ = false;                                       // of a shared mutex
     plain<const toadstone::detail::cause_state*> cause_;       // state::refused only; kept
 
     // As next_; in lanes only, which write them when the wait begins.

@@ -10,6 +10,15 @@
 
 namespace toadstone::sync::detail {
 
+namespace {
+
+// Whom poison does not end.
+bool takes_poisoned(wants what) noexcept {
+    return what == wants::anything || what == wants::repair;
+}
+
+} // namespace
+
 bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, asker who) noexcept {
     using state = lock_waiter::state;
     if ((word & poisoned) && waiter.wants_ == wants::healthy) {
@@ -18,6 +27,19 @@ bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, asker who) noe
         return true;
     }
     const bool must_wait = (word & poisoned) && waiter.wants_ == wants::patience;
+    if (waiter.reads_ && !must_wait && may_read(word)) {
+        word = (word | held) + one_reader;
+        waiter.state_ = state::granted;
+        return true;
+    }
+    if (waiter.reads_) {
+        // Who reads while he writes waits for himself.
+        const bool hopeless =
+            (word & held) && readers(word) == 0 &&
+            owner_.load(std::memory_order_relaxed) == who.would_wait_for_itself;
+        if (hopeless) waiter.state_ = state::deadlock;
+        return hopeless;
+    }
     if (!(word & held) && !must_wait) {
         word |= held;
         owner_.store(who.serial, std::memory_order_relaxed);
@@ -59,6 +81,7 @@ void mutex_core::give_cause(lock_waiter& waiter) const noexcept {
 }
 
 bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept {
+    ended_waits ended;
     std::uint32_t word = word_.lock();
     const bool queued = queue_.is_queued(waiter);
     if (queued) {
@@ -68,26 +91,37 @@ bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept 
             queue_.remove(waiter);
         }
         waiter.state_ = how;
+        if (word & shared) word = serve_shared(word, false, ended); // it was in their way
         if (queue_.empty()) word &= ~(waiting | turns);
     }
     word_.unlock(word);
+    ended.wake();
     return queued;
 }
 
-void mutex_core::release_poisoned(toadstone::detail::cause_ref cause) noexcept {
+void mutex_core::release_poisoned(toadstone::detail::cause_ref cause,
+                                  bool repair_failed) noexcept {
     owner_.store(0, std::memory_order_relaxed);
-    change(&cause, false);
+    change(&cause, false, repair_failed);
 }
 
-std::uint32_t mutex_core::serve(std::uint32_t word, ended_waits& ended) noexcept {
+std::uint32_t mutex_core::serve(std::uint32_t word, bool repair_failed,
+                                ended_waits& ended) noexcept {
+    if (word & batched) return serve_batched(word, repair_failed, ended);
+    if (word & shared) return serve_shared(word, repair_failed, ended);
+    return serve_strictly(word, repair_failed, ended);
+}
+
+std::uint32_t mutex_core::serve_strictly(std::uint32_t word, bool repair_failed,
+                                         ended_waits& ended) noexcept {
     using state = lock_waiter::state;
     for (auto* each = static_cast<lock_waiter*>(queue_.first()); each;) {
         auto* const next = static_cast<lock_waiter*>(queue_.behind(*each));
-        if ((word & poisoned) && each->wants_ == wants::healthy) {
+        if ((word & poisoned) && is_refused(each->wants_, repair_failed)) {
             give_cause(*each);
             queue_.remove(*each);
             ended.add(*each, state::refused); // all of them at once: no convoy
-        } else if (!(word & held) && (!(word & poisoned) || each->wants_ == wants::anything)) {
+        } else if (!(word & held) && (!(word & poisoned) || takes_poisoned(each->wants_))) {
             word |= held; // handed over: nobody can come between
             queue_.remove(*each);
             ended.add(*each, state::granted);
@@ -101,12 +135,13 @@ std::uint32_t mutex_core::serve(std::uint32_t word, ended_waits& ended) noexcept
 // A batch of one worker ends when it has had its turns, when it has no waiter any more, or when
 // somebody else releases; the oldest waiter then begins the next. A worker that has no waiter
 // of before another's can therefore overtake that one in the batch alone that is going on.
-std::uint32_t mutex_core::serve_batched(std::uint32_t word, ended_waits& ended) noexcept {
+std::uint32_t mutex_core::serve_batched(std::uint32_t word, bool repair_failed,
+                                        ended_waits& ended) noexcept {
     using state = lock_waiter::state;
     lanes queue(queue_);
     if (word & poisoned) {
         queue.for_each([&](lock_waiter& each) {
-            if (each.wants_ != wants::healthy) return;
+            if (!is_refused(each.wants_, repair_failed)) return;
             give_cause(each);
             queue.remove(each);
             ended.add(each, state::refused);
@@ -115,7 +150,7 @@ std::uint32_t mutex_core::serve_batched(std::uint32_t word, ended_waits& ended) 
     if ((word & held) || queue.empty()) return word;
     lock_waiter* next = nullptr;
     if (word & poisoned) {
-        next = queue.oldest(wants::anything);
+        next = queue.oldest(takes_poisoned);
     } else {
         const auto* const here = toadstone::detail::executor::current();
         if (here && queue.is_batch_of(*here) && (word & turns) < most_in_batch * one_turn) {
@@ -135,7 +170,8 @@ std::uint32_t mutex_core::serve_batched(std::uint32_t word, ended_waits& ended) 
     return word;
 }
 
-void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) noexcept {
+void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep,
+                        bool repair_failed) noexcept {
     const toadstone::detail::cause_state* old = nullptr; // dropped when the queue is unlocked
     ended_waits ended;
     std::uint32_t word = word_.lock();
@@ -145,7 +181,7 @@ void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) no
         word |= poisoned;
     }
     if (!keep) word &= ~held;
-    word = word & batched ? serve_batched(word, ended) : serve(word, ended);
+    word = serve(word, repair_failed, ended);
     if (queue_.empty()) word &= ~(waiting | turns);
     word_.unlock(word);
     if (old) old->drop();
@@ -153,7 +189,7 @@ void mutex_core::change(const toadstone::detail::cause_ref* cause, bool keep) no
 }
 
 void mutex_core::poison_held(toadstone::detail::cause_ref cause) noexcept {
-    change(&cause, true);
+    change(&cause, true, false);
 }
 
 void mutex_core::clear_poison() noexcept {
@@ -174,7 +210,8 @@ poison_cause mutex_core::cause() const noexcept {
 }
 
 std::string mutex_core::describe() const {
-    return name().empty() ? std::string() : "mutex '" + std::string(name()) + "'";
+    if (name().empty()) return {};
+    return type() + (" '" + std::string(name()) + "'");
 }
 
 } // namespace toadstone::sync::detail

@@ -41,11 +41,13 @@ struct asker {
 ///      0       1        0       impossible: a free healthy lock has no waiters
 ///      0       0        1       poisoned: lock() fails, recover() and lock_or_poison() acquire
 ///      1       0        1       poisoned, and somebody looks at it or repairs it
-///      1       1        1       the same; only waiters that want anything or have patience
+///      1       1        1       the same; no waiters that want healthy data
 ///      0       1        1       poisoned; only waiters with patience
 ///
-/// `batched` and the length of the mutex's name never change. `turns`, of a batched mutex, is
-/// how many waiters in succession have been preferred to the oldest; under the queue lock.
+/// `batched`, `shared` and the length of the mutex's name never change. `turns`, of a batched
+/// mutex, is how many waiters in succession have been preferred to the oldest; under the queue
+/// lock. Of a shared mutex, the number of readers stands where others have the length of their
+/// name, and `held` is set while there are any: for a writer that is a lock that is held.
 ///
 /// A fourth bit, `queue`, locks the queue, for a few instructions. While it is set nobody else
 /// changes the word: both fast paths expect it to be clear. `held` is set by whoever acquires
@@ -110,10 +112,11 @@ public:
         owner_.store(0, std::memory_order_relaxed);
         std::uint32_t now = word_.look();
         if ((now & flags) != held || !word_.release(now, now & ~held)) [[unlikely]]
-            change(nullptr, false);
+            change(nullptr, false, false);
     }
-    /// Poisons and releases, in one step.
-    void release_poisoned(toadstone::detail::cause_ref cause) noexcept;
+    /// Poisons and releases, in one step. `repair_failed`: those who want to repair fail.
+    void release_poisoned(toadstone::detail::cause_ref cause,
+                          bool repair_failed = false) noexcept;
 
     /// For the owner: poisons, and goes on holding.
     void poison_held(toadstone::detail::cause_ref cause) noexcept;
@@ -163,12 +166,23 @@ public:
     /// Empty when healthy.
     [[nodiscard]] poison_cause cause() const noexcept;
     [[nodiscard]] std::string_view name() const noexcept {
-        return {name_, word_.look() >> flag_bits};
+        const std::uint32_t word = word_.look();
+        if (word & shared) [[unlikely]]
+            return name_of_shared();
+        return {name_, word >> flag_bits};
+    }
+    /// "mutex", for causes and errors.
+    [[nodiscard]] const char* type() const noexcept {
+        return word_.look() & shared ? "shared_mutex" : "mutex";
     }
     /// "mutex 'accounts'"; empty without a name.
     [[nodiscard, gnu::cold]] std::string describe() const;
 
-private:
+protected:
+    /// Of a shared mutex, which keeps the length of its name itself.
+    struct of_shared {};
+    constexpr mutex_core(of_shared, const char* name) noexcept : name_(name), word_(shared) {}
+
     static constexpr std::uint32_t held = 1;
     static constexpr std::uint32_t waiting = 2;
     static constexpr std::uint32_t poisoned = 4;
@@ -177,7 +191,24 @@ private:
     static constexpr std::uint32_t batched = 16;
     static constexpr std::uint32_t one_turn = 32;
     static constexpr std::uint32_t turns = 127 * one_turn;
-    static constexpr unsigned flag_bits = 12; // of the word, all but the length
+    static constexpr std::uint32_t shared = 4096;
+    static constexpr unsigned flag_bits = 13; // of the word, all but the length
+    static constexpr std::uint32_t one_reader = std::uint32_t{1} << flag_bits;
+    /// What poison ends.
+    [[nodiscard]] static bool is_refused(wants what, bool repair_failed) noexcept {
+        return what == wants::healthy || (what == wants::repair && repair_failed);
+    }
+    [[nodiscard]] static constexpr std::uint32_t readers(std::uint32_t word) noexcept {
+        return word >> flag_bits;
+    }
+    static constexpr std::uint32_t most_readers = 0xffffffff >> flag_bits;
+
+    using ended_waits = toadstone::detail::ended_waits;
+    /// Under the queue lock. Readers that are in the way of nobody go together.
+    [[nodiscard]] std::uint32_t serve_shared(std::uint32_t word, bool repair_failed,
+                                             ended_waits& ended) noexcept;
+
+private:
     static constexpr std::uint64_t moved = std::uint64_t{1} << 63;
     static constexpr unsigned place_bits = 44; // of an address without its last three
 
@@ -188,15 +219,27 @@ private:
 
     /// Poisons, if there is a cause; releases, unless it is kept; ends the waits that this
     /// ends.
-    void change(const toadstone::detail::cause_ref* cause, bool keep) noexcept;
+    void change(const toadstone::detail::cause_ref* cause, bool keep,
+                bool repair_failed) noexcept;
     /// Ends the waits that the lock's state ends; returns the word as it is then.
-    using ended_waits = toadstone::detail::ended_waits;
-    [[nodiscard]] std::uint32_t serve(std::uint32_t word, ended_waits& ended) noexcept;
-    [[nodiscard]] std::uint32_t serve_batched(std::uint32_t word, ended_waits& ended) noexcept;
+    [[nodiscard]] std::uint32_t serve(std::uint32_t word, bool repair_failed,
+                                      ended_waits& ended) noexcept;
+    [[nodiscard]] std::uint32_t serve_strictly(std::uint32_t word, bool repair_failed,
+                                               ended_waits& ended) noexcept;
+    [[nodiscard, gnu::cold]] std::string_view name_of_shared() const noexcept;
+    [[nodiscard]] std::uint32_t serve_batched(std::uint32_t word, bool repair_failed,
+                                              ended_waits& ended) noexcept;
     void give_cause(lock_waiter& waiter) const noexcept;
+    /// Of a shared mutex: nobody writes, and nobody who waits is passed. A queue before a free
+    /// lock is one of those who wait for a repair.
+    [[nodiscard]] static bool may_read(std::uint32_t word) noexcept {
+        if (!(word & held)) return true;
+        return readers(word) != 0 && readers(word) < most_readers && !(word & waiting);
+    }
     /// Decides what the lock's present state means for an arriving waiter.
     [[nodiscard]] bool settle(std::uint32_t& word, lock_waiter& waiter, asker who) noexcept;
 
+protected:
     template <class T>
     using plain = toadstone::detail::plain<T>;
     // A hint: a serial number; or `moved`, the end of that of the mover, and the place of the

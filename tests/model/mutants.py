@@ -28,8 +28,8 @@ MUTANTS = {
     ("mutex", "sync/detail/mutex_core.cpp"): (
         (
             "poison follows the hand-over",
-            "change(&cause, false);",
-            "change(nullptr, false); change(&cause, true);",
+            "change(&cause, false, repair_failed);",
+            "change(nullptr, false, false); change(&cause, true, repair_failed);",
         ),
         ("the release does not poison", "word |= poisoned;", NOTHING),
         ("who withdraws stays in the queue", "queue_.remove(waiter);", NOTHING),
@@ -52,13 +52,13 @@ MUTANTS = {
         ),
         (
             "waiters stay when the lock is poisoned",
-            "(word & poisoned) && each->wants_ == wants::healthy",
+            "(word & poisoned) && is_refused(each->wants_, repair_failed)",
             "false",
         ),
         (
             "patience is served too early",
-            "each->wants_ == wants::anything",
-            "each->wants_ != wants::healthy",
+            "what == wants::anything || what == wants::repair",
+            "what != wants::healthy",
         ),
         (
             "poison stays after a repair",
@@ -143,6 +143,23 @@ MUTANTS = {
             "of.word_.load(std::memory_order_acquire)",
         ),
         ("the closer is not known", "of_->closer_ = ctx_;", NOTHING),
+    ),
+    ("semaphore", "sync/detail/semaphore_core.cpp"): (
+        ("permits are granted twice", "word -= first->wanted_ << count_shift;", NOTHING),
+        ("who is granted stays in the queue", "queue_.remove(*first);", NOTHING, 1),
+        (
+            "a close tells nobody",
+            "ended.add(*first, semaphore_waiter::state::refused);",
+            NOTHING,
+        ),
+        ("the queue is not announced", "word |= waiting;", NOTHING),
+    ),
+    ("shared", "sync/detail/shared_core.cpp"): (
+        ("a reader comes beside a writer", "each->reads_ && reading", "each->reads_"),
+        ("the last reader lets nobody in", "!(word & held)", "false", 2),
+        ("a granted reader is not counted", "(word | held) + one_reader", "word | held"),
+        ("who is granted stays in the queue", "queue_.remove(*each);", NOTHING, 2),
+        ("a downgrade counts no reader", "word_.lock() + one_reader", "word_.lock()"),
     ),
     ("root", "runtime/detail/root_task.cpp"): (
         (

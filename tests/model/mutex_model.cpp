@@ -407,6 +407,37 @@ struct declared : lock_scenario<declared> {
     sleeping_place bed;
 };
 
+/// A repair fails: who wants to repair, too, fails with it or comes later, whoever wants the
+/// data as it is becomes the owner, and nobody is stranded.
+struct failed_repair : lock_scenario<failed_repair> {
+    failed_repair() {
+        check(mutex.try_acquire(), "a new lock is free");
+        data.break_it();
+        mutex.poison_held(some_cause());
+    }
+    void thread(unsigned i) {
+        if (i == 0) {
+            mutex.release_poisoned(some_cause(), true);
+            return;
+        }
+        waiter self(i == 1 ? wants::repair : wants::anything);
+        if (self.lock(mutex, i + 1) == ending::refused) {
+            check(i == 1, "who wants anything is granted");
+            check(static_cast<bool>(self.take_failure()), "who fails learns the cause");
+            return;
+        }
+        if (i == 1 && mutex.is_poisoned()) {
+            data.repair();
+            mutex.clear_poison();
+        }
+        mutex.release();
+    }
+    void after() {
+        check(!mutex.is_held(), "the lock is free in the end");
+        check(mutex.is_poisoned() == !data.whole(), "broken data is behind poison");
+    }
+};
+
 /// Whoever sees the poison from outside finds its cause, and then the lock as it was left.
 struct looking : lock_scenario<looking> {
     looking() { check(mutex.try_acquire(), "a new lock is free"); }
@@ -473,6 +504,7 @@ int main(int argc, char** argv) {
                  {"mutex: patience lasts until the repair", explore<patience_until_repair>},
                  {"mutex: waiters fail at once when the owner declares the poison",
                   explore<declared>},
+                 {"mutex: a repair that fails strands nobody", explore<failed_repair>},
                  {"mutex: who sees the poison finds its cause", explore<looking>},
                  {"mutex: the last owner may destroy it", explore<destroyed_by_the_last>},
                  {"mutex: of a batched lock, one owner at a time", explore<batched_owners>},

@@ -426,6 +426,75 @@ task<> local(sim::world&) {
     co_await last;
 }
 
+/// Locks, and repairs if nobody has yet; a request may come at each await of the repair.
+task<> mends(mutex<pair_of>& m, census& in, bool fails) {
+    const counted here(in);
+    auto repair = [fails](pair_of& data, const poison_cause& why) -> task<> {
+        expect(static_cast<bool>(why), "a repair without a cause");
+        data.first = 0;
+        co_await yield_now();
+        if (fails) throw boom();
+        data.second = 0;
+    };
+    try {
+        auto held = co_await m.lock_or_recover(repair);
+        expect(held->sound(), "lock_or_recover() has given half-done data");
+        ++held->first;
+        co_await yield_now();
+        ++held->second;
+    } catch (const boom&) {
+    } catch (const poison_error&) {
+    }
+}
+
+template <sync::fairness Order>
+task<> mended(sim::world&) {
+    mutex<pair_of> m({}, "mended", Order);
+    census in;
+    co_await breaks(m);
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(mends(m, in, false), on(0, "one")).detach();
+        scope.spawn(mends(m, in, true), on(1, "fails")).detach();
+        scope.spawn(mends(m, in, false), on(1, "two")).detach();
+        scope.spawn(moves(m, in), on(0, "mover")).detach();
+        co_return;
+    };
+    co_await all_of(body);
+    expect_all_ended(in);
+    expect_sound(m);
+}
+
+task<> transacts(mutex<pair_of>& m, census& in) {
+    const counted here(in);
+    auto tx = co_await m.transaction();
+    expect(tx->sound(), "a transaction has begun with half-done data");
+    ++tx->first;
+    co_await yield_now();
+    ++tx->second;
+    tx.commit();
+    co_await yield_now();
+}
+
+/// On a plain mutex, and on one that rolls back: nothing poisons, and nothing is half done.
+task<> transacted(sim::world&) {
+    using rolling = mutex<pair_of, on_cancel::rollback, sync::on_exception::rollback>;
+    mutex<pair_of> plain;
+    rolling rolls;
+    census in;
+    const auto body = [&](task_scope& scope) -> task<> {
+        for (int i = 0; i < 2; ++i) {
+            scope.spawn(transacts(plain, in), on(i % 2, "transacts")).detach();
+            scope.spawn(moves(rolls, in), on(i % 2, "rolls")).detach();
+        }
+        co_return;
+    };
+    co_await all_of(body);
+    expect_all_ended(in);
+    expect(!plain.is_poisoned() && !rolls.is_poisoned(), "a section on a copy has poisoned");
+    expect_sound(plain);
+    expect_sound(rolls);
+}
+
 } // namespace
 
 TEST_CASE("cancel: contenders for a lock that poisons, stopped at every await") {
@@ -445,6 +514,13 @@ TEST_CASE("cancel: nested sections, stopped at every await") {
 }
 TEST_CASE("cancel: recoveries in progress, stopped at every await") {
     cancelled_everywhere(recovered, 6);
+}
+TEST_CASE("S245: lock_or_recover(), a repair that fails among them, stopped at every await") {
+    cancelled_everywhere(mended<sync::fairness::strict>, 8);
+    cancelled_everywhere(mended<sync::fairness::batched>, 8);
+}
+TEST_CASE("S248: transactions, and sections that roll back, stopped at every await") {
+    cancelled_everywhere(transacted, 8);
 }
 TEST_CASE("cancel: races for two locks, stopped at every await") {
     cancelled_everywhere(raced, 8);

@@ -22,6 +22,10 @@ using sync::on_exception;
 using deferring_mutex = mutex<int, on_cancel::defer>;
 using releasing_mutex = mutex<int, on_cancel::release, on_exception::release>;
 
+struct counts {
+    int left = 0;
+};
+
 /// A section with two cancellation points, and one after it.
 template <class Mutex>
 task<> change_twice(Mutex& m, gate& first, gate& second, gate& after) {
@@ -438,6 +442,72 @@ TEST_CASE("policy: what the holder declares poisons whatever the policy is") {
     held.unlock();
     CHECK(m.is_poisoned());
     CHECK_THROWS_AS(m.try_lock(), poison_error);
+}
+
+TEST_CASE("S254: if_touched: a section that never dereferenced its guard poisons nothing; one "
+          "that did does; view() does not count") {
+    using touched = mutex<counts, on_cancel::if_touched, on_exception::if_touched>;
+    enum class access { none, views, star, arrow, maps, moves_and_touches, touches_and_moves };
+    auto section = [](touched& m, gate& middle, access how) -> task<> {
+        auto held = co_await m.lock();
+        if (how == access::views) CHECK(held.view().left == 0);
+        if (how == access::star) static_cast<void>(*held);
+        if (how == access::arrow) static_cast<void>(held->left);
+        std::optional<sync::guard<int>> part;
+        std::optional<sync::guard<counts>> moved;
+        if (how == access::maps) part.emplace(held.map(&counts::left));
+        if (how == access::touches_and_moves) static_cast<void>(*held);
+        if (how == access::moves_and_touches || how == access::touches_and_moves) {
+            moved.emplace(std::move(held));
+        }
+        if (how == access::moves_and_touches) static_cast<void>(**moved);
+        co_await middle.pass();
+        throw std::runtime_error("boom");
+    };
+    for (const access how :
+         {access::none, access::views, access::star, access::arrow, access::maps,
+          access::moves_and_touches, access::touches_and_moves}) {
+        for (const bool cancelled : {true, false}) {
+            touched m;
+            gate middle;
+            stepped w;
+            auto one = w.spawn(section(m, middle, how));
+            w.settle();
+            if (cancelled) {
+                one.cancel();
+            } else {
+                middle.open();
+            }
+            w.settle();
+            CHECK(one.done());
+            CHECK(m.is_poisoned() == (how != access::none && how != access::views));
+        }
+    }
+}
+
+TEST_CASE("S254: lock(on_cancel::if_touched) is for one section; the default stays poison") {
+    mutex<int> m;
+    gate never;
+    stepped w;
+    auto waits = [](mutex<int>& lock, gate& at, bool with_policy) -> task<> {
+        if (with_policy) {
+            auto held = co_await lock.lock(on_cancel::if_touched);
+            co_await at.pass();
+        } else {
+            auto held = co_await lock.lock();
+            co_await at.pass();
+        }
+    };
+    auto one = w.spawn(waits(m, never, true));
+    w.settle();
+    one.cancel();
+    w.settle();
+    CHECK_FALSE(m.is_poisoned());
+    auto two = w.spawn(waits(m, never, false));
+    w.settle();
+    two.cancel();
+    w.settle();
+    CHECK(m.is_poisoned());
 }
 
 } // namespace toadstone::tests

@@ -1,0 +1,28 @@
+// closed_error: what a wait ends with when nobody will give what it waits for any more.
+#ifndef TOADSTONE_SYNC_CLOSED_ERROR_HPP
+#define TOADSTONE_SYNC_CLOSED_ERROR_HPP
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace toadstone::sync {
+
+/// Thrown by who waits, or begins to wait, for something that was closed. what() names it.
+class closed_error : public std::runtime_error {
+public:
+    /// `what`: "semaphore". `name`: what the user has called it; may be empty.
+    closed_error(std::string_view what, std::string_view name)
+        : std::runtime_error(text(what, name)) {}
+
+private:
+    static std::string text(std::string_view what, std::string_view name) {
+        std::string made(what);
+        if (!name.empty()) made.append(" '").append(name).append("'");
+        return made.append(" is closed");
+    }
+};
+
+} // namespace toadstone::sync
+
+#endif

@@ -1,0 +1,148 @@
+// read_guard: reading the data of a shared mutex together with other readers.
+#ifndef TOADSTONE_SYNC_READ_GUARD_HPP
+#define TOADSTONE_SYNC_READ_GUARD_HPP
+
+#include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/sync/detail/placed.hpp>
+#include <toadstone/sync/detail/shared_core.hpp>
+
+#include <optional>
+#include <utility>
+
+namespace toadstone::sync {
+
+/// The right to read the data of a shared_mutex. It never poisons, however it ends. Move-only;
+/// one that was moved from holds nothing. Threads: it may die on any. Lifetime: not longer than
+/// the mutex.
+template <class T>
+class [[nodiscard("name it: a temporary guard releases at once")]] read_guard {
+public:
+    read_guard(read_guard&& other) noexcept
+        : place_(other.place_), core_(std::exchange(other.core_, nullptr)),
+          value_(other.value_) {}
+    read_guard& operator=(read_guard&& other) noexcept {
+        if (this != &other) {
+            unlock();
+            other.place_.check();
+            core_ = std::exchange(other.core_, nullptr);
+            value_ = other.value_;
+        }
+        return *this;
+    }
+    ~read_guard() { unlock(); }
+
+    /// Errors: std::logic_error if it holds nothing.
+    [[nodiscard]] const T& operator*() const {
+        check();
+        return *value_;
+    }
+    [[nodiscard]] const T* operator->() const {
+        check();
+        return value_;
+    }
+    /// False after unlock() and after a move.
+    [[nodiscard]] bool held() const noexcept {
+        if (!core_) return false;
+        place_.check();
+        return true;
+    }
+    explicit operator bool() const noexcept { return held(); }
+    /// Never suspends. Nothing happens if nothing is held.
+    void unlock() noexcept {
+        if (held()) std::exchange(core_, nullptr)->release_read();
+    }
+    /// Whether a writer had poisoned it when it was taken by read_or_poison(). Errors:
+    /// std::logic_error if it holds nothing.
+    [[nodiscard]] bool is_poisoned() const {
+        check();
+        return core_->is_poisoned();
+    }
+
+    /// For the library.
+    read_guard(detail::shared_core& core, const T& value) noexcept
+        : core_(&core), value_(&value) {}
+
+private:
+    void check() const {
+        if (!held()) {
+            toadstone::detail::throw_misuse(
+                "a guard gives access only while it holds the lock");
+        }
+    }
+
+    detail::placed place_;
+    detail::shared_core* core_;
+    const T* value_;
+};
+
+/// What read_or_poison() gives: the right to read, and whether the data is healthy.
+template <class T>
+class [[nodiscard]] read_result {
+public:
+    /// The data is healthy.
+    explicit operator bool() const noexcept { return !cause_; }
+    [[nodiscard]] read_guard<T>& guard() noexcept { return guard_; }
+    /// Empty when healthy.
+    [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
+    [[nodiscard]] read_guard<T> into_guard() { return std::move(guard_); }
+
+    /// For the library.
+    read_result(detail::shared_core& core, const T& value, poison_cause cause) noexcept
+        : guard_(core, value), cause_(std::move(cause)) {}
+
+private:
+    read_guard<T> guard_;
+    poison_cause cause_;
+};
+
+namespace detail {
+
+template <class T>
+class read_awaiter : public read_leaf {
+public:
+    read_awaiter(shared_core& core, const T& value, wants what) noexcept
+        : read_leaf(core, what), value_(&value) {}
+    read_guard<T> await_resume() {
+        check();
+        return read_guard<T>(*core_, *value_);
+    }
+
+private:
+    const T* value_;
+};
+
+template <class T>
+class read_or_poison_awaiter : public read_leaf {
+public:
+    read_or_poison_awaiter(shared_core& core, const T& value) noexcept
+        : read_leaf(core, wants::anything), value_(&value) {}
+    read_result<T> await_resume() {
+        check();
+        return read_result<T>(*core_, *value_, core_->cause());
+    }
+
+private:
+    const T* value_;
+};
+
+template <class T>
+class timed_read_awaiter : public toadstone::detail::timed_wait<read_leaf> {
+public:
+    timed_read_awaiter(shared_core& core, const T& value,
+                       toadstone::detail::time_limit limit) noexcept
+        : timed_wait(limit, core, wants::healthy), value_(&value) {}
+    std::optional<read_guard<T>> await_resume() {
+        if (!in_time()) return std::nullopt;
+        check();
+        return std::optional<read_guard<T>>(std::in_place, *core_, *value_);
+    }
+
+private:
+    const T* value_;
+};
+
+} // namespace detail
+
+} // namespace toadstone::sync
+
+#endif

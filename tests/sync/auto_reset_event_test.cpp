@@ -1,0 +1,117 @@
+// auto_reset_event: each signal is for one.
+#include <toadstone/sync/auto_reset_event.hpp>
+
+#include "support/lock_tasks.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+namespace toadstone::tests {
+namespace {
+
+using namespace std::chrono_literals;
+using sync::auto_reset_event;
+
+task<> take_signal(auto_reset_event& from, order& passed, int who) {
+    co_await from.wait();
+    passed.push_back(who);
+}
+
+} // namespace
+
+TEST_CASE(
+    "S267: each set() lets one pass, in the order of their coming; one for nobody is kept, "
+    "and two are one") {
+    auto_reset_event signal;
+    order passed;
+    stepped w;
+    auto one = w.spawn(take_signal(signal, passed, 1));
+    auto two = w.spawn(take_signal(signal, passed, 2));
+    w.settle();
+    signal.set();
+    w.settle();
+    CHECK(passed == order{1});
+    signal.set();
+    signal.set();
+    w.settle();
+    CHECK(passed == order{1, 2});
+    CHECK(signal.try_wait()); // the second for nobody
+    CHECK_FALSE(signal.try_wait());
+    signal.set();
+    signal.set();
+    w.run(take_signal(signal, passed, 3));
+    CHECK_FALSE(signal.is_set());
+    signal.set();
+    signal.reset();
+    CHECK_FALSE(signal.try_wait());
+}
+
+TEST_CASE("S267: a signal that was given to who is stopped goes to the next, or is kept") {
+    auto_reset_event signal;
+    order passed;
+    stepped w;
+    auto one = w.spawn(take_signal(signal, passed, 1));
+    auto two = w.spawn(take_signal(signal, passed, 2));
+    w.settle();
+    signal.set(); // for the first, which has not run
+    one.cancel();
+    w.settle();
+    CHECK(passed == order{2});
+    auto three = w.spawn(take_signal(signal, passed, 3));
+    w.settle();
+    signal.set();
+    three.cancel();
+    w.settle();
+    CHECK(w.end_of(three).is_cancelled());
+    CHECK(signal.try_wait());
+}
+
+TEST_CASE(
+    "S267: a time limit at the same moment as a signal: the signal wins, or is not lost") {
+    auto_reset_event signal;
+    stepped w;
+    auto waits = [](auto_reset_event& at) -> task<bool> {
+        co_return co_await at.wait_for(10ms);
+    };
+    auto late = w.spawn(waits(signal));
+    w.settle();
+    w.advance(10ms);
+    CHECK_FALSE(w.end_of(late).value());
+    auto in_time = w.spawn(waits(signal));
+    w.settle();
+    w.kernel().time += 10ms;
+    signal.set();
+    w.settle();
+    CHECK(w.end_of(in_time).value());
+    CHECK_FALSE(signal.is_set());
+}
+
+TEST_CASE("S267: between threads, no signal is lost") {
+    constexpr int rounds = 2000;
+    auto_reset_event ping;
+    auto_reset_event pong;
+    std::thread other([&] {
+        for (int i = 0; i < rounds; ++i) {
+            ping.blocking_wait();
+            pong.set();
+        }
+    });
+    runtime r({.workers = 1});
+    auto plays = [&]() -> task<int> {
+        int played = 0;
+        for (int i = 0; i < rounds; ++i) {
+            ping.set();
+            co_await pong.wait();
+            ++played;
+        }
+        co_return played;
+    };
+    CHECK(r.block_on(plays()) == rounds);
+    other.join();
+}
+
+} // namespace toadstone::tests
