@@ -31,7 +31,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BOUNDS = HERE / "bounds.txt"
 TOLERANCE = 1.01
-PROGRAMS = ("bench_cancel", "bench_echo", "bench_mutex", "bench_spawn")
+PROGRAMS = ("bench_cancel", "bench_channels", "bench_echo", "bench_mutex", "bench_spawn")
 # Of a run that does not get going; see Run.stuck().
 TRIES = 20
 FEW, MANY = 10_000, 60_000
@@ -271,6 +271,9 @@ def operation(program, subject):
 OTHERS = {
     "lock and unlock": operation("bench_mutex", "sync::mutex lock"),
     "local_mutex lock and unlock": operation("bench_mutex", "sync::local_mutex lock"),
+    "mpsc send and recv": operation("bench_channels", "mpsc send + recv"),
+    "unbounded mpsc send and recv": operation("bench_channels", "mpsc unbounded send + recv"),
+    "oneshot, made, sent, received": operation("bench_channels", "oneshot: make, send, recv"),
     "transaction of 64 bytes": operation("bench_mutex", "sync::mutex transaction, 64 bytes"),
     "semaphore acquire and release": operation("bench_mutex", "sync::semaphore acquire"),
     "child call and return": operation("bench_spawn", "co_await child"),
