@@ -4,10 +4,10 @@
 
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/sync/closed_error.hpp>
 
 #include <exception>
 #include <source_location>
-#include <stdexcept>
 
 namespace toadstone::sync {
 
@@ -16,10 +16,10 @@ namespace toadstone::sync {
 /// not be sent is untouched: it is moved from only when it is sent.
 ///
 /// A channel that a sender has failed throws poison_error instead, with the cause.
-class channel_closed : public std::runtime_error {
+class channel_closed : public closed_error {
 public:
-    channel_closed() : std::runtime_error("the channel is closed") {}
-    explicit channel_closed(const char* what) : std::runtime_error(what) {}
+    channel_closed() : closed_error("the channel is closed") {}
+    explicit channel_closed(const char* what) : closed_error(what) {}
 };
 
 namespace detail {

@@ -8,9 +8,11 @@
 
 namespace toadstone::sync {
 
-/// Thrown by who waits, or begins to wait, for something that was closed. what() names it.
+/// Thrown by who waits, or begins to wait, for something that was closed. what() names it. That
+/// of channels is a channel_closed.
 class closed_error : public std::runtime_error {
 public:
+    explicit closed_error(const char* sentence) : std::runtime_error(sentence) {}
     /// `what`: "semaphore". `name`: what the user has called it; may be empty.
     closed_error(std::string_view what, std::string_view name)
         : std::runtime_error(text(what, name)) {}
