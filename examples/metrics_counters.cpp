@@ -2,8 +2,8 @@
 //
 // Shows: `mutex<T, on_cancel::release, on_exception::release>` for data that is right at every
 // moment. A request that fails or is cancelled while it holds the lock leaves it as if nothing
-// had happened: the next one counts on. A mutex with the default policy would have been poisoned
-// by the second of these requests, and the page of metrics would have told of nothing else.
+// had happened: the next one counts on. A mutex with the default policy would have been
+// poisoned by the second of these requests.
 //
 //     $ metrics_counters
 //     served 2, failed 1, cancelled 1

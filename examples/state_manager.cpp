@@ -1,8 +1,9 @@
 // The state of a small factory: many readers, few writers, and plain threads that read as well.
 //
 // Shows: `sync::shared_mutex`. Readers come together; a writer is alone, and is not starved by
-// them; a plain thread reads by blocking_read(). A writer that is interrupted poisons the state,
-// for readers too, and the next writer repairs it by write_or_recover() from what is known.
+// them; a plain thread reads by blocking_read(). A writer that is interrupted poisons the
+// state, for readers too, and the next writer repairs it by write_or_recover() from what is
+// known.
 //
 //     $ state_manager
 //     3 readers at once: 40 parts in 2 machines

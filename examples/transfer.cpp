@@ -1,8 +1,8 @@
 // The bank of the README, with a transaction: an interrupted transfer has not happened.
 //
-// Shows: `co_await m.transaction()`. The section works on a copy; `commit()` puts it in the place
-// of the data. Left by a cancellation, an exception or a return, the data is as it was and the
-// lock stays healthy: nobody has to repair anything.
+// Shows: `co_await m.transaction()`. The section works on a copy; `commit()` puts it in the
+// place of the data. Left by a cancellation, an exception or a return, the data is as it was
+// and the lock stays healthy: nobody has to repair anything.
 //
 //     $ transfer
 //     hasty transfer: cancelled
