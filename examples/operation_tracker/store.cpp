@@ -84,17 +84,13 @@ task<operation_page> store::list(operation_id after, std::size_t most, std::size
 }
 
 /// The way into every section: what somebody left broken is repaired first, by whoever is first
-/// to notice. The others wait for him in restore().
+/// to notice. The others wait for him.
 task<store::guard> store::enter(std::source_location where) {
-    for (;;) {
-        try {
-            guard held = co_await data_.lock(where);
-            co_return held;
-        } catch (const toadstone::poison_error&) {
-            // The cause is logged by restore(), once.
-        }
-        co_await toadstone::shield(restore());
-    }
+    const auto repair = [this](data& held, const toadstone::poison_cause& why) {
+        return restore(held, why);
+    };
+    guard held = co_await data_.lock_or_recover(repair, where);
+    co_return held;
 }
 
 /// Returns when the record is on the disk, in the file that a new server would read.
@@ -163,21 +159,23 @@ void store::fail(const std::string& why) {
 }
 
 task<> store::restore() {
-    auto repair = co_await data_.recover();
-    if (!repair.needed()) co_return;
+    guard healthy = co_await enter();
+    healthy.mark_consistent();
+}
+
+task<> store::restore(data& held, const toadstone::poison_cause& why) {
     const auto begun = toadstone::this_task::now();
-    counts_.count_poisoning(repair.cause());
-    if (!failed()) log(repair.cause().to_string()); // else its one line is there
-    co_await read_back(*repair);
+    counts_.count_poisoning(why);
+    if (!failed()) log(why.to_string()); // else its one line is there
+    co_await read_back(held);
     const auto took = toadstone::this_task::now() - begun;
     const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(took);
     counts_.count_recovery(took);
-    counts_.show_operations(repair->operations.size(), repair->operations.live());
+    counts_.show_operations(held.operations.size(), held.operations.live());
     if (!failed()) {
         log("restored from the journal in " + std::to_string(microseconds.count()) +
-            " us, operations: " + std::to_string(repair->operations.size()));
+            " us, operations: " + std::to_string(held.operations.size()));
     }
-    guard healthy = repair.complete();
 }
 
 /// The change that was cut is taken back, and happens again if the journal says so. But a

@@ -90,6 +90,7 @@ private:
 
     [[nodiscard]] toadstone::task<guard>
     enter(std::source_location where = std::source_location::current());
+    [[nodiscard]] toadstone::task<> restore(data& held, const toadstone::poison_cause& why);
     [[nodiscard]] toadstone::task<> wait_for_lock();
     [[nodiscard]] toadstone::task<> load();
     [[nodiscard]] toadstone::task<> write_down(std::string line);
