@@ -279,8 +279,8 @@ auto operation_of(bench& b) {
     if constexpr (L == inside::event) {
         return b.event.wait();
     } else if constexpr (L == inside::lock) {
-        return b.contended.lock(b.has.how == mode::defer ? sync::on_cancel::defer
-                                                         : sync::on_cancel::poison);
+        return b.has.how == mode::defer ? b.contended.lock(sync::on_cancel::defer)
+                                        : b.contended.lock(sync::on_cancel::poison);
     } else if constexpr (L == inside::timed_lock) {
         return b.contended.try_lock_for(10ms);
     } else if constexpr (L == inside::sleep) {
@@ -326,8 +326,9 @@ task<> victim(bench& b, attempt_t attempted) {
     b.root = &detail::current_context()->root();
     b.own = this_task::token();
     const end_note ends(b, "task");
-    auto outer = co_await b.section.lock(
-        b.has.where == around::deferring ? sync::on_cancel::defer : sync::on_cancel::poison);
+    auto section = b.has.where == around::deferring ? b.section.lock(sync::on_cancel::defer)
+                                                    : b.section.lock(sync::on_cancel::poison);
+    auto outer = co_await std::move(section);
     if (b.has.where == around::shield) {
         co_await shield(attempted(b));
     } else if (b.has.where == around::scope) {
