@@ -35,6 +35,15 @@ class section_policy {
 public:
     consteval section_policy(on_cancel what) // implicit: lock(on_cancel::defer)
         : what_(what == on_cancel::rollback ? only_a_mutex_type_rolls_back() : what) {}
+    /// Of a value that is known when the program runs. Errors: std::logic_error for rollback.
+    [[nodiscard]] static section_policy of(on_cancel what) {
+        if (what == on_cancel::rollback) {
+            toadstone::detail::throw_misuse("only the type of a mutex rolls back");
+        }
+        section_policy made(on_cancel::poison);
+        made.what_ = what;
+        return made;
+    }
     [[nodiscard]] constexpr on_cancel what() const noexcept { return what_; }
 
 private:

@@ -34,7 +34,7 @@
 //
 //     the client left during POST /operations/1/messages
 //     mutex 'operations' poisoned: task 9 'conn 127.0.0.1:40012' was cancelled (requested) at
-//         store.cpp:102 holding the lock taken at store.cpp:38
+//         store.cpp:98 holding the lock taken at store.cpp:38
 //     restored from the journal in 112 us, operations: 1
 //
 // When the journal fails. After a failed fsync nobody knows what is on the disk, and a journal

@@ -510,4 +510,23 @@ TEST_CASE("S254: lock(on_cancel::if_touched) is for one section; the default sta
     CHECK(m.is_poisoned());
 }
 
+TEST_CASE("S254: a section's policy that is known when the program runs: any but rollback") {
+    CHECK_THROWS_AS(sync::section_policy::of(on_cancel::rollback), std::logic_error);
+    for (const on_cancel policy : {on_cancel::poison, on_cancel::release}) {
+        mutex<int> m;
+        gate never;
+        stepped w;
+        auto holds = [](mutex<int>& lock, gate& at, on_cancel how) -> task<> {
+            auto held = co_await lock.lock(sync::section_policy::of(how));
+            *held = 1;
+            co_await at.pass();
+        };
+        auto one = w.spawn(holds(m, never, policy));
+        w.settle();
+        one.cancel();
+        w.settle();
+        CHECK(m.is_poisoned() == (policy == on_cancel::poison));
+    }
+}
+
 } // namespace toadstone::tests
