@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_SYNC_CLOSED_ERROR_HPP
 #define TOADSTONE_SYNC_CLOSED_ERROR_HPP
 
+#include <toadstone/runtime/detail/config.hpp>
+
 #include <stdexcept>
 #include <string>
 #include <string_view>

@@ -196,7 +196,8 @@ TEST_CASE("S264: permits are split, merged, forgotten and released early") {
         CHECK_THROWS_AS(all.merge(std::move(foreign)), std::invalid_argument);
         auto moved = std::move(all);
         CHECK(all.count() == 0);
-        moved = std::move(moved);
+        semaphore::permit& same = moved;
+        moved = std::move(same);
         CHECK(moved.count() == 4);
     }
     CHECK(s.available() == 4);
