@@ -86,8 +86,9 @@ public:
     }
     template <class T, class Rep, class Period, class Predicate>
         requires std::is_invocable_r_v<bool, Predicate&>
-    [[nodiscard]] task<bool> wait_for(guard<T>& held, std::chrono::duration<Rep, Period> limit,
-                                      Predicate done, here where = here::current()) {
+    [[nodiscard]] TOADSTONE_CORO_WRAPPER task<bool>
+    wait_for(guard<T>& held, std::chrono::duration<Rep, Period> limit, Predicate done,
+             here where = here::current()) {
         return wait_until(held, this_task::now() + limit, std::move(done), where);
     }
 
