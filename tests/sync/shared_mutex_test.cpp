@@ -250,6 +250,7 @@ TEST_CASE("S292: time limits: the time is up first, a grant at the same moment w
           "writer who runs out of time lets readers in") {
     shared_mutex<int> m;
     gate until;
+    gate writer_until;
     order entered;
     stepped w;
     auto reader = w.spawn(reads(m, entered, 1, until));
@@ -270,7 +271,6 @@ TEST_CASE("S292: time limits: the time is up first, a grant at the same moment w
     CHECK(w.end_of(behind).value());
     until.open();
     w.settle();
-    gate writer_until;
     auto writer = w.spawn(writes(m, entered, 2, writer_until));
     w.settle();
     auto late = w.spawn([](shared_mutex<int>& of) -> task<bool> {
