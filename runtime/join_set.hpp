@@ -76,10 +76,6 @@ public:
     [[nodiscard]] bool await_ready() noexcept {
         return may_complete_at_once() && core_->try_reserve();
     }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (suspend(frame)) static_cast<void>(queued_unless(core_->reserve_or_queue(*this)));
-    }
     void await_resume() {
         std::apply(
             [this](A&... parts) { start_in_set<T>(*core_, options_, std::move(parts)...); },

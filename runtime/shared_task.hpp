@@ -4,7 +4,7 @@
 
 #include <toadstone/runtime/cancel_reason.hpp>
 #include <toadstone/runtime/detail/boundary.hpp>
-#include <toadstone/runtime/detail/shared_core.hpp>
+#include <toadstone/runtime/detail/shared_task_core.hpp>
 #include <toadstone/runtime/detail/wait_leaf.hpp>
 #include <toadstone/runtime/outcome.hpp>
 #include <toadstone/runtime/spawn.hpp>
@@ -26,9 +26,9 @@ class shared_task;
 namespace detail {
 
 template <class T>
-class typed_share final : public shared_core {
+class typed_share final : public shared_task_core {
 public:
-    explicit typed_share(typed_root<T>& root) : shared_core(root) {}
+    explicit typed_share(typed_root<T>& root) : shared_task_core(root) {}
 
     /// How the task ended, taken over by the first who asks.
     const outcome<T>& end() {
@@ -54,7 +54,7 @@ using shared_value = std::conditional_t<std::is_void_v<T> || std::is_reference_v
                                         std::add_lvalue_reference_t<const T>>;
 
 template <class T, bool AsOutcome>
-class [[nodiscard]] share_awaiter final : public wait_leaf<shared_core, share_waiter> {
+class [[nodiscard]] share_awaiter final : public wait_leaf<shared_task_core, share_waiter> {
 public:
     share_awaiter(shared_task<T> of, context& ctx, std::source_location where)
         : wait_leaf(of.core()), of_(std::move(of)) {
@@ -64,10 +64,6 @@ public:
 
     [[nodiscard]] bool await_ready() noexcept {
         return may_complete_at_once() && core_->ended();
-    }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (suspend(frame)) static_cast<void>(queued_unless(core_->ended_or_queue(*this)));
     }
     decltype(auto) await_resume() {
         if constexpr (AsOutcome) {

@@ -88,8 +88,9 @@ public:
     }
     /// In the place of a message: recv() throws this. Returns and errors: as send().
     bool fail(std::exception_ptr error) {
-        if (state().is_refused()) return false;
-        end(state().fail(std::move(error)));
+        detail::oneshot_state<T>& to = state();
+        if (!to.begin_sending()) return false; // a close from here on comes too late
+        end(to.fail(std::move(error)));
         return true;
     }
     /// The same as a poison_error with that cause.

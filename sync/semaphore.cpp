@@ -12,8 +12,7 @@ bool detail::acquire_here(semaphore_core& core, std::uint64_t wanted, bool block
     toadstone::detail::thread_wait<semaphore_waiter> waiter(wanted);
     if (!core.acquire_now(waiter)) {
         if (!block) return false;
-        toadstone::detail::refuse_to_block_worker("blocking_acquire()", "acquire()");
-        if (!core.acquire_or_queue(waiter)) waiter.wait();
+        waiter.wait_for(core, "blocking_acquire()", "acquire()");
     }
     if (waiter.how() != semaphore_waiter::state::granted) core.throw_closed();
     return true;

@@ -34,7 +34,7 @@ bool join_set_core::try_reserve() noexcept {
 }
 
 // While somebody is queued no place is free: free_place() gives each away.
-bool join_set_core::reserve_or_queue(slot_waiter& waiter) noexcept {
+bool join_set_core::settle_or_queue(slot_waiter& waiter) noexcept {
     const std::lock_guard hold(lock_);
     if (limit_ == 0 || used_ < limit_) {
         ++used_;
@@ -46,8 +46,7 @@ bool join_set_core::reserve_or_queue(slot_waiter& waiter) noexcept {
 
 void join_set_core::free_place(ended_waits& over) noexcept {
     if (waiter* const first = slots_.first()) {
-        slots_.remove(*first);
-        over.add(*first, waiter::state::granted);
+        over.take(slots_, *first, waiter::state::granted);
     } else {
         --used_;
     }
@@ -70,10 +69,7 @@ void join_set_core::give_back() noexcept {
 
 bool join_set_core::withdraw(slot_waiter& waiter, waiter::state how) noexcept {
     const std::lock_guard hold(lock_);
-    if (!wait_queue::is_queued(waiter)) return false;
-    slots_.remove(waiter);
-    waiter.state_ = how;
-    return true;
+    return slots_.withdraw(waiter, how);
 }
 
 // Before the launch: it may end on another worker before that has returned.

@@ -82,7 +82,7 @@ public:
     /// A place for one more that runs. False: there is none.
     [[nodiscard]] bool try_reserve() noexcept;
     /// True: there was one. False: it is queued for the next.
-    [[nodiscard]] bool reserve_or_queue(slot_waiter& waiter) noexcept;
+    [[nodiscard]] bool settle_or_queue(slot_waiter& waiter) noexcept;
     /// Gives a place back that nobody has begun to use.
     void give_back() noexcept;
     // For wait_leaf.

@@ -10,6 +10,10 @@
 
 namespace toadstone::detail {
 
+/// Errors: std::logic_error on a worker: the thread has other tasks to run. `instead`: what to
+/// await.
+void refuse_to_block_worker(const char* what, const char* instead);
+
 /// Not for public headers: what it includes is much to read.
 template <class Waiter>
 class thread_wait final : public Waiter {
@@ -17,7 +21,14 @@ public:
     template <class... Args>
     explicit thread_wait(Args&&... args) noexcept : Waiter(std::forward<Args>(args)...) {}
 
-    /// Until the wait is over.
+    /// Until the wait is over. `what` blocks, and is `instead` for a task. Errors:
+    /// std::logic_error on a worker.
+    template <class Core>
+    void wait_for(Core& core, const char* what, const char* instead) {
+        refuse_to_block_worker(what, instead);
+        if (!core.settle_or_queue(*this)) wait();
+    }
+    /// Of one that is queued.
     void wait() {
         std::unique_lock hold(lock_);
         changed_.wait(hold, [this] { return done_; });
@@ -34,10 +45,6 @@ private:
     std::condition_variable changed_;
     bool done_ = false;
 };
-
-/// Errors: std::logic_error on a worker: the thread has other tasks to run. `instead`: what to
-/// await.
-void refuse_to_block_worker(const char* what, const char* instead);
 
 } // namespace toadstone::detail
 

@@ -14,13 +14,15 @@ namespace toadstone::detail {
 
 /// The leaf behind a co_await on something that has a wait_queue. Of `Core`, that something:
 ///
-///     bool withdraw(Waiter&, waiter::state how)   takes the waiter out of the queue; false: it
-///                                                 is not there any more, and its wake-up has
-///                                                 come or is coming
-///     void hand_back(Waiter&)                     the task has to stop: what the wait that is
-///                                                 over has given goes on to the next in line
+///     bool settle_or_queue(Waiter&)   true: it is over, as the waiter's state says; false: it
+///                                     is queued, and its wake-up may come at any time, from
+///                                     any thread
+///     bool withdraw(Waiter&, how)     takes the waiter out of the queue; false: it is in it no
+///                                     more, and its wake-up has come or is coming
+///     void hand_back(Waiter&)         the task has to stop: what the wait that is over has
+///                                     given goes on to the next in line
 ///
-/// Whoever derives from it says what await_ready() and queue_up() do.
+/// Whoever derives from it says what await_ready() does.
 template <class Core, class Waiter>
 class wait_leaf : public leaf, public Waiter {
 public:
@@ -33,6 +35,10 @@ public:
         core_->hand_back(*this);
         return true;
     }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (suspend(frame)) static_cast<void>(queue_up());
+    }
 
 protected:
     template <class... Args>
@@ -41,9 +47,12 @@ protected:
     ~wait_leaf() = default;
 
     void wake() noexcept override { ctx_->home().schedule(*ctx_); }
-    /// What Core's own queueing function said. If it is settled at once, the task goes on
-    /// through the ready queue all the same: one whose budget is used up lets others run, and
-    /// the verdict is reached in one place. True: queued; a wake-up may be on its way.
+    /// True: queued; a wake-up may be on its way.
+    [[nodiscard]] bool queue_up() noexcept {
+        return queued_unless(core_->settle_or_queue(*this));
+    }
+    /// If it is settled at once, the task goes on through the ready queue all the same: one
+    /// whose budget is used up lets others run, and the verdict is reached in one place.
     [[nodiscard]] bool queued_unless(bool settled) noexcept {
         if (settled) ctx_->home().push(*ctx_);
         return !settled;

@@ -31,6 +31,22 @@ void wait_queue::remove(waiter& one) noexcept {
     if (last_ == &one) last_ = previous;
 }
 
+bool wait_queue::withdraw(waiter& one, waiter::state how) noexcept {
+    if (!is_queued(one)) return false;
+    remove(one);
+    one.state_ = how;
+    return true;
+}
+
+void ended_waits::take(wait_queue& from, waiter& one, waiter::state how) noexcept {
+    from.remove(one);
+    add(one, how);
+}
+
+void ended_waits::take_all(wait_queue& from, waiter::state how) noexcept {
+    while (waiter* const first = from.first()) take(from, *first, how);
+}
+
 void ended_waits::add(waiter& one, waiter::state how) noexcept {
     one.state_ = how;
     one.next_ = nullptr;

@@ -66,6 +66,8 @@ public:
     [[nodiscard]] static bool is_queued(const waiter& one) noexcept {
         return one.state_ == waiter::state::queued;
     }
+    /// Out of the queue, with a state. False: it is not in it, and stays as it is.
+    [[nodiscard]] bool withdraw(waiter& one, waiter::state how) noexcept;
 
     /// For a queue of another order, which keeps what it needs in this one pointer.
     [[nodiscard]] plain<waiter*>& only_pointer() noexcept { return last_; }
@@ -79,6 +81,9 @@ class ended_waits {
 public:
     /// Of a waiter that is in no queue any more.
     void add(waiter& one, waiter::state how) noexcept;
+    /// Out of the queue.
+    void take(wait_queue& from, waiter& one, waiter::state how) noexcept;
+    void take_all(wait_queue& from, waiter::state how) noexcept;
     void wake() noexcept;
 
 private:

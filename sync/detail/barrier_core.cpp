@@ -27,16 +27,16 @@ namespace toadstone::sync::detail {
 
 using state = barrier_waiter::state;
 
-void barrier_core::refuse_all(ended_waits& ended) noexcept {
+void barrier_core::break_round(const break_cause& why, ended_waits& ended) noexcept {
+    why_ = why;
     arrived_ = 0;
     while (auto* const first = static_cast<barrier_waiter*>(queue_.first())) {
-        queue_.remove(*first);
-        first->broken_ = why_;
-        ended.add(*first, state::refused);
+        first->broken_ = why;
+        ended.take(queue_, *first, state::refused);
     }
 }
 
-bool barrier_core::arrive(barrier_waiter& one) noexcept {
+bool barrier_core::settle_or_queue(barrier_waiter& one) noexcept {
     ended_waits ended;
     const std::uint32_t word = lock_.lock();
     bool settled = true;
@@ -49,10 +49,7 @@ bool barrier_core::arrive(barrier_waiter& one) noexcept {
         settled = false;
     } else {
         arrived_ = 0;
-        while (auto* const first = static_cast<barrier_waiter*>(queue_.first())) {
-            queue_.remove(*first);
-            ended.add(*first, state::granted);
-        }
+        ended.take_all(queue_, state::granted);
         one.last_ = true;
         one.state_ = state::granted;
     }
@@ -61,17 +58,14 @@ bool barrier_core::arrive(barrier_waiter& one) noexcept {
     return settled;
 }
 
-bool barrier_core::leave(barrier_waiter& one, state how, const break_cause& why) noexcept {
+bool barrier_core::withdraw(barrier_waiter& one, state how) noexcept {
     ended_waits ended;
     std::uint32_t word = lock_.lock();
-    const bool queued = queue_.is_queued(one);
+    const bool queued = queue_.withdraw(one, how);
     if (queued) {
-        queue_.remove(one);
-        one.state_ = how;
-        one.broken_ = why;
-        why_ = why;
+        one.broken_ = one.own_;
         word |= broken;
-        refuse_all(ended);
+        break_round(one.own_, ended);
     }
     lock_.unlock(word);
     ended.wake();
@@ -80,13 +74,9 @@ bool barrier_core::leave(barrier_waiter& one, state how, const break_cause& why)
 
 void barrier_core::break_it(const break_cause& why) noexcept {
     ended_waits ended;
-    std::uint32_t word = lock_.lock();
-    if (!(word & broken)) {
-        why_ = why;
-        word |= broken;
-        refuse_all(ended);
-    }
-    lock_.unlock(word);
+    const std::uint32_t word = lock_.lock();
+    if (!(word & broken)) break_round(why, ended);
+    lock_.unlock(word | broken);
     ended.wake();
 }
 
@@ -94,11 +84,7 @@ void barrier_core::break_it(const break_cause& why) noexcept {
 void barrier_core::reset() noexcept {
     ended_waits ended;
     const std::uint32_t word = lock_.lock();
-    if (!queue_.empty()) {
-        why_ = {cancel_reason::requested, 0, true};
-        refuse_all(ended);
-    }
-    arrived_ = 0;
+    break_round({cancel_reason::requested, 0, true}, ended);
     lock_.unlock(word & ~broken);
     ended.wake();
 }
@@ -115,15 +101,13 @@ void barrier_leaf::fail() const {
 }
 
 bool arrive_here(barrier_core& core) {
-    toadstone::detail::refuse_to_block_worker("blocking_arrive_and_wait()",
-                                              "arrive_and_wait()");
     class party : public barrier_waiter {
     public:
         [[nodiscard]] bool last() const noexcept { return last_; }
         [[nodiscard]] const break_cause& why() const noexcept { return broken_; }
     };
     toadstone::detail::thread_wait<party> one;
-    if (!core.arrive(one)) one.wait();
+    one.wait_for(core, "blocking_arrive_and_wait()", "arrive_and_wait()");
     if (one.how() != state::granted) throw barrier_broken(one.why());
     return one.last();
 }

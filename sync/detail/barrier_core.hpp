@@ -15,7 +15,7 @@
 
 namespace toadstone::sync::detail {
 
-/// Who broke a barrier, and why. By whoever left; copied to those who are refused.
+/// Who broke a barrier, and why.
 struct break_cause {
     cancel_reason reason = cancel_reason::requested;
     std::uint64_t task_id = 0; ///< 0: a plain thread, or somebody who called break_now()
@@ -27,7 +27,8 @@ class barrier_waiter : public toadstone::detail::waiter {
 protected:
     friend class barrier_core;
     bool last_ = false;
-    break_cause broken_;
+    break_cause own_;    // if he leaves; his worker's
+    break_cause broken_; // of whoever left, if he is refused or is the one
 };
 
 class barrier_core {
@@ -40,11 +41,13 @@ public:
                          "a barrier is destroyed only when nobody waits at it");
     }
 
-    /// The last of the round, or refused, as the waiter's state then says: true. Or queues it.
-    [[nodiscard]] bool arrive(barrier_waiter& one) noexcept;
+    /// Arrives: the last of the round, or refused, as the waiter's state then says: true. Or
+    /// queues it.
+    [[nodiscard]] bool settle_or_queue(barrier_waiter& one) noexcept;
     /// Whoever leaves breaks it: the round will not be complete.
-    [[nodiscard]] bool leave(barrier_waiter& one, toadstone::detail::waiter::state how,
-                             const break_cause& why) noexcept;
+    [[nodiscard]] bool withdraw(barrier_waiter& one,
+                                toadstone::detail::waiter::state how) noexcept;
+    void hand_back(barrier_waiter&) noexcept {} // a round that is over stays so
     void break_it(const break_cause& why) noexcept;
     void reset() noexcept;
     [[nodiscard]] bool is_broken() const noexcept { return (lock_.read() & broken) != 0; }
@@ -56,7 +59,7 @@ private:
     static constexpr std::uint32_t broken = 2;
 
     using ended_waits = toadstone::detail::ended_waits;
-    void refuse_all(ended_waits& ended) noexcept;
+    void break_round(const break_cause& why, ended_waits& ended) noexcept;
 
     const std::size_t parties_;
     toadstone::detail::locked_word<std::uint32_t, locked> lock_{0};
@@ -67,20 +70,22 @@ private:
 };
 
 /// The leaf behind arrive_and_wait().
-class barrier_leaf : public toadstone::detail::leaf, public barrier_waiter {
+class barrier_leaf : public toadstone::detail::wait_leaf<barrier_core, barrier_waiter> {
 public:
-    explicit barrier_leaf(barrier_core& core) noexcept : core_(&core) {}
+    static constexpr bool acquires = false;
 
-    bool cancel(cancel_reason reason, bool) noexcept override {
-        return core_->leave(*this, state::withdrawn, {reason, ctx_->id(), false});
+    explicit barrier_leaf(barrier_core& core) noexcept : wait_leaf(core) {}
+
+    bool cancel(cancel_reason reason, bool force) noexcept override {
+        own_.reason = reason;
+        return wait_leaf::cancel(reason, force);
     }
     /// The round is complete, or broken: what it tells is delivered, for the others know it.
     bool taken() noexcept override { return false; }
 
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (suspend(frame)) static_cast<void>(queue_up());
+    [[nodiscard]] bool await_ready() noexcept {
+        own_ = {cancel_reason::timeout, ctx_->id(), false}; // as long as nobody cancels him
+        return false;
     }
     [[nodiscard]] bool await_resume() const {
         if (how() != state::granted) [[unlikely]]
@@ -90,43 +95,21 @@ public:
 
 protected:
     ~barrier_leaf() = default;
-    void wake() noexcept override { ctx_->home().schedule(*ctx_); }
-    [[nodiscard]] bool queue_up() noexcept {
-        const bool settled = core_->arrive(*this);
-        if (settled) ctx_->home().push(*ctx_);
-        return !settled;
-    }
     [[noreturn, gnu::cold]] void fail() const;
-
-    barrier_core* core_;
 };
 
 /// With a time limit; whoever runs out of time breaks it.
-class timed_barrier_leaf : public barrier_leaf, toadstone::detail::limit_timer {
+class timed_barrier_leaf : public toadstone::detail::timed_wait<barrier_leaf> {
 public:
     timed_barrier_leaf(barrier_core& core, toadstone::detail::time_limit limit) noexcept
-        : barrier_leaf(core), limit_timer(limit) {}
-    bool cancel(cancel_reason reason, bool force) noexcept override {
-        disarm(ctx_->home());
-        return barrier_leaf::cancel(reason, force);
-    }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (suspend(frame) && queue_up()) arm(ctx_->home());
-    }
+        : timed_wait(limit, core) {}
     [[nodiscard]] bool await_resume() {
-        disarm(ctx_->home());
+        static_cast<void>(in_time()); // out of time, it is refused like the others
         return barrier_leaf::await_resume();
     }
 
 protected:
     ~timed_barrier_leaf() = default;
-
-private:
-    void time_up() noexcept override {
-        if (core_->leave(*this, state::timed_out, {cancel_reason::timeout, ctx_->id(), false}))
-            ctx_->home().push(*ctx_);
-    }
 };
 
 /// Blocks a plain thread. Returns: it was the last. Errors: barrier_broken; std::logic_error on

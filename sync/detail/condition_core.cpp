@@ -32,24 +32,20 @@ void condition_core::add(condition_waiter& one, const mutex_core& mutex) {
 
 bool condition_core::withdraw(condition_waiter& one,
                               toadstone::detail::waiter::state how) noexcept {
-    std::uint32_t word = word_.lock();
-    const bool queued = queue_.is_queued(one);
-    if (queued) {
-        queue_.remove(one);
-        one.state_ = how;
-        if (queue_.empty()) word &= ~waiting;
-    }
-    word_.unlock(word);
+    const std::uint32_t word = word_.lock();
+    const bool queued = queue_.withdraw(one, how);
+    word_.unlock(queue_.empty() ? word & ~waiting : word);
     return queued;
 }
 
 void condition_core::notify_waiters(bool all) noexcept {
     toadstone::detail::ended_waits ended;
     std::uint32_t word = word_.lock();
-    while (auto* const first = queue_.first()) {
-        queue_.remove(*first);
-        ended.add(*first, condition_waiter::state::granted);
-        if (!all) break;
+    auto* const first = queue_.first();
+    if (all) {
+        ended.take_all(queue_, condition_waiter::state::granted);
+    } else if (first) {
+        ended.take(queue_, *first, condition_waiter::state::granted);
     }
     if (queue_.empty()) word &= ~waiting;
     word_.unlock(word);

@@ -5,7 +5,7 @@
 
 namespace toadstone::sync::detail {
 
-bool event_core::pass_or_queue(waiter& one) noexcept {
+bool event_core::settle_or_queue(waiter& one) noexcept {
     std::uint32_t word = word_.lock();
     const bool passes = (word & set_bit) != 0;
     if (passes) {
@@ -20,29 +20,25 @@ bool event_core::pass_or_queue(waiter& one) noexcept {
 }
 
 bool event_core::withdraw(waiter& one, toadstone::detail::waiter::state how) noexcept {
-    std::uint32_t word = word_.lock();
-    const bool queued = queue_.is_queued(one);
-    if (queued) {
-        queue_.remove(one);
-        one.state_ = how;
-        if (queue_.empty()) word &= ~waiting;
-    }
-    word_.unlock(word);
+    const std::uint32_t word = word_.lock();
+    const bool queued = queue_.withdraw(one, how);
+    word_.unlock(queue_.empty() ? word & ~waiting : word);
     return queued;
 }
 
 void event_core::set() noexcept {
     toadstone::detail::ended_waits ended;
     std::uint32_t word = word_.lock();
-    bool taken = false;
-    while (auto* const first = queue_.first()) {
-        if (kind_ == event_kind::for_one && taken) break;
-        queue_.remove(*first);
-        ended.add(*first, waiter::state::granted);
-        taken = true;
+    auto* const first = queue_.first();
+    if (kind_ == event_kind::stays) {
+        ended.take_all(queue_, waiter::state::granted);
+        word |= set_bit;
+    } else if (first) {
+        ended.take(queue_, *first, waiter::state::granted);
+    } else {
+        word |= set_bit;
     }
     if (queue_.empty()) word &= ~waiting;
-    if (kind_ == event_kind::stays || !taken) word |= set_bit;
     word_.unlock(word); // whoever passes may destroy *this
     ended.wake();
 }
@@ -51,15 +47,10 @@ void event_core::reset() noexcept {
     word_.unlock(word_.lock() & ~set_bit);
 }
 
-bool event_leaf::queue_up() noexcept {
-    return queued_unless(core_->pass_or_queue(*this));
-}
-
 void wait_here(event_core& core) {
     if (core.try_pass()) return;
-    toadstone::detail::refuse_to_block_worker("blocking_wait()", "wait()");
     toadstone::detail::thread_wait<event_waiter> one;
-    if (!core.pass_or_queue(one)) one.wait();
+    one.wait_for(core, "blocking_wait()", "wait()");
 }
 
 } // namespace toadstone::sync::detail

@@ -8,6 +8,7 @@
 #include <toadstone/runtime/detail/wait_leaf.hpp>
 #include <toadstone/runtime/detail/wait_queue.hpp>
 
+#include <chrono>
 #include <coroutine>
 #include <cstdint>
 
@@ -38,14 +39,14 @@ public:
                          "what tasks wait for is destroyed only when nobody waits for it");
     }
 
-    /// False: pass_or_queue() knows why.
+    /// False: settle_or_queue() knows why.
     [[nodiscard]] bool try_pass() noexcept {
         std::uint32_t word = word_.read();
         if (kind_ == event_kind::stays) return (word & set_bit) != 0;
         return word == set_bit && word_.acquire(word, 0);
     }
     /// Passes: true. Or queues the waiter.
-    [[nodiscard]] bool pass_or_queue(waiter& one) noexcept;
+    [[nodiscard]] bool settle_or_queue(waiter& one) noexcept;
     [[nodiscard]] bool withdraw(waiter& one, toadstone::detail::waiter::state how) noexcept;
     /// One that is for one goes to the next.
     void hand_back(waiter& one) noexcept {
@@ -77,15 +78,10 @@ public:
         state_ = state::granted;
         return true;
     }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (suspend(frame)) static_cast<void>(queue_up());
-    }
     void await_resume() const noexcept {}
 
 protected:
     ~event_leaf() = default;
-    [[nodiscard]] bool queue_up() noexcept;
 };
 
 class timed_event_leaf : public toadstone::detail::timed_wait<event_leaf> {
@@ -104,6 +100,33 @@ using timed_event_request =
 
 /// Blocks the thread until it passes. Errors: std::logic_error on a worker that would block.
 void wait_here(event_core& core);
+
+/// What everything that stands on an event_core has: the forms of waiting.
+class event_base {
+public:
+    /// Until it passes; at once if it can.
+    [[nodiscard]] event_request wait() noexcept { return event_request(core_); }
+    /// For at most `limit`. Returns: false when the time was up first; what lets it pass at the
+    /// same moment wins. Errors: std::invalid_argument, at the call, when `limit` is NaN.
+    template <class Rep, class Period>
+    [[nodiscard]] timed_event_request wait_for(std::chrono::duration<Rep, Period> limit) {
+        return timed_event_request(toadstone::detail::time_limit(limit), core_);
+    }
+    /// wait_for() up to a point in time, by steady_clock or system_clock.
+    template <class Clock, class Duration>
+    [[nodiscard]] timed_event_request
+    wait_until(std::chrono::time_point<Clock, Duration> limit) {
+        return timed_event_request(toadstone::detail::time_limit(limit), core_);
+    }
+    /// Blocks a plain thread. Errors: std::logic_error on a worker that would block.
+    void blocking_wait() { wait_here(core_); }
+
+protected:
+    constexpr event_base(bool is_set, event_kind kind) noexcept : core_(is_set, kind) {}
+    ~event_base() = default;
+
+    event_core core_;
+};
 
 } // namespace toadstone::sync::detail
 

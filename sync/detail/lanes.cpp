@@ -77,6 +77,13 @@ void lanes::remove(lock_waiter& waiter) noexcept {
     next->previous_ = previous;
 }
 
+bool lanes::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept {
+    if (!toadstone::detail::wait_queue::is_queued(waiter)) return false;
+    remove(waiter);
+    waiter.state_ = how;
+    return true;
+}
+
 bool lanes::is_batch_of(const executor& worker) noexcept {
     const std::uint32_t number = number_of(&worker);
     if (entry()->batch_ == 0) entry()->batch_ = number;

@@ -32,6 +32,8 @@ public:
     /// thread.
     void add(lock_waiter& waiter, const executor* home) noexcept;
     void remove(lock_waiter& waiter) noexcept;
+    /// As of a wait_queue.
+    [[nodiscard]] bool withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept;
 
     /// The first of that worker, or null.
     [[nodiscard]] lock_waiter* first_of(const executor& home) noexcept { return find(&home); }

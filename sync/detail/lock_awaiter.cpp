@@ -72,14 +72,6 @@ std::string describe_holder(const toadstone::detail::context& task, const mutex_
            ", which asks for it";
 }
 
-[[noreturn]] void throw_failure(lock_waiter& waiter, const mutex_core& mutex,
-                                const toadstone::detail::context& task) {
-    if (waiter.how() == lock_waiter::state::deadlock) {
-        throw would_deadlock(mutex.name(), describe_holder(task, mutex));
-    }
-    throw poison_error(waiter.take_failure());
-}
-
 // Who holds it and is asking, or waits for the one who asks.
 std::string describe_asker(bool itself) {
     if (toadstone::detail::current_context()) return "the task that asks for it";
@@ -92,18 +84,23 @@ std::string describe_asker(bool itself) {
 
 } // namespace
 
-bool lock_leaf::queue_up() noexcept {
-    return queued_unless(core_->acquire_or_queue(*this, as_asker(*ctx_, *core_)));
+bool ask_for(mutex_core& mutex, lock_waiter& waiter,
+             const toadstone::detail::context& task) noexcept {
+    return mutex.acquire_or_queue(waiter, as_asker(task, mutex));
+}
+
+void throw_failure(lock_waiter& waiter, const mutex_core& mutex,
+                   const toadstone::detail::context& task) {
+    if (waiter.how() == lock_waiter::state::deadlock) {
+        throw would_deadlock(mutex.name(), describe_holder(task, mutex));
+    }
+    throw poison_error(waiter.take_failure());
 }
 
 void lock_leaf::start_deferring() noexcept {
     toadstone::detail::cancel_ref task = ctx_->shared_extras(); // made in await_ready()
     detail::start_deferring(*task);
     core_->set_deferring(std::move(task));
-}
-
-void lock_leaf::fail() {
-    throw_failure(*this, *core_, *ctx_);
 }
 
 toadstone::detail::cancel_ref task_that_defers(on_cancel policy) {
@@ -152,14 +149,6 @@ bool read_here(shared_core& core, wants what, bool block) {
     if (core.try_read()) return true;
     waiting_thread waiter(what, lock_waiter::reader());
     return wait_for_lock_here(core, waiter, block, "blocking_read()", "read()");
-}
-
-bool read_leaf::queue_up() noexcept {
-    return queued_unless(core_->acquire_or_queue(*this, as_asker(*ctx_, *core_)));
-}
-
-void read_leaf::fail() {
-    throw_failure(*this, *core_, *ctx_);
 }
 
 } // namespace toadstone::sync::detail

@@ -11,8 +11,41 @@
 
 namespace toadstone::sync::detail {
 
+/// Queues `waiter` for a task, or says that it is settled: see mutex_core::acquire_or_queue().
+[[nodiscard]] bool ask_for(mutex_core& mutex, lock_waiter& waiter,
+                           const toadstone::detail::context& task) noexcept;
+/// What a wait that was not granted ends with. Errors: poison_error, would_deadlock.
+[[noreturn, gnu::cold]] void throw_failure(lock_waiter& waiter, const mutex_core& mutex,
+                                           const toadstone::detail::context& task);
+
+/// A leaf that waits for a lock, and says who asks.
+template <class Core>
+class asking_leaf : public toadstone::detail::wait_leaf<Core, lock_waiter> {
+    using base = toadstone::detail::wait_leaf<Core, lock_waiter>;
+
+public:
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (this->suspend(frame)) static_cast<void>(queue_up());
+    }
+
+protected:
+    using base::base;
+    ~asking_leaf() = default;
+
+    /// True: queued.
+    [[nodiscard]] bool queue_up() noexcept {
+        return this->queued_unless(ask_for(*this->core_, *this, *this->ctx_));
+    }
+    /// Throws unless the lock was granted.
+    void check() {
+        if (this->how() != lock_waiter::state::granted) [[unlikely]]
+            throw_failure(*this, *this->core_, *this->ctx_);
+    }
+};
+
 /// The leaf behind every co_await on a mutex. Its place is where lock() was called.
-class lock_leaf : public toadstone::detail::wait_leaf<mutex_core, lock_waiter> {
+class lock_leaf : public asking_leaf<mutex_core> {
 public:
     [[nodiscard]] bool await_ready() {
         if (policy_.defers()) [[unlikely]]
@@ -21,25 +54,11 @@ public:
         state_ = state::granted;
         return true;
     }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (suspend(frame)) static_cast<void>(queue_up());
-    }
 
 protected:
     lock_leaf(mutex_core& mutex, wants what, policies policy) noexcept
-        : wait_leaf(mutex, what, policy) {}
+        : asking_leaf(mutex, what, policy) {}
     ~lock_leaf() = default;
-
-    /// True: queued.
-    [[nodiscard]] bool queue_up() noexcept;
-
-    /// Throws unless the lock was granted.
-    void check() {
-        if (how() != state::granted) [[unlikely]]
-            fail();
-    }
-    [[noreturn]] void fail();
 
     [[nodiscard]] guard_seed make_guard() noexcept {
         core_->set_owner(ctx_->serial());

@@ -26,16 +26,8 @@ message_node* mpsc_core::free_node() noexcept {
 
 void mpsc_core::grant(wait_queue& waits, message_node& node, ended_waits& ended) noexcept {
     auto* const first = static_cast<node_waiter*>(waits.first());
-    waits.remove(*first);
     first->node_ = &node;
-    ended.add(*first, state::granted);
-}
-
-void mpsc_core::refuse_all(wait_queue& waits, ended_waits& ended) noexcept {
-    while (toadstone::detail::waiter* const each = waits.first()) {
-        waits.remove(*each);
-        ended.add(*each, state::refused);
-    }
+    ended.take(waits, *first, state::granted);
 }
 
 void mpsc_core::unlock(std::uint32_t word) const noexcept {
@@ -59,7 +51,7 @@ bool mpsc_core::claim_for_new_slowly() noexcept {
     return open;
 }
 
-bool mpsc_core::claim_or_queue(room_waiter& waiter) noexcept {
+bool mpsc_core::settle_or_queue(room_waiter& waiter) noexcept {
     const std::uint32_t word = word_.lock();
     bool settled = true;
     if (word & closed) {
@@ -116,7 +108,7 @@ void mpsc_core::forget_node_slowly() noexcept {
 
 void mpsc_core::end_takers_if_over(std::uint32_t word) noexcept {
     ended_waits ended;
-    if (is_over(word)) refuse_all(takers_, ended);
+    if (is_over(word)) ended.take_all(takers_, state::refused);
     unlock(word);
     ended.wake();
 }
@@ -129,7 +121,7 @@ mpsc_core::claim mpsc_core::take_slowly() noexcept {
     return {node, over};
 }
 
-bool mpsc_core::take_or_queue(message_waiter& waiter) noexcept {
+bool mpsc_core::settle_or_queue(message_waiter& waiter) noexcept {
     const std::uint32_t word = word_.lock();
     bool settled = true;
     if (message_node* const node = list_.pop()) {
@@ -159,22 +151,14 @@ void mpsc_core::put_back(message_node& node) noexcept {
 
 bool mpsc_core::withdraw(room_waiter& waiter, state how) noexcept {
     const std::uint32_t word = word_.lock();
-    const bool queued = wait_queue::is_queued(waiter);
-    if (queued) {
-        rooms_.remove(waiter);
-        waiter.state_ = how;
-    }
+    const bool queued = rooms_.withdraw(waiter, how);
     unlock(word);
     return queued;
 }
 
 bool mpsc_core::withdraw(message_waiter& waiter, state how) noexcept {
     const std::uint32_t word = word_.lock();
-    const bool queued = wait_queue::is_queued(waiter);
-    if (queued) {
-        takers_.remove(waiter);
-        waiter.state_ = how;
-    }
+    const bool queued = takers_.withdraw(waiter, how);
     unlock(word);
     return queued;
 }
@@ -187,6 +171,13 @@ void mpsc_core::hand_back(message_waiter& waiter) noexcept {
     if (waiter.how() == state::granted) put_back(*waiter.node());
 }
 
+void mpsc_core::last_sender_goes() noexcept {
+    const std::uint32_t word = word_.lock();
+    TOADSTONE_ASSERT(rooms_.empty(),
+                     "the last sender is destroyed only when nobody waits for room");
+    close(word);
+}
+
 void mpsc_core::close() noexcept {
     close(word_.lock());
 }
@@ -194,8 +185,8 @@ void mpsc_core::close() noexcept {
 void mpsc_core::close(std::uint32_t word) noexcept {
     ended_waits ended;
     word |= closed;
-    refuse_all(rooms_, ended);
-    if (is_over(word)) refuse_all(takers_, ended);
+    ended.take_all(rooms_, state::refused);
+    if (is_over(word)) ended.take_all(takers_, state::refused);
     unlock(word);
     ended.wake();
 }
@@ -237,18 +228,16 @@ bool mpsc_core::is_at_end() const noexcept {
 message_node* mpsc_core::claim_blocking() {
     const claim now = try_claim();
     if (now.node || now.closed) return now.node;
-    toadstone::detail::refuse_to_block_worker("blocking_send()", "send()");
     toadstone::detail::thread_wait<room_waiter> waiter;
-    if (!claim_or_queue(waiter)) waiter.wait();
+    waiter.wait_for(*this, "blocking_send()", "send()");
     return waiter.how() == state::granted ? waiter.node() : nullptr;
 }
 
 message_node* mpsc_core::take_blocking() {
     const claim now = try_take();
     if (now.node || now.closed) return now.node;
-    toadstone::detail::refuse_to_block_worker("blocking_recv()", "recv()");
     toadstone::detail::thread_wait<message_waiter> waiter;
-    if (!take_or_queue(waiter)) waiter.wait();
+    waiter.wait_for(*this, "blocking_recv()", "recv()");
     return waiter.how() == state::granted ? waiter.node() : nullptr;
 }
 

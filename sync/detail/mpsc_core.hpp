@@ -59,7 +59,7 @@ public:
     /// The last one closes the channel.
     void drop_sender() noexcept {
         // (R) keeps what the others sent before it; (A) sees that.
-        if (senders_.fetch_sub(1, std::memory_order_acq_rel) == 1) close();
+        if (senders_.fetch_sub(1, std::memory_order_acq_rel) == 1) last_sender_goes();
     }
 
     struct claim {
@@ -81,7 +81,7 @@ public:
         return claim_slowly();
     }
     /// True: settled, the waiter has a node or is refused. False: it is queued.
-    [[nodiscard]] bool claim_or_queue(room_waiter& waiter) noexcept;
+    [[nodiscard]] bool settle_or_queue(room_waiter& waiter) noexcept;
 
     /// A node that was claimed goes into the list, or to whoever waits for it. False: the
     /// receiver is gone, and the caller destroys the message and gives the node back.
@@ -158,7 +158,7 @@ public:
         unlock_quiet();
         return node != nullptr;
     }
-    [[nodiscard]] bool take_or_queue(message_waiter& waiter) noexcept;
+    [[nodiscard]] bool settle_or_queue(message_waiter& waiter) noexcept;
     /// A message that was taken and could not be moved out is the first again.
     void put_back(message_node& node) noexcept;
 
@@ -221,11 +221,11 @@ private:
     void give_back_slowly(message_node& node) noexcept;
     void forget_node_slowly() noexcept;
     [[nodiscard]] claim take_slowly() noexcept;
+    void last_sender_goes() noexcept;
     // These unlock.
     void end_takers_if_over(std::uint32_t word) noexcept;
     void close(std::uint32_t word) noexcept;
     void deliver(message_node& node, ended_waits& ended) noexcept;
-    static void refuse_all(toadstone::detail::wait_queue& waits, ended_waits& ended) noexcept;
     static void grant(toadstone::detail::wait_queue& waits, message_node& node,
                       ended_waits& ended) noexcept;
 

@@ -16,10 +16,6 @@ namespace toadstone::sync::detail {
 class claim_leaf : public toadstone::detail::wait_leaf<mpsc_core, room_waiter> {
 public:
     [[nodiscard]] bool await_ready() noexcept { return may_complete_at_once() && claim_now(); }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (suspend(frame)) static_cast<void>(queue_up());
-    }
 
 protected:
     explicit claim_leaf(mpsc_core& core) noexcept : wait_leaf(core) {}
@@ -31,10 +27,6 @@ protected:
         node_ = now.node;
         state_ = now.node ? state::granted : state::refused;
         return now.node || now.closed;
-    }
-    /// True: queued.
-    [[nodiscard]] bool queue_up() noexcept {
-        return queued_unless(core_->claim_or_queue(*this));
     }
     /// Throws unless a node was granted, and there is a receiver.
     void check() {
@@ -52,10 +44,6 @@ public:
     static constexpr bool acquires = false; // a message is no section that may be given back
 
     [[nodiscard]] bool await_ready() noexcept { return may_complete_at_once() && take_now(); }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (suspend(frame)) static_cast<void>(queue_up());
-    }
 
 protected:
     explicit take_leaf(mpsc_core& core) noexcept : wait_leaf(core) {}
@@ -67,10 +55,6 @@ protected:
         node_ = now.node;
         state_ = now.node ? state::granted : state::refused;
         return now.node || now.closed;
-    }
-    /// True: queued.
-    [[nodiscard]] bool queue_up() noexcept {
-        return queued_unless(core_->take_or_queue(*this));
     }
 };
 

@@ -83,14 +83,9 @@ void mutex_core::give_cause(lock_waiter& waiter) const noexcept {
 bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept {
     ended_waits ended;
     std::uint32_t word = word_.lock();
-    const bool queued = queue_.is_queued(waiter);
+    const bool queued =
+        word & batched ? lanes(queue_).withdraw(waiter, how) : queue_.withdraw(waiter, how);
     if (queued) {
-        if (word & batched) {
-            lanes(queue_).remove(waiter);
-        } else {
-            queue_.remove(waiter);
-        }
-        waiter.state_ = how;
         if (word & shared) word = serve_shared(word, false, ended); // it was in their way
         if (queue_.empty()) word &= ~(waiting | turns);
     }
@@ -119,12 +114,10 @@ std::uint32_t mutex_core::serve_strictly(std::uint32_t word, bool repair_failed,
         auto* const next = static_cast<lock_waiter*>(queue_.behind(*each));
         if ((word & poisoned) && is_refused(each->wants_, repair_failed)) {
             give_cause(*each);
-            queue_.remove(*each);
-            ended.add(*each, state::refused); // all of them at once: no convoy
+            ended.take(queue_, *each, state::refused); // all of them at once: no convoy
         } else if (!(word & held) && (!(word & poisoned) || takes_poisoned(each->wants_))) {
             word |= held; // handed over: nobody can come between
-            queue_.remove(*each);
-            ended.add(*each, state::granted);
+            ended.take(queue_, *each, state::granted);
             if (!(word & poisoned)) break;
         }
         each = next;

@@ -8,13 +8,6 @@
 
 namespace toadstone::sync::detail {
 
-void oneshot_core::wake_all(wait_queue& waits, ended_waits& ended) noexcept {
-    if (toadstone::detail::waiter* const one = waits.first()) {
-        waits.remove(*one);
-        ended.add(*one, state::granted);
-    }
-}
-
 // Both queues are known here alone: whether the fast paths are open again.
 void oneshot_core::unlock(std::uint32_t word) noexcept {
     const bool none = answer_.empty() && closing_.empty();
@@ -31,7 +24,7 @@ bool oneshot_core::begin_sending_slowly() noexcept {
 void oneshot_core::undo_sending() noexcept {
     ended_waits ended;
     const std::uint32_t word = word_.lock() & ~sending;
-    if (is_settled(word)) wake_all(answer_, ended);
+    if (is_settled(word)) ended.take_all(answer_, state::granted);
     unlock(word);
     ended.wake();
 }
@@ -42,7 +35,7 @@ bool oneshot_core::settle(std::uint32_t how) noexcept {
     TOADSTONE_ASSERT(closing_.empty(),
                      "a oneshot's sender is there until nobody waits through it any more");
     word = (word | how) & ~(sender | sending);
-    wake_all(answer_, ended);
+    ended.take_all(answer_, state::granted);
     const bool last = !(word & receiver);
     unlock(word);
     ended.wake();
@@ -64,8 +57,8 @@ bool oneshot_core::refuse(bool leave) noexcept {
             "a oneshot's receiver is there until nobody waits through it any more");
         word &= ~receiver;
     }
-    wake_all(closing_, ended);
-    if (is_settled(word)) wake_all(answer_, ended);
+    ended.take_all(closing_, state::granted);
+    if (is_settled(word)) ended.take_all(answer_, state::granted);
     const bool last = !(word & sender);
     unlock(word);
     ended.wake();
@@ -92,35 +85,28 @@ bool oneshot_core::queue(wait_queue& in, Waiter& waiter, std::uint32_t word, boo
     return !queued;
 }
 
-bool oneshot_core::wait_or_queue(answer_waiter& waiter) noexcept {
+bool oneshot_core::settle_or_queue(answer_waiter& waiter) noexcept {
     const std::uint32_t word = word_.lock();
     return queue(answer_, waiter, word, is_settled(word));
 }
 
-bool oneshot_core::wait_or_queue(closing_waiter& waiter) noexcept {
+bool oneshot_core::settle_or_queue(closing_waiter& waiter) noexcept {
     const std::uint32_t word = word_.lock();
     return queue(closing_, waiter, word, (word & refusing) != 0);
 }
 
-template <class Waiter>
-bool oneshot_core::withdraw(wait_queue& from, Waiter& waiter, state how) noexcept {
+bool oneshot_core::withdraw(wait_queue& from, toadstone::detail::waiter& waiter,
+                            state how) noexcept {
     const std::uint32_t word = word_.lock();
-    const bool queued = wait_queue::is_queued(waiter);
-    if (queued) {
-        from.remove(waiter);
-        waiter.state_ = how;
-    }
+    const bool queued = from.withdraw(waiter, how);
     unlock(word);
     return queued;
 }
-template bool oneshot_core::withdraw(wait_queue&, answer_waiter&, state) noexcept;
-template bool oneshot_core::withdraw(wait_queue&, closing_waiter&, state) noexcept;
 
 void oneshot_core::wait_blocking() {
     if (is_settled()) return;
-    toadstone::detail::refuse_to_block_worker("blocking_recv()", "recv()");
     toadstone::detail::thread_wait<answer_waiter> waiter;
-    if (!wait_or_queue(waiter)) waiter.wait();
+    waiter.wait_for(*this, "blocking_recv()", "recv()");
     if (waiter.how() == state::deadlock) refuse_second_wait();
 }
 

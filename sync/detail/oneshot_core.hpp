@@ -96,8 +96,8 @@ public:
 
     /// True: settled, or somebody waits already, as the waiter's state then says. False: it is
     /// queued.
-    [[nodiscard]] bool wait_or_queue(answer_waiter& waiter) noexcept;
-    [[nodiscard]] bool wait_or_queue(closing_waiter& waiter) noexcept;
+    [[nodiscard]] bool settle_or_queue(answer_waiter& waiter) noexcept;
+    [[nodiscard]] bool settle_or_queue(closing_waiter& waiter) noexcept;
     [[nodiscard]] bool withdraw(answer_waiter& waiter, state how) noexcept {
         return withdraw(answer_, waiter, how);
     }
@@ -125,9 +125,8 @@ private:
     [[nodiscard]] bool refuse(bool leave) noexcept;
     template <class Waiter>
     [[nodiscard]] bool queue(wait_queue& in, Waiter& waiter, std::uint32_t word, bool settled);
-    template <class Waiter>
-    [[nodiscard]] bool withdraw(wait_queue& from, Waiter& waiter, state how) noexcept;
-    static void wake_all(wait_queue& waits, ended_waits& ended) noexcept;
+    [[nodiscard]] bool withdraw(wait_queue& from, toadstone::detail::waiter& waiter,
+                                state how) noexcept;
     void unlock(std::uint32_t word) noexcept;
 
     toadstone::detail::locked_word<std::uint32_t, busy> word_{sender | receiver};
@@ -146,18 +145,11 @@ public:
     [[nodiscard]] bool await_ready() noexcept {
         return may_complete_at_once() && core_->is_settled();
     }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (suspend(frame)) static_cast<void>(queue_up());
-    }
 
 protected:
     explicit answer_leaf(oneshot_core& core) noexcept : wait_leaf(core) {}
     ~answer_leaf() = default;
 
-    [[nodiscard]] bool queue_up() noexcept {
-        return queued_unless(core_->wait_or_queue(*this));
-    }
     void check() const {
         if (how() == state::deadlock) [[unlikely]]
             oneshot_core::refuse_second_wait();
@@ -172,10 +164,6 @@ public:
     explicit closing_leaf(oneshot_core& core) noexcept : wait_leaf(core) {}
     [[nodiscard]] bool await_ready() noexcept {
         return may_complete_at_once() && core_->is_refused();
-    }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (suspend(frame)) static_cast<void>(queued_unless(core_->wait_or_queue(*this)));
     }
     void await_resume() const;
 

@@ -18,7 +18,7 @@ bool semaphore_core::settle(std::uint64_t& word, semaphore_waiter& waiter,
     return true;
 }
 
-bool semaphore_core::acquire_or_queue(semaphore_waiter& waiter) noexcept {
+bool semaphore_core::settle_or_queue(semaphore_waiter& waiter) noexcept {
     std::uint64_t word = word_.lock();
     const bool settled = settle(word, waiter, queue_.empty());
     if (!settled) {
@@ -41,8 +41,7 @@ std::uint64_t semaphore_core::serve(std::uint64_t word, ended_waits& ended) noex
     while (auto* const first = static_cast<semaphore_waiter*>(queue_.first())) {
         if (word >> count_shift < first->wanted_) return word;
         word -= first->wanted_ << count_shift;
-        queue_.remove(*first);
-        ended.add(*first, semaphore_waiter::state::granted);
+        ended.take(queue_, *first, semaphore_waiter::state::granted);
     }
     return word & ~waiting;
 }
@@ -52,12 +51,8 @@ bool semaphore_core::withdraw(semaphore_waiter& waiter,
                               toadstone::detail::waiter::state how) noexcept {
     ended_waits ended;
     std::uint64_t word = word_.lock();
-    const bool queued = queue_.is_queued(waiter);
-    if (queued) {
-        queue_.remove(waiter);
-        waiter.state_ = how;
-        word = serve(word, ended);
-    }
+    const bool queued = queue_.withdraw(waiter, how);
+    if (queued) word = serve(word, ended);
     word_.unlock(word);
     ended.wake();
     return queued;
@@ -72,10 +67,7 @@ void semaphore_core::release_slowly(std::uint64_t count) noexcept {
 void semaphore_core::close() noexcept {
     ended_waits ended;
     const std::uint64_t word = word_.lock();
-    while (auto* const first = queue_.first()) {
-        queue_.remove(*first);
-        ended.add(*first, semaphore_waiter::state::refused);
-    }
+    ended.take_all(queue_, semaphore_waiter::state::refused);
     word_.unlock((word | closed) & ~waiting);
     ended.wake();
 }
@@ -86,10 +78,6 @@ std::string semaphore_core::describe() const {
 
 void semaphore_core::throw_closed() const {
     throw closed_error("semaphore", name_);
-}
-
-bool permit_leaf::queue_up() noexcept {
-    return queued_unless(core_->acquire_or_queue(*this));
 }
 
 } // namespace toadstone::sync::detail

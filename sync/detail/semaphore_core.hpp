@@ -49,14 +49,14 @@ public:
                             describe());
     }
 
-    /// False: acquire_or_queue() knows why.
+    /// False: settle_or_queue() knows why.
     [[nodiscard]] bool try_acquire(std::uint64_t wanted) noexcept {
         std::uint64_t word = word_.look();
         return (word & flags) == 0 && word >> count_shift >= wanted &&
                word_.acquire(word, word - (wanted << count_shift));
     }
     /// Takes, or is refused, as the waiter's state then says: true. Or queues the waiter.
-    [[nodiscard]] bool acquire_or_queue(semaphore_waiter& waiter) noexcept;
+    [[nodiscard]] bool settle_or_queue(semaphore_waiter& waiter) noexcept;
     /// The same, but never queues: false when it would.
     [[nodiscard]] bool acquire_now(semaphore_waiter& waiter) noexcept;
     [[nodiscard]] bool withdraw(semaphore_waiter& waiter,
@@ -110,17 +110,12 @@ public:
         state_ = state::granted;
         return true;
     }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (suspend(frame)) static_cast<void>(queue_up());
-    }
 
 protected:
     permit_leaf(semaphore_core& core, std::uint64_t wanted) noexcept
         : wait_leaf(core, wanted) {}
     ~permit_leaf() = default;
 
-    [[nodiscard]] bool queue_up() noexcept;
     void check() const {
         if (how() != state::granted) [[unlikely]]
             core_->throw_closed();

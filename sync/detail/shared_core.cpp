@@ -16,14 +16,12 @@ std::uint32_t mutex_core::serve_shared(std::uint32_t word, bool repair_failed,
         const bool patient = (word & poisoned) && each->wants_ == wants::patience;
         if ((word & poisoned) && is_refused(each->wants_, repair_failed)) {
             give_cause(*each);
-            queue_.remove(*each);
-            ended.add(*each, state::refused);
+            ended.take(queue_, *each, state::refused);
         } else if (!blocked && !patient) {
             const bool reading = readers(word) != 0 && readers(word) < most_readers;
             if (!(word & held) || (each->reads_ && reading)) {
                 word = each->reads_ ? (word | held) + one_reader : word | held;
-                queue_.remove(*each);
-                ended.add(*each, state::granted);
+                ended.take(queue_, *each, state::granted);
             } else {
                 blocked = true;
             }

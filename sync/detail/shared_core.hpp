@@ -58,28 +58,17 @@ private:
 };
 
 /// The leaf behind read().
-class read_leaf : public toadstone::detail::wait_leaf<shared_core, lock_waiter> {
+class read_leaf : public asking_leaf<shared_core> {
 public:
     [[nodiscard]] bool await_ready() {
         if (!may_complete_at_once() || !core_->try_read()) return false;
         state_ = state::granted;
         return true;
     }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        if (suspend(frame)) static_cast<void>(queue_up());
-    }
 
 protected:
-    read_leaf(shared_core& core, wants what) noexcept : wait_leaf(core, what, reader()) {}
+    read_leaf(shared_core& core, wants what) noexcept : asking_leaf(core, what, reader()) {}
     ~read_leaf() = default;
-
-    [[nodiscard]] bool queue_up() noexcept;
-    void check() {
-        if (how() != state::granted) [[unlikely]]
-            fail();
-    }
-    [[noreturn, gnu::cold]] void fail();
 };
 
 /// Reads for ordinary code: blocks the thread, or false. Errors: poison_error, would_deadlock;

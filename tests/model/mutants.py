@@ -21,6 +21,7 @@ MUTANTS = {
             "first_ = one->next_;",
             "one->wake(); first_ = one->next_; continue;",
         ),
+        ("who withdraws stays in the queue", "remove(one);", NOTHING, 1),
     ),
     ("mutex", "runtime/detail/locked_word.cpp"): (
         ("the queue lock has two holders", "!(word & bit)", "true"),
@@ -32,12 +33,6 @@ MUTANTS = {
             "change(nullptr, false, false); change(&cause, true, repair_failed);",
         ),
         ("the release does not poison", "word |= poisoned;", NOTHING),
-        ("who withdraws stays in the queue", "queue_.remove(waiter);", NOTHING),
-        (
-            "who withdraws stays in a lane",
-            "lanes(queue_).remove(waiter);",
-            NOTHING,
-        ),
         ("a batched lock that was handed over is free", "word |= held;", NOTHING, 3),
         ("who is granted a batched lock stays in a lane", "queue.remove(*next);", NOTHING),
         ("who fails at a batched lock stays in a lane", "queue.remove(each);", NOTHING),
@@ -68,6 +63,7 @@ MUTANTS = {
         ("a waiter learns no cause", "give_cause(waiter);", NOTHING),
     ),
     ("mutex", "sync/detail/lanes.cpp"): (
+        ("who withdraws stays in a lane", "remove(waiter);", NOTHING),
         ("a lane is forgotten", "entry->lane_ = &waiter;", NOTHING),
         (
             "a lane goes with its first",
@@ -146,11 +142,15 @@ MUTANTS = {
     ),
     ("semaphore", "sync/detail/semaphore_core.cpp"): (
         ("permits are granted twice", "word -= first->wanted_ << count_shift;", NOTHING),
-        ("who is granted stays in the queue", "queue_.remove(*first);", NOTHING, 1),
+        (
+            "who is granted stays in the queue",
+            "ended.take(queue_, *first, semaphore_waiter::state::granted);",
+            "ended.add(*first, semaphore_waiter::state::granted);",
+        ),
         (
             "a close tells nobody",
-            "ended.add(*first, semaphore_waiter::state::refused);",
-            NOTHING,
+            "ended.take_all(queue_, semaphore_waiter::state::refused);",
+            "ended_waits lost; lost.take_all(queue_, semaphore_waiter::state::refused);",
         ),
         ("the queue is not announced", "word |= waiting;", NOTHING),
     ),
@@ -158,7 +158,11 @@ MUTANTS = {
         ("a reader comes beside a writer", "each->reads_ && reading", "each->reads_"),
         ("the last reader lets nobody in", "!(word & held)", "false", 2),
         ("a granted reader is not counted", "(word | held) + one_reader", "word | held"),
-        ("who is granted stays in the queue", "queue_.remove(*each);", NOTHING, 2),
+        (
+            "who is granted stays in the queue",
+            "ended.take(queue_, *each, state::granted);",
+            "ended.add(*each, state::granted);",
+        ),
         ("a downgrade counts no reader", "word_.lock() + one_reader", "word_.lock()"),
     ),
     ("root", "runtime/detail/root_task.cpp"): (

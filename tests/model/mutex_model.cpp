@@ -1,6 +1,7 @@
 // The lock word of the mutex: acquiring, queueing, handing over, poisoning and withdrawing, by
 // three threads. The code under test is sync/mutex_core.* itself.
 #include "explore.hpp"
+#include "woken.hpp"
 #include "worker.hpp"
 
 #include <toadstone/sync/detail/mutex_core.hpp>
@@ -15,43 +16,7 @@ using sync::detail::mutex_core;
 using sync::detail::wants;
 using toadstone::detail::atomic;
 using toadstone::detail::plain;
-using ending = lock_waiter::state;
-
-/// Waits for its wake-up as a thread does, or as a task does through its worker's inbox: what
-/// the waking thread did before is seen afterwards.
-class waiter final : public lock_waiter {
-public:
-    explicit waiter(wants what) noexcept : lock_waiter(what) {}
-    ~waiter() { check(wakes_ == expected_, "a waiter is woken once"); }
-
-    /// Waits until the queue is done with it.
-    ending wait() noexcept {
-        ++expected_;
-        while (!told_.exchange(false, std::memory_order_acquire)) place_.sleep();
-        return lock_waiter::how();
-    }
-    ending lock(mutex_core& mutex, std::uint64_t owner) noexcept {
-        if (mutex.acquire_or_queue(*this, owner)) return lock_waiter::how();
-        return wait();
-    }
-
-private:
-    void wake() noexcept override {
-        ++wakes_;
-        told_.store(true, std::memory_order_release);
-        place_.notify();
-    }
-
-    atomic<bool> told_{false};
-    sleeping_place place_;
-    int wakes_ = 0;
-    int expected_ = 0;
-};
-
-toadstone::detail::cause_ref some_cause() {
-    static const auto the = std::make_shared<const toadstone::detail::cause_state>();
-    return the;
-}
+using waiter = woken<lock_waiter>;
 
 /// What the mutex guards. Broken inside the section and whole at its end; a race on it, or two
 /// owners, end the execution.

@@ -1,6 +1,7 @@
 // The semaphore's word and queue: acquiring, queueing, giving back, withdrawing and closing, by
 // three threads. The code under test is sync/detail/semaphore_core.* itself.
 #include "explore.hpp"
+#include "woken.hpp"
 
 #include <toadstone/sync/detail/semaphore_core.hpp>
 
@@ -9,42 +10,21 @@ namespace {
 
 using sync::detail::semaphore_core;
 using sync::detail::semaphore_waiter;
-using toadstone::detail::atomic;
 using toadstone::detail::plain;
-using ending = semaphore_waiter::state;
-
-class waiter final : public semaphore_waiter {
-public:
-    explicit waiter(std::uint64_t wanted) noexcept : semaphore_waiter(wanted) {}
-
-    ending wait() noexcept {
-        while (!told_.exchange(false, std::memory_order_acquire)) place_.sleep();
-        return how();
-    }
-    ending acquire(semaphore_core& core) noexcept {
-        if (core.acquire_or_queue(*this)) return how();
-        return wait();
-    }
-
-private:
-    void wake() noexcept override {
-        told_.store(true, std::memory_order_release);
-        place_.notify();
-    }
-
-    atomic<bool> told_{false};
-    sleeping_place place_;
-};
+using waiter = woken<semaphore_waiter>;
 
 template <class Derived, std::uint64_t Permits>
 struct permits : scenario<Derived, 3> {
     semaphore_core core{Permits, {}};
     plain<int> data = 0; // of whoever has the only permit
 
+    ending acquire(waiter& self) noexcept {
+        return core.settle_or_queue(self) ? self.how() : self.wait();
+    }
     void use_alone(std::uint64_t wanted) {
         if (!core.try_acquire(wanted)) {
             waiter self(wanted);
-            check(self.acquire(core) == ending::granted, "nobody closes it");
+            check(acquire(self) == ending::granted, "nobody closes it");
         }
         data = data + 1;
         core.release(wanted);
@@ -70,7 +50,7 @@ struct many_and_few : permits<many_and_few, 2> {
             return;
         }
         waiter self(1);
-        check(core.try_acquire(1) || self.acquire(core) == ending::granted, "nobody closes it");
+        check(core.try_acquire(1) || acquire(self) == ending::granted, "nobody closes it");
         core.release(1);
     }
     void after() { all_are_back(2); }
@@ -81,7 +61,7 @@ struct withdrawing : permits<withdrawing, 1> {
     void thread(unsigned i) {
         if (i == 0) {
             waiter self(2);
-            const bool settled = core.acquire_or_queue(self);
+            const bool settled = core.settle_or_queue(self);
             if (!settled && core.withdraw(self, ending::withdrawn)) return;
             check((settled ? self.how() : self.wait()) == ending::granted, "there were two");
             core.hand_back(self);
@@ -101,7 +81,7 @@ struct closing : permits<closing, 0> {
             core.close();
         } else if (i == 1) {
             waiter self(1);
-            if (self.acquire(core) == ending::granted) core.release(1);
+            if (acquire(self) == ending::granted) core.release(1);
         } else {
             core.release(1);
         }

@@ -1,10 +1,9 @@
 // The word of the shared mutex: readers together, writers alone, and nobody stranded, by three
 // threads. The code under test is sync/detail/shared_core.* and mutex_core.* themselves.
 #include "explore.hpp"
+#include "woken.hpp"
 
 #include <toadstone/sync/detail/shared_core.hpp>
-
-#include <memory>
 
 namespace toadstone::model {
 namespace {
@@ -12,38 +11,8 @@ namespace {
 using sync::detail::lock_waiter;
 using sync::detail::shared_core;
 using sync::detail::wants;
-using toadstone::detail::atomic;
 using toadstone::detail::plain;
-using ending = lock_waiter::state;
-
-class waiter final : public lock_waiter {
-public:
-    explicit waiter(wants what) noexcept : lock_waiter(what) {}
-    waiter(wants what, reader) noexcept : lock_waiter(what, reader()) {}
-
-    ending wait() noexcept {
-        while (!told_.exchange(false, std::memory_order_acquire)) place_.sleep();
-        return how();
-    }
-    ending lock(shared_core& core, std::uint64_t owner) noexcept {
-        if (core.acquire_or_queue(*this, owner)) return how();
-        return wait();
-    }
-
-private:
-    void wake() noexcept override {
-        told_.store(true, std::memory_order_release);
-        place_.notify();
-    }
-
-    atomic<bool> told_{false};
-    sleeping_place place_;
-};
-
-toadstone::detail::cause_ref some_cause() {
-    static const auto the = std::make_shared<const toadstone::detail::cause_state>();
-    return the;
-}
+using waiter = woken<lock_waiter>;
 
 template <class Derived>
 struct shared_scenario : scenario<Derived, 3> {

@@ -2,13 +2,12 @@
 // and what a second worker gets.
 #include <toadstone/sync/local_mutex.hpp>
 
-#include "support/capture.hpp"
+#include "support/dies.hpp"
 #include "support/lock_tasks.hpp"
 
 #include <catch2/catch.hpp>
 
 #include <chrono>
-#include <csignal>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -41,18 +40,6 @@ task<> repairs(local_mutex<int>& m, int value) {
     *right = value;
     auto held = right.complete();
     CHECK_FALSE(held.is_poisoned());
-}
-
-template <class Fn>
-void dies_saying(const std::string& sentence, Fn fn) {
-    const child_end end = in_child([&fn]() -> int {
-        std::signal(SIGABRT, SIG_DFL); // Catch2 would report the child as the test
-        fn();
-        return 0;
-    });
-    CHECK_FALSE(end.exited);
-    CHECK(end.signal == SIGABRT);
-    CHECK_THAT(end.err, Catch::Contains("toadstone: " + sentence));
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 #include <toadstone/sync/mutex.hpp>
 
 #include "support/capture.hpp"
+#include "support/dies.hpp"
 #include "support/lock_tasks.hpp"
 
 #include <catch2/catch.hpp>
@@ -19,21 +20,8 @@ namespace {
 
 using sync::mutex;
 
-/// Runs it in a child process, and requires that it dies by SIGABRT with the sentence.
-template <class Fn>
-void dies_saying(const std::string& sentence, Fn fn) {
-    const child_end end = in_child([&fn]() -> int {
-        std::signal(SIGABRT, SIG_DFL); // Catch2 would report the child as the test
-        fn();
-        return 0;
-    });
-    CHECK_FALSE(end.exited);
-    CHECK(end.signal == SIGABRT);
-    CHECK(end.err.find("toadstone: " + sentence + " (") != std::string::npos);
-}
-
 constexpr const char* destroyed_in_use =
-    "a mutex is destroyed only when nobody holds it or waits for it";
+    "a mutex is destroyed only when nobody holds it or waits for it (";
 
 } // namespace
 

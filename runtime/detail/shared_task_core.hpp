@@ -1,6 +1,6 @@
 // What of a shared_task does not depend on its type: one task, and all who wait for its end.
-#ifndef TOADSTONE_RUNTIME_DETAIL_SHARED_CORE_HPP
-#define TOADSTONE_RUNTIME_DETAIL_SHARED_CORE_HPP
+#ifndef TOADSTONE_RUNTIME_DETAIL_SHARED_TASK_CORE_HPP
+#define TOADSTONE_RUNTIME_DETAIL_SHARED_TASK_CORE_HPP
 
 #include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/frame_pool.hpp>
@@ -14,17 +14,17 @@ namespace toadstone::detail {
 
 /// Somebody who waits for a shared task.
 class share_waiter : public waiter {
-    friend class shared_core;
+    friend class shared_task_core;
 };
 
 /// Counted: by the copies of the shared_task, by those who wait, and by the task as long as it
 /// has not ended, because its end looks for who waits.
 ///
 /// Threads: any. What is guarded by lock_ says so.
-class shared_core : public pooled, root_waiter {
+class shared_task_core : public pooled, root_waiter {
 public:
-    shared_core(const shared_core&) = delete;
-    shared_core& operator=(const shared_core&) = delete;
+    shared_task_core(const shared_task_core&) = delete;
+    shared_task_core& operator=(const shared_task_core&) = delete;
 
     /// A copy of the shared_task. With the last of them the task is detached.
     void add_owner() noexcept;
@@ -34,7 +34,7 @@ public:
     [[nodiscard]] bool ended() const noexcept { return root_.ended(); }
 
     /// True: the task has ended. False: the waiter is queued.
-    [[nodiscard]] bool ended_or_queue(share_waiter& waiter) noexcept;
+    [[nodiscard]] bool settle_or_queue(share_waiter& waiter) noexcept;
     // For wait_leaf.
     [[nodiscard]] bool withdraw(share_waiter& waiter, waiter::state how) noexcept;
     void hand_back(share_waiter&) noexcept {} // the end stays where it is
@@ -44,8 +44,8 @@ public:
 
 protected:
     /// Takes over the reference of a handle.
-    explicit shared_core(root_task& root) noexcept : root_(root) {}
-    ~shared_core() override { root_.drop_handle(); }
+    explicit shared_task_core(root_task& root) noexcept : root_(root) {}
+    ~shared_task_core() override { root_.drop_handle(); }
 
     mutable mutex lock_;
 

@@ -1,5 +1,5 @@
 // The end of a shared task is told to all who wait for it.
-#include <toadstone/runtime/detail/shared_core.hpp>
+#include <toadstone/runtime/detail/shared_task_core.hpp>
 
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/spawn.hpp>
@@ -7,7 +7,7 @@
 namespace toadstone::detail {
 
 // For good, because a task tells one waiter. It may end on its worker before this returns.
-bool shared_core::begin() noexcept {
+bool shared_task_core::begin() noexcept {
     const auto how = root_.wait(*this);
     if (how == root_task::wait_result::waits) return true;
     {
@@ -18,27 +18,24 @@ bool shared_core::begin() noexcept {
     return how == root_task::wait_result::ended;
 }
 
-void shared_core::root_ended() noexcept {
+void shared_task_core::root_ended() noexcept {
     ended_waits over;
     {
         const std::lock_guard hold(lock_);
         ended_ = true;
-        while (waiter* const first = waiting_.first()) {
-            waiting_.remove(*first);
-            over.add(*first, waiter::state::granted);
-        }
+        over.take_all(waiting_, waiter::state::granted);
     }
     over.wake();
     drop_reference();
 }
 
-void shared_core::add_owner() noexcept {
+void shared_task_core::add_owner() noexcept {
     owners_.fetch_add(1, std::memory_order_relaxed);
 }
 
 // Who waits has a copy, so that nobody waits any more when the last has gone. If the end cannot
 // be kept from being told, it finds nobody, and then drops its own reference.
-void shared_core::drop_owner() noexcept {
+void shared_task_core::drop_owner() noexcept {
     if (owners_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     bool detached = false;
     {
@@ -49,23 +46,20 @@ void shared_core::drop_owner() noexcept {
     drop_reference();
 }
 
-void shared_core::drop_reference() noexcept {
+void shared_task_core::drop_reference() noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
 }
 
-bool shared_core::ended_or_queue(share_waiter& waiter) noexcept {
+bool shared_task_core::settle_or_queue(share_waiter& waiter) noexcept {
     const std::lock_guard hold(lock_);
     if (ended_) return true;
     waiting_.add(waiter);
     return false;
 }
 
-bool shared_core::withdraw(share_waiter& waiter, waiter::state how) noexcept {
+bool shared_task_core::withdraw(share_waiter& waiter, waiter::state how) noexcept {
     const std::lock_guard hold(lock_);
-    if (!wait_queue::is_queued(waiter)) return false;
-    waiting_.remove(waiter);
-    waiter.state_ = how;
-    return true;
+    return waiting_.withdraw(waiter, how);
 }
 
 } // namespace toadstone::detail
