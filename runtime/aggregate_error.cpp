@@ -2,6 +2,7 @@
 #include <toadstone/runtime/aggregate_error.hpp>
 
 #include <toadstone/runtime/detail/cause_state.hpp>
+#include <toadstone/runtime/detail/cause_story.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -30,5 +31,17 @@ std::string told(const std::vector<std::exception_ptr>& failures) {
 aggregate_error::aggregate_error(std::vector<std::exception_ptr> failures)
     : std::runtime_error(told(failures)),
       failures_(std::make_shared<const std::vector<std::exception_ptr>>(std::move(failures))) {}
+
+void detail::throw_together(std::vector<std::exception_ptr> failures) {
+    for (const auto& each : failures) {
+        if (!explained_by(each).link) continue;
+        try {
+            std::rethrow_exception(each);
+        } catch (...) {
+            std::throw_with_nested(aggregate_error(std::move(failures)));
+        }
+    }
+    throw aggregate_error(std::move(failures));
+}
 
 } // namespace toadstone

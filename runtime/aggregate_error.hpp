@@ -14,6 +14,9 @@ namespace toadstone {
 /// Thrown where several tasks have failed and none of their exceptions can stand for the
 /// others: by when_any_success() and with_supervisor(). what() tells of the first few in one
 /// line: "2 tasks failed: std::runtime_error: refused; std::system_error: ...".
+///
+/// Poisoning: if one of the failures is a poison_error, or one is nested in it, the first such
+///     is nested in this: a section that this leaves is poisoned, linked to that cause.
 class aggregate_error : public std::runtime_error {
 public:
     /// Errors: std::bad_alloc.
@@ -29,6 +32,13 @@ private:
     std::shared_ptr<const std::vector<std::exception_ptr>> failures_;
 };
 
+namespace detail {
+
+/// Throws an aggregate_error, with the cause of poison in it that there is. Errors:
+/// std::bad_alloc.
+[[noreturn, gnu::cold]] void throw_together(std::vector<std::exception_ptr> failures);
+
+} // namespace detail
 } // namespace toadstone
 
 #endif

@@ -158,7 +158,7 @@ void task_scope::gather_kept() noexcept {
     const auto& all = kept_->all;
     if (all.empty()) return;
     try {
-        throw aggregate_error(all);
+        detail::throw_together(all);
     } catch (const aggregate_error&) {
         first_failure_ = std::current_exception();
     } catch (...) {

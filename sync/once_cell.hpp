@@ -17,8 +17,8 @@ namespace toadstone::sync {
 
 /// Empty until its value has been made; then it has that value, for good.
 ///
-/// Cancellation: get_or_init() is a cancellation point. An initialiser that fails or is
-///     cancelled leaves the cell empty: the next in line runs his own.
+/// Cancellation: get_or_init() is a cancellation point while the cell is empty. An initialiser
+///     that fails or is cancelled leaves it empty: the next in line runs his own.
 /// Poisoning: none: there is no half-made value that anybody could see.
 /// Threads: any task, any thread. Shape: constant-initialised; once it is full, one load.
 /// Lifetime: not destroyed while somebody waits for it.

@@ -127,7 +127,7 @@ any_success_of::any_success_of(context& ctx, std::source_location where, std::si
 
 std::size_t any_success_of::winner() {
     check_stopped();
-    if (!decided_) throw aggregate_error(std::move(failures_));
+    if (!decided_) throw_together(std::move(failures_));
     return winner_;
 }
 

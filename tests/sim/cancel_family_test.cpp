@@ -4,13 +4,13 @@
 #include <toadstone/sim.hpp>
 #include <toadstone/sync.hpp>
 
+#include "support/cancelled.hpp"
 #include "support/explored.hpp"
 #include "support/sections.hpp"
 
 #include <catch2/catch.hpp>
 
 #include <chrono>
-#include <new>
 #include <utility>
 
 namespace toadstone::tests {
@@ -18,32 +18,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using sync::mutex;
-
-template <class Body>
-task<> whole_scope(Body& body) {
-    try {
-        co_await with_scope(body);
-    } catch (const std::bad_alloc&) {
-    }
-}
-
-using scene = task<> (*)(sim::world&);
-
-void stopped_everywhere(scene body, std::size_t awaits) {
-    for (const bool pairs : {true, false}) {
-        sim::cancel_options options;
-        options.world.workers = 2;
-        options.reason = cancel_reason::timeout;
-        options.pairs = pairs;
-        options.seeds = pairs ? 0 : 30;
-        options.allocations = true;
-        options.world.all_memory_back = true;
-        const auto checked = sim::cancel_at_every_await(options, body);
-        INFO((pairs ? "in pairs: " : "by seeds: ") << checked.to_string());
-        REQUIRE(checked);
-        CHECK(checked.points.size() >= awaits);
-    }
-}
 
 task<> borrows(sync::semaphore& from, std::size_t count) {
     auto held = co_await from.acquire(count);
@@ -63,7 +37,7 @@ task<> borrowed(sim::world&) {
         scope.spawn(borrows(permits, 1), on(1, "one")).detach();
         co_return;
     };
-    co_await whole_scope(body);
+    co_await all_of(body);
     expect(permits.available() == 2, "a permit is lost, or one is new");
     expect(permits.try_acquire(2).has_value(), "somebody still waits");
 }
@@ -85,7 +59,7 @@ task<> handed_on(sim::world&) {
         }
         co_return;
     };
-    co_await whole_scope(body);
+    co_await all_of(body);
     expect(signal.try_wait(), "the signal is lost");
     expect(passed <= 3, "a signal was taken twice");
 }
@@ -116,7 +90,7 @@ task<> met(sim::world&) {
         }
         co_return;
     };
-    co_await whole_scope(body);
+    co_await all_of(body);
     expect(at.waiting() == 0, "somebody still waits");
 }
 
@@ -138,7 +112,7 @@ task<> filled(sim::world&) {
         for (int i = 0; i < 3; ++i) scope.spawn(fills(cell, made), on(i % 2, "fills")).detach();
         co_return;
     };
-    co_await whole_scope(body);
+    co_await all_of(body);
     expect(made <= 1, "a value was made twice");
     expect((cell.get() != nullptr) == (made == 1), "a cell is full without a value");
 }
@@ -183,7 +157,7 @@ task<> traded(sim::world&) {
         scope.cancel(); // whoever waits for one that was stopped
     };
     try {
-        co_await whole_scope(body);
+        co_await all_of(body);
     } catch (const poison_error&) {
     }
     if (one.goods.is_poisoned()) { // no memory for a wait with a predicate
@@ -199,19 +173,19 @@ task<> traded(sim::world&) {
 } // namespace
 
 TEST_CASE("S261: permits, stopped at every await") {
-    stopped_everywhere(borrowed, 7);
+    cancelled_everywhere(borrowed, 7);
 }
 TEST_CASE("S267: a signal from hand to hand, stopped at every await") {
-    stopped_everywhere(handed_on, 5);
+    cancelled_everywhere(handed_on, 5);
 }
 TEST_CASE("S270: parties of a barrier, stopped at every await") {
-    stopped_everywhere(met, 3);
+    cancelled_everywhere(met, 3);
 }
 TEST_CASE("S272: a cell that several want to fill, stopped at every await") {
-    stopped_everywhere(filled, 5);
+    cancelled_everywhere(filled, 5);
 }
 TEST_CASE("S43: a shop with two condition variables, stopped at every await") {
-    stopped_everywhere(traded, 5);
+    cancelled_everywhere(traded, 5);
 }
 
 } // namespace toadstone::tests

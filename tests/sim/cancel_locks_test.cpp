@@ -2,16 +2,15 @@
 // before or after a section or its lock is poisoned, and nobody waits for a free lock.
 #include <toadstone/runtime.hpp>
 #include <toadstone/sim.hpp>
-#include <toadstone/sim/failing_new.hpp>
 #include <toadstone/sync.hpp>
 
+#include "support/cancelled.hpp"
 #include "support/explored.hpp"
 #include "support/sections.hpp"
 
 #include <catch2/catch.hpp>
 
 #include <chrono>
-#include <new>
 #include <utility>
 
 namespace toadstone::tests {
@@ -76,34 +75,6 @@ void expect_sound(Mutex& m) {
 }
 void expect_all_ended(const census& in) {
     expect(in.begun == in.ended, "a task did not end exactly once");
-}
-
-/// A scope's body and all that it spawns, but for an allocation that was made to fail.
-template <class Body>
-task<> all_of(Body& body) {
-    try {
-        co_await with_scope(body);
-    } catch (const std::bad_alloc&) {
-    }
-}
-
-using scenario = task<> (*)(sim::world&);
-
-/// At every await, every moment, in pairs; and once in a few hostile worlds.
-void cancelled_everywhere(scenario body, std::size_t awaits) {
-    for (const bool pairs : {true, false}) {
-        sim::cancel_options options;
-        options.world.workers = 2;
-        options.reason = cancel_reason::timeout;
-        options.pairs = pairs;
-        options.seeds = pairs ? 0 : 30;
-        options.allocations = true;
-        options.world.all_memory_back = true;
-        const auto checked = sim::cancel_at_every_await(options, body);
-        INFO((pairs ? "in pairs: " : "by seeds: ") << checked.to_string());
-        REQUIRE(checked);
-        CHECK(checked.points.size() >= awaits);
-    }
 }
 
 template <on_cancel Policy, sync::fairness Order = sync::fairness::strict, int Movers = 3>

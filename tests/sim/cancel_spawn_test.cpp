@@ -2,9 +2,9 @@
 // judged as one in a frame, whatever is stopped wherever.
 #include <toadstone/runtime.hpp>
 #include <toadstone/sim.hpp>
-#include <toadstone/sim/failing_new.hpp>
 #include <toadstone/sync.hpp>
 
+#include "support/cancelled.hpp"
 #include "support/explored.hpp"
 #include "support/sections.hpp"
 
@@ -195,22 +195,6 @@ task<> s142(sim::world&) {
                "the cause names another task");
     }
     expect_judged(m, left);
-}
-
-void cancelled_everywhere(task<> (*body)(sim::world&), std::size_t awaits) {
-    for (const bool pairs : {true, false}) {
-        sim::cancel_options options;
-        options.world.workers = 2;
-        options.reason = cancel_reason::timeout;
-        options.pairs = pairs;
-        options.seeds = pairs ? 0 : 30;
-        options.allocations = true;
-        options.world.all_memory_back = true;
-        const auto checked = sim::cancel_at_every_await(options, body);
-        INFO((pairs ? "in pairs: " : "by seeds: ") << checked.to_string());
-        REQUIRE(checked);
-        CHECK(checked.points.size() >= awaits);
-    }
 }
 
 task<> s143(sim::world& world, sightings& seen) {

@@ -2,9 +2,9 @@
 // allocations: nobody hangs, nothing is left behind, and everybody is told what has happened.
 #include <toadstone/runtime.hpp>
 #include <toadstone/sim.hpp>
-#include <toadstone/sim/failing_new.hpp>
 #include <toadstone/sync.hpp>
 
+#include "support/cancelled.hpp"
 #include "support/explored.hpp"
 #include "support/sections.hpp"
 
@@ -20,31 +20,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using lock = sync::mutex<int>;
-
-/// Runs a scope whose children may be left without memory.
-template <class Body>
-task<> all_of(Body& body) {
-    try {
-        co_await with_scope(body);
-    } catch (const std::bad_alloc&) {
-    }
-}
-
-void cancelled_everywhere(task<> (*body)(sim::world&), std::size_t awaits) {
-    for (const bool pairs : {true, false}) {
-        sim::cancel_options options;
-        options.world.workers = 2;
-        options.reason = cancel_reason::timeout;
-        options.pairs = pairs;
-        options.seeds = pairs ? 0 : 30;
-        options.allocations = true;
-        options.world.all_memory_back = true;
-        const auto checked = sim::cancel_at_every_await(options, body);
-        INFO((pairs ? "in pairs: " : "by seeds: ") << checked.to_string());
-        REQUIRE(checked);
-        CHECK(checked.points.size() >= awaits);
-    }
-}
 
 /// Holds a lock, and computes: what it leaves half-done says so.
 task<> computes(lock& m, bool& finished) {

@@ -78,8 +78,11 @@ task<> consumes(const mpsc::receiver<message>& rx, seen& to) {
 
 } // namespace
 
-TEST_CASE("S81: producers of two workers and a plain thread, and two consumers, cancelled now "
-          "and then: each message that was sent is received once") {
+TEST_CASE(
+    "S81: producers of two workers and a plain thread, and one consumer or two, cancelled "
+    "now and then: each message that was sent is received once; by one consumer in its "
+    "producer's order") {
+    const auto consumers = GENERATE(1, 2);
     const auto capacity = GENERATE(std::size_t{1}, std::size_t{3}, std::size_t{64});
     sent_by sent;
     seen got;
@@ -91,8 +94,9 @@ TEST_CASE("S81: producers of two workers and a plain thread, and two consumers, 
             tasks.push_back(here.spawn(produces(tx, i, sent),
                                        {.where = placement::worker(static_cast<unsigned>(i))}));
         }
-        auto one = here.spawn(consumes(rx, got), {.where = placement::worker(0)});
-        auto two = here.spawn(consumes(rx, got), {.where = placement::worker(0)});
+        for (int i = 0; i < consumers; ++i) {
+            tasks.push_back(here.spawn(consumes(rx, got), {.where = placement::worker(0)}));
+        }
         std::thread plain([to = std::move(tx), &sent] {
             for (int i = 0; i < messages; ++i) {
                 message next = make(producers - 1, i);
@@ -103,8 +107,6 @@ TEST_CASE("S81: producers of two workers and a plain thread, and two consumers, 
         auto join = [](std::vector<join_handle<void>>& all) -> task<> {
             for (auto& each : all) co_await each;
         };
-        tasks.push_back(std::move(one));
-        tasks.push_back(std::move(two));
         here.block_on(join(tasks));
         plain.join();
     }
@@ -118,8 +120,8 @@ TEST_CASE("S81: producers of two workers and a plain thread, and two consumers, 
         for (std::size_t i = 0; i < messages; ++i) {
             if (sent.numbers[from][i]) expected.push_back(static_cast<int>(i));
         }
-        // Two consumers of one worker note in the order in which they run.
-        std::sort(received[from].begin(), received[from].end());
+        // What one of two gives back, the other may get behind a later one.
+        if (consumers > 1) std::sort(received[from].begin(), received[from].end());
         CHECK(received[from] == expected);
     }
 }
