@@ -304,14 +304,14 @@ task<> s203(sim::world&) {
 }
 
 task<> supervised(lock& m, int& failures, int& ended) {
+    auto child = [&](bool fails) -> task<> {
+        auto held = co_await m.lock();
+        held.mark_consistent();
+        co_await yield_now();
+        if (fails) throw boom();
+        ++ended;
+    };
     auto children = [&](task_scope& scope) -> task<> {
-        auto child = [&](bool fails) -> task<> {
-            auto held = co_await m.lock();
-            held.mark_consistent();
-            co_await yield_now();
-            if (fails) throw boom();
-            ++ended;
-        };
         scope.spawn(on(0, "child"), std::ref(child), true);
         scope.spawn(on(1, "child"), std::ref(child), false);
         scope.spawn(on(1, "child"), std::ref(child), true);

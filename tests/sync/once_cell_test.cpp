@@ -5,6 +5,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <array>
 #include <atomic>
 #include <stdexcept>
 #include <string>
@@ -110,15 +111,15 @@ TEST_CASE("S271: threads: one makes it") {
     for (int round = 0; round < 100; ++round) {
         once_cell<int> cell;
         std::atomic<int> made{0};
+        std::array<int, 3> got{};
         std::vector<std::thread> threads;
-        for (int i = 0; i < 3; ++i) {
+        for (auto& mine : got) {
             threads.emplace_back([&] {
-                const int got =
-                    cell.blocking_get_or_init([&] { return 7 + made.fetch_add(1); });
-                CHECK(got == 7);
+                mine = cell.blocking_get_or_init([&] { return 7 + made.fetch_add(1); });
             });
         }
         for (auto& each : threads) each.join();
+        CHECK(got == std::array{7, 7, 7});
         CHECK(made.load() == 1);
     }
 }
