@@ -232,12 +232,7 @@ public:
 private:
     detail::guard_seed make_guard(here where,
                                   toadstone::detail::cancel_ref deferring) noexcept {
-        const bool defers = static_cast<bool>(deferring);
-        if (defers) {
-            detail::start_deferring(*deferring);
-            core_.set_deferring(std::move(deferring));
-        }
-        return {core_, where, policy, defers, toadstone::detail::level()};
+        return detail::seed_here(core_, where, policy, std::move(deferring));
     }
     void check_sole_owner() const {
         if (core_.is_held()) {

@@ -4,6 +4,7 @@
 
 #include <toadstone/sync/mutex.hpp>
 #include <toadstone/sync/read_guard.hpp>
+#include <toadstone/sync/upgradable_guard.hpp>
 
 #include <chrono>
 #include <optional>
@@ -23,7 +24,8 @@ namespace toadstone::sync {
 ///     readers who stand next to each other go together. A writer who gives up lets the readers
 ///     behind him in at once.
 /// Deadlock: who writes and asks again, to read or to write, gets would_deadlock, as of a
-///     mutex<T>. Who reads and asks to write waits for himself: let go of the one first.
+///     mutex<T>. Who reads and asks to write waits for himself: let go of the one first, or
+///     read by upgradable(), whose guard goes on as a writer.
 /// Threads, shape and lifetime: as mutex<T>.
 template <class T, on_cancel OnCancel = on_cancel::poison,
           on_exception OnException = on_exception::poison>
@@ -36,12 +38,18 @@ class shared_mutex {
     using read_or_poison_request = reading<detail::read_or_poison_awaiter<T>>;
     using timed_read_request =
         reading<detail::timed_read_awaiter<T>, toadstone::detail::time_limit>;
+    template <class Awaiter, class... What>
+    using upgradable_reading = toadstone::detail::called_from<Awaiter, detail::shared_core&, T&,
+                                                              detail::policies, What...>;
+    static constexpr detail::policies policy{OnCancel, OnException};
 
 public:
     using value_type = T;
     /// What write() gives.
     using guard = typename exclusive::guard;
     using recovery = typename exclusive::recovery;
+    /// What upgradable() gives.
+    using upgradable_guard = sync::upgradable_guard<T, guard>;
     using here = std::source_location;
 
     constexpr shared_mutex()
@@ -93,6 +101,36 @@ public:
         return read_guard<T>(core(), value());
     }
 
+    /// Waits as read() does, and until nobody else has the right to upgrade. Returns: an
+    /// upgradable_guard. In line he stops the readers behind him, as a writer would.
+    /// Errors: poison_error; would_deadlock when this task writes or has the right already.
+    /// Cancellation: as read().
+    [[nodiscard]] auto upgradable(here where = here::current()) noexcept {
+        using request = upgradable_reading<detail::upgradable_awaiter<T, guard>>;
+        return request(where, core(), mutable_value(), policy);
+    }
+    /// If that is so at once, and nobody waits. Errors: poison_error.
+    [[nodiscard]] std::optional<upgradable_guard> try_upgradable() {
+        if (!detail::upgradable_here(core(), false)) return std::nullopt;
+        return std::optional<upgradable_guard>(std::in_place, core(), mutable_value(), policy);
+    }
+    /// As try_read_for(), of upgradable().
+    template <class Rep, class Period>
+    [[nodiscard]] auto try_upgradable_for(std::chrono::duration<Rep, Period> limit,
+                                          here where = here::current()) {
+        return timed_upgradable(toadstone::detail::time_limit(limit), where);
+    }
+    template <class Clock, class Duration>
+    [[nodiscard]] auto try_upgradable_until(std::chrono::time_point<Clock, Duration> limit,
+                                            here where = here::current()) {
+        return timed_upgradable(toadstone::detail::time_limit(limit), where);
+    }
+    /// As blocking_read(), of upgradable().
+    [[nodiscard]] upgradable_guard blocking_upgradable() {
+        static_cast<void>(detail::upgradable_here(core(), true));
+        return upgradable_guard(core(), mutable_value(), policy);
+    }
+
     /// mutex::lock(), and its family.
     [[nodiscard]] auto write(here where = here::current()) noexcept {
         return data_.lock(where);
@@ -142,13 +180,16 @@ public:
     /// who wait first in line come in. Errors: std::logic_error if the guard does not hold this
     /// mutex, or if its section works on a copy.
     [[nodiscard]] read_guard<T> downgrade(sync::guard<T>&& writer) {
-        if (!writer.held() || writer.core().mutex() != &core()) {
-            toadstone::detail::throw_misuse("a writer of this shared_mutex is downgraded",
-                                            core().describe());
-        }
-        writer.core().let_go_unreleased();
+        take_from(writer);
         core().downgrade();
         return read_guard<T>(core(), value());
+    }
+    /// The same, with the right to write again. Errors: as downgrade().
+    [[nodiscard]] upgradable_guard downgrade_to_upgradable(sync::guard<T>&& writer) {
+        take_from(writer);
+        core().set_owner(toadstone::detail::current_serial());
+        core().downgrade(true);
+        return upgradable_guard(core(), mutable_value(), policy);
     }
 
     /// A hint, unless the caller holds the lock.
@@ -171,7 +212,21 @@ public:
 
 private:
     [[nodiscard]] detail::shared_core& core() noexcept { return data_.core(); }
-    [[nodiscard]] const T& value() noexcept { return data_.get_mut(ignore_poison); }
+    [[nodiscard]] T& mutable_value() noexcept { return data_.get_mut(ignore_poison); }
+    [[nodiscard]] const T& value() noexcept { return mutable_value(); }
+    void take_from(sync::guard<T>& writer) {
+        if (!writer.held() || writer.core().mutex() != &core()) {
+            toadstone::detail::throw_misuse("a writer of this shared_mutex is downgraded",
+                                            core().describe());
+        }
+        writer.core().let_go_unreleased();
+    }
+    [[nodiscard]] auto timed_upgradable(toadstone::detail::time_limit limit,
+                                        here where) noexcept {
+        using request = upgradable_reading<detail::timed_upgradable_awaiter<T, guard>,
+                                           toadstone::detail::time_limit>;
+        return request(where, core(), mutable_value(), policy, limit);
+    }
 
     exclusive data_;
 };

@@ -21,6 +21,7 @@
 #include <toadstone/sync/semaphore.hpp>
 #include <toadstone/sync/shared_mutex.hpp>
 #include <toadstone/sync/transaction.hpp>
+#include <toadstone/sync/upgradable_guard.hpp>
 #include <toadstone/sync/would_deadlock.hpp>
 
 #endif

@@ -4,6 +4,11 @@
 namespace toadstone::detail {
 
 void wait_queue::add(waiter& one) noexcept {
+    add_first(one);
+    last_ = &one; // in a circle, before the first is behind the last
+}
+
+void wait_queue::add_first(waiter& one) noexcept {
     waiter* const last = last_;
     if (last) {
         waiter* const first = last->next_;
@@ -14,8 +19,8 @@ void wait_queue::add(waiter& one) noexcept {
     } else {
         one.next_ = &one;
         one.previous_ = &one;
+        last_ = &one;
     }
-    last_ = &one;
     one.state_ = waiter::state::queued;
 }
 

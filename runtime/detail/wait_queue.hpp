@@ -61,6 +61,8 @@ public:
     }
     /// Behind all others; its state is `queued`.
     void add(waiter& one) noexcept;
+    /// Before all others; else the same.
+    void add_first(waiter& one) noexcept;
     /// Leaves the state as it is.
     void remove(waiter& one) noexcept;
     [[nodiscard]] static bool is_queued(const waiter& one) noexcept {

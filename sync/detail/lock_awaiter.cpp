@@ -147,8 +147,27 @@ bool lock_here(mutex_core& mutex, bool block) {
 
 bool read_here(shared_core& core, wants what, bool block) {
     if (core.try_read()) return true;
-    waiting_thread waiter(what, lock_waiter::reader());
+    waiting_thread waiter(what, access::read);
     return wait_for_lock_here(core, waiter, block, "blocking_read()", "read()");
+}
+
+bool upgradable_here(shared_core& core, bool block) {
+    waiting_thread waiter(wants::healthy, access::upgradable);
+    if (!wait_for_lock_here(core, waiter, block, "blocking_upgradable()", "upgradable()"))
+        return false;
+    core.set_owner(toadstone::detail::current_serial());
+    return true;
+}
+
+bool upgrade_here(shared_core& core, bool block) {
+    if (!core.try_upgrade()) {
+        if (!block) return false;
+        toadstone::detail::refuse_to_block_worker("blocking_upgrade()", "upgrade()");
+        waiting_thread waiter(wants::anything, access::upgrade);
+        if (!core.upgrade_or_queue(waiter)) waiter.wait();
+    }
+    core.set_owner(toadstone::detail::current_serial());
+    return true;
 }
 
 } // namespace toadstone::sync::detail

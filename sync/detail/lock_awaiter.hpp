@@ -48,8 +48,7 @@ protected:
 class lock_leaf : public asking_leaf<mutex_core> {
 public:
     [[nodiscard]] bool await_ready() {
-        if (policy_.defers()) [[unlikely]]
-            static_cast<void>(ctx_->extras()); // later nothing may fail
+        prepare();
         if (!may_complete_at_once() || !core_->try_acquire()) return false;
         state_ = state::granted;
         return true;
@@ -60,6 +59,11 @@ protected:
         : asking_leaf(mutex, what, policy) {}
     ~lock_leaf() = default;
 
+    /// Later nothing may fail.
+    void prepare() {
+        if (policy_.defers()) [[unlikely]]
+            static_cast<void>(ctx_->extras());
+    }
     [[nodiscard]] guard_seed make_guard() noexcept {
         core_->set_owner(ctx_->serial());
         const bool defers = policy_.defers();
@@ -82,6 +86,17 @@ using timed_lock_leaf = toadstone::detail::timed_wait<lock_leaf>;
 [[nodiscard]] toadstone::detail::cancel_ref task_that_defers(on_cancel policy);
 inline void start_deferring(toadstone::detail::cancel_state& task) noexcept {
     task.deferrals.fetch_add(1, std::memory_order_relaxed);
+}
+/// What the guard of ordinary code is made of. `deferring`: as above.
+[[nodiscard]] inline guard_seed seed_here(mutex_core& core, std::source_location where,
+                                          policies policy,
+                                          toadstone::detail::cancel_ref deferring) noexcept {
+    const bool defers = static_cast<bool>(deferring);
+    if (defers) {
+        start_deferring(*deferring);
+        core.set_deferring(std::move(deferring));
+    }
+    return {core, where, policy, defers, toadstone::detail::level()};
 }
 
 /// Acquires for ordinary code. Blocks the thread when `block` is set; else false: it would

@@ -25,12 +25,17 @@ enum class wants : unsigned char {
     repair,   ///< the same, and fails when somebody else who did has failed to repair it
 };
 
+/// What a waiter may do with the data.
+enum class access : unsigned char {
+    write,
+    read,       ///< of a shared mutex, as the others behind it: together with other readers
+    upgradable, ///< reads, and alone may go on as a writer
+    upgrade,    ///< has the former, and waits until it reads alone
+};
+
 /// Somebody in the queue of a mutex. Refused: it was poisoned.
 class lock_waiter : public toadstone::detail::waiter {
 public:
-    /// Chooses a waiter that wants to read.
-    struct reader {};
-
     lock_waiter() = default;
 
     /// Why the lock was poisoned, for state::refused. The lock itself may be healthy again.
@@ -46,17 +51,19 @@ public:
 protected:
     explicit lock_waiter(wants what) noexcept : wants_(what) {}
     lock_waiter(wants what, policies policy) noexcept : wants_(what), policy_(policy) {}
-    lock_waiter(wants what, reader) noexcept : wants_(what), reads_(true) {}
+    lock_waiter(wants what, access kind) noexcept : wants_(what), access_(kind) {}
     ~lock_waiter() override = default;
 
     friend class lanes;
     friend class mutex_core;
+    friend class shared_core;
     template <class T>
     using plain = toadstone::detail::plain<T>;
-    wants wants_ = wants::healthy; // first: there is room behind the state
+    // First: there is room behind the state.
+    wants wants_ = wants::healthy;
     policies policy_{on_cancel::poison, on_exception::poison}; // of the guard to come
-    bool reads_ = false;                                       // of a shared mutex
-    plain<const toadstone::detail::cause_state*> cause_;       // state::refused only; kept
+    access access_ = access::write;
+    plain<const toadstone::detail::cause_state*> cause_; // state::refused only; kept
 
     // As next_; in lanes only, which write them when the wait begins.
     plain<std::uint32_t> arrived_; // since the queue was empty; may begin again

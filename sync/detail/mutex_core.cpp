@@ -27,26 +27,24 @@ bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, asker who) noe
         return true;
     }
     const bool must_wait = (word & poisoned) && waiter.wants_ == wants::patience;
-    if (waiter.reads_ && !must_wait && may_read(word)) {
-        word = (word | held) + one_reader;
-        waiter.state_ = state::granted;
-        return true;
-    }
-    if (waiter.reads_) {
-        // Who reads while he writes waits for himself.
-        const bool hopeless =
-            (word & held) && readers(word) == 0 &&
-            owner_.load(std::memory_order_relaxed) == who.would_wait_for_itself;
-        if (hopeless) waiter.state_ = state::deadlock;
-        return hopeless;
-    }
-    if (!(word & held) && !must_wait) {
+    const access kind = waiter.access_;
+    if (word & shared) {
+        // A queue before a free lock is one of those who wait for a repair.
+        if (!must_wait && may_enter(word, kind) && !((word & held) && (word & waiting))) {
+            word = entered(word, kind);
+            if (kind != access::read) owner_.store(who.serial, std::memory_order_relaxed);
+            waiter.state_ = state::granted;
+            return true;
+        }
+    } else if (!(word & held) && !must_wait) {
         word |= held;
         owner_.store(who.serial, std::memory_order_relaxed);
         waiter.state_ = state::granted;
         return true;
     }
-    if ((word & held) && owner_.load(std::memory_order_relaxed) == who.would_wait_for_itself) {
+    // Who has the right to go on as a writer may read besides.
+    const bool in_the_way = (word & held) && (kind != access::read || readers(word) == 0);
+    if (in_the_way && owner_.load(std::memory_order_relaxed) == who.would_wait_for_itself) {
         waiter.state_ = state::deadlock;
         return true;
     }

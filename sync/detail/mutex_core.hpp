@@ -47,7 +47,8 @@ struct asker {
 /// `batched`, `shared` and the length of the mutex's name never change. `turns`, of a batched
 /// mutex, is how many waiters in succession have been preferred to the oldest; under the queue
 /// lock. Of a shared mutex, the number of readers stands where others have the length of their
-/// name, and `held` is set while there are any: for a writer that is a lock that is held.
+/// name, and `held` is set while there are any: for a writer that is a lock that is held. One
+/// of them may have the right to go on as a writer, `upgradable`; the owner is known then.
 ///
 /// A fourth bit, `queue`, locks the queue, for a few instructions. While it is set nobody else
 /// changes the word: both fast paths expect it to be clear. `held` is set by whoever acquires
@@ -192,7 +193,8 @@ protected:
     static constexpr std::uint32_t one_turn = 32;
     static constexpr std::uint32_t turns = 127 * one_turn;
     static constexpr std::uint32_t shared = 4096;
-    static constexpr unsigned flag_bits = 13; // of the word, all but the length
+    static constexpr std::uint32_t upgradable = 8192;
+    static constexpr unsigned flag_bits = 14; // of the word, all but the length
     static constexpr std::uint32_t one_reader = std::uint32_t{1} << flag_bits;
     /// What poison ends.
     [[nodiscard]] static bool is_refused(wants what, bool repair_failed) noexcept {
@@ -202,6 +204,28 @@ protected:
         return word >> flag_bits;
     }
     static constexpr std::uint32_t most_readers = 0xffffffff >> flag_bits;
+
+    /// Of a shared mutex: whether nobody who is in it is in the way.
+    [[nodiscard]] static bool may_enter(std::uint32_t word, access kind) noexcept {
+        const bool joins = readers(word) != 0 && readers(word) < most_readers;
+        switch (kind) {
+        case access::write:
+            return !(word & held);
+        case access::read:
+            return !(word & held) || joins;
+        case access::upgradable:
+            return !(word & held) || (joins && !(word & upgradable));
+        case access::upgrade:
+            return readers(word) == 1;
+        }
+        return false;
+    }
+    /// The word of whoever may, and does.
+    [[nodiscard]] static std::uint32_t entered(std::uint32_t word, access kind) noexcept {
+        if (kind == access::upgrade) return (word - one_reader) & ~upgradable;
+        word |= kind == access::upgradable ? held | upgradable : held;
+        return kind == access::write ? word : word + one_reader;
+    }
 
     using ended_waits = toadstone::detail::ended_waits;
     /// Under the queue lock. Readers that are in the way of nobody go together.
@@ -230,12 +254,6 @@ private:
     [[nodiscard]] std::uint32_t serve_batched(std::uint32_t word, bool repair_failed,
                                               ended_waits& ended) noexcept;
     void give_cause(lock_waiter& waiter) const noexcept;
-    /// Of a shared mutex: nobody writes, and nobody who waits is passed. A queue before a free
-    /// lock is one of those who wait for a repair.
-    [[nodiscard]] static bool may_read(std::uint32_t word) noexcept {
-        if (!(word & held)) return true;
-        return readers(word) != 0 && readers(word) < most_readers && !(word & waiting);
-    }
     /// Decides what the lock's present state means for an arriving waiter.
     [[nodiscard]] bool settle(std::uint32_t& word, lock_waiter& waiter, asker who) noexcept;
 

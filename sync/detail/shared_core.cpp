@@ -18,9 +18,8 @@ std::uint32_t mutex_core::serve_shared(std::uint32_t word, bool repair_failed,
             give_cause(*each);
             ended.take(queue_, *each, state::refused);
         } else if (!blocked && !patient) {
-            const bool reading = readers(word) != 0 && readers(word) < most_readers;
-            if (!(word & held) || (each->reads_ && reading)) {
-                word = each->reads_ ? (word | held) + one_reader : word | held;
+            if (may_enter(word, each->access_)) {
+                word = entered(word, each->access_);
                 ended.take(queue_, *each, state::granted);
             } else {
                 blocked = true;
@@ -32,30 +31,52 @@ std::uint32_t mutex_core::serve_shared(std::uint32_t word, bool repair_failed,
     return word;
 }
 
-void shared_core::release_read_slowly() noexcept {
+void shared_core::go_on(std::uint32_t word) noexcept {
     ended_waits ended;
-    std::uint32_t word = without_reader(word_.lock());
-    if (!(word & held)) {
-        word = serve_shared(word, false, ended);
-        if (queue_.empty()) word &= ~waiting;
-    }
-    word_.unlock(word);
-    ended.wake();
-}
-
-void shared_core::hand_back(lock_waiter& waiter) noexcept {
-    if (waiter.how() == lock_waiter::state::granted) release_read();
-    if (waiter.how() == lock_waiter::state::refused) static_cast<void>(waiter.take_failure());
-}
-
-void shared_core::downgrade() noexcept {
-    set_owner(0);
-    ended_waits ended;
-    std::uint32_t word = word_.lock() + one_reader;
     word = serve_shared(word, false, ended);
     if (queue_.empty()) word &= ~waiting;
     word_.unlock(word);
     ended.wake();
+}
+
+void shared_core::release_read_slowly() noexcept {
+    go_on(without_reader(word_.lock()));
+}
+
+void shared_core::release_upgradable() noexcept {
+    set_owner(0);
+    go_on(without_reader(word_.lock()) & ~upgradable);
+}
+
+void shared_core::hand_back(lock_waiter& waiter) noexcept {
+    if (waiter.how() == lock_waiter::state::granted) {
+        if (waiter.access_ == access::read) release_read();
+        if (waiter.access_ == access::upgradable) release_upgradable();
+    }
+    if (waiter.how() == lock_waiter::state::refused) static_cast<void>(waiter.take_failure());
+}
+
+bool shared_core::upgrade_or_queue(lock_waiter& waiter) noexcept {
+    const std::uint32_t word = word_.lock();
+    const bool alone = readers(word) == 1;
+    if (alone) {
+        waiter.state_ = lock_waiter::state::granted;
+    } else {
+        queue_.add_first(waiter); // all who wait would wait for it
+    }
+    word_.unlock(alone ? entered(word, access::upgrade) : word | waiting);
+    return alone;
+}
+
+void shared_core::downgrade(bool keep_upgradable) noexcept {
+    if (!keep_upgradable) set_owner(0);
+    const std::uint32_t word = word_.lock() + one_reader;
+    go_on(keep_upgradable ? word | upgradable : word);
+}
+
+void shared_core::give_up_upgradable() noexcept {
+    set_owner(0);
+    go_on(word_.lock() & ~upgradable);
 }
 
 } // namespace toadstone::sync::detail

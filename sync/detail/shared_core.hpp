@@ -16,10 +16,11 @@ namespace toadstone::sync::detail {
 ///
 ///     held  readers
 ///      1      0      a writer has it
-///      1     >= 1    readers have it
+///      1     >= 1    readers have it; with `upgradable`, one of them may go on as a writer
 ///
 /// First come, first served: a writer who waits stops the readers behind him; readers who stand
 /// next to each other in the queue go together; a writer who gives up lets those behind him go.
+/// Who reads and wants to go on as a writer waits before all others, for the other readers.
 class shared_core : public mutex_core {
 public:
     constexpr explicit shared_core(std::string_view name) noexcept
@@ -34,15 +35,27 @@ public:
     /// Resumes nothing.
     void release_read() noexcept {
         std::uint32_t word = word_.look();
-        const bool last = readers(word) == 1;
-        const bool serves = last && (word & waiting);
+        const std::uint32_t before_upgrade = word & upgradable ? 2 : 1;
+        const bool serves = (word & waiting) && readers(word) <= before_upgrade;
         if ((word & queue) || serves || !word_.release(word, without_reader(word))) [[unlikely]]
             release_read_slowly();
     }
     /// For a reader whose task has to stop.
     void hand_back(lock_waiter& waiter) noexcept;
     /// A writer goes on as a reader, and lets other readers in.
-    void downgrade() noexcept;
+    void downgrade(bool keep_upgradable = false) noexcept;
+
+    /// The one who has `upgradable` goes on as a writer, if no other reader is left.
+    [[nodiscard]] bool try_upgrade() noexcept {
+        std::uint32_t word = word_.look();
+        return readers(word) == 1 && !(word & queue) &&
+               word_.acquire(word, entered(word, access::upgrade));
+    }
+    /// The same, or queues the waiter before all others: false. It is withdrawn as others.
+    [[nodiscard]] bool upgrade_or_queue(lock_waiter& waiter) noexcept;
+    void release_upgradable() noexcept;
+    /// Goes on as any reader.
+    void give_up_upgradable() noexcept;
 
     [[nodiscard]] std::size_t reader_count() const noexcept { return readers(word_.look()); }
 
@@ -53,6 +66,8 @@ private:
         return readers(word) == 0 ? word & ~held : word;
     }
     void release_read_slowly() noexcept;
+    /// Unlocks the word, after the waits have ended that it ends.
+    void go_on(std::uint32_t word) noexcept;
 
     std::size_t name_length_;
 };
@@ -67,13 +82,65 @@ public:
     }
 
 protected:
-    read_leaf(shared_core& core, wants what) noexcept : asking_leaf(core, what, reader()) {}
+    read_leaf(shared_core& core, wants what) noexcept : asking_leaf(core, what, access::read) {}
     ~read_leaf() = default;
 };
 
-/// Reads for ordinary code: blocks the thread, or false. Errors: poison_error, would_deadlock;
+/// The leaf behind upgradable().
+class upgradable_leaf : public asking_leaf<shared_core> {
+public:
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+
+protected:
+    explicit upgradable_leaf(shared_core& core) noexcept
+        : asking_leaf(core, wants::healthy, access::upgradable) {}
+    ~upgradable_leaf() = default;
+
+    void check() {
+        asking_leaf::check();
+        core_->set_owner(ctx_->serial());
+    }
+};
+
+/// The leaf behind upgrade(). Whatever ends it but a grant, the right to upgrade stays.
+class upgrade_leaf : public lock_leaf {
+public:
+    bool taken() noexcept override {
+        if (how() == state::granted) core().downgrade(true);
+        return true;
+    }
+    [[nodiscard]] bool await_ready() {
+        prepare();
+        if (!may_complete_at_once() || !core().try_upgrade()) return false;
+        state_ = state::granted;
+        return true;
+    }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        if (suspend(frame)) static_cast<void>(queue_up());
+    }
+
+protected:
+    upgrade_leaf(shared_core& core, policies policy) noexcept
+        : lock_leaf(core, wants::anything, policy) {
+        access_ = access::upgrade;
+    }
+    ~upgrade_leaf() = default;
+
+    [[nodiscard]] shared_core& core() const noexcept {
+        return static_cast<shared_core&>(*core_);
+    }
+    /// True: queued.
+    [[nodiscard]] bool queue_up() noexcept {
+        return queued_unless(core().upgrade_or_queue(*this));
+    }
+};
+
+/// For ordinary code: blocks the thread, or false. Errors: poison_error, would_deadlock;
 /// std::logic_error when a worker's thread would block.
 [[nodiscard]] bool read_here(shared_core& core, wants what, bool block);
+[[nodiscard]] bool upgradable_here(shared_core& core, bool block);
+[[nodiscard]] bool upgrade_here(shared_core& core, bool block);
 
 } // namespace toadstone::sync::detail
 

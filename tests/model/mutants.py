@@ -155,9 +155,16 @@ MUTANTS = {
         ("the queue is not announced", "word |= waiting;", NOTHING),
     ),
     ("shared", "sync/detail/shared_core.cpp"): (
-        ("a reader comes beside a writer", "each->reads_ && reading", "each->reads_"),
-        ("the last reader lets nobody in", "!(word & held)", "false", 2),
-        ("a granted reader is not counted", "(word | held) + one_reader", "word | held"),
+        ("who waits comes beside a writer", "may_enter(word, each->access_)", "true"),
+        (
+            "the last reader lets nobody in",
+            "go_on(without_reader(word_.lock()));",
+            "word_.unlock(without_reader(word_.lock()));",
+        ),
+        ("who is granted is not counted", "word = entered(word, each->access_);", NOTHING),
+        ("an upgrade waits behind others", "queue_.add_first(waiter);", "queue_.add(waiter);"),
+        ("an upgrade does not wait for readers", "readers(word) == 1", "true"),
+        ("an upgrade is not announced", "word | waiting", "word"),
         (
             "who is granted stays in the queue",
             "ended.take(queue_, *each, state::granted);",

@@ -8,6 +8,7 @@
 namespace toadstone::model {
 namespace {
 
+using sync::detail::access;
 using sync::detail::lock_waiter;
 using sync::detail::shared_core;
 using sync::detail::wants;
@@ -28,7 +29,7 @@ struct shared_scenario : scenario<Derived, 3> {
     }
     void read() {
         if (!core.try_read()) {
-            waiter self(wants::healthy, lock_waiter::reader());
+            waiter self(wants::healthy, access::read);
             check(self.lock(core, 9) == ending::granted, "nobody poisons it");
         }
         look();
@@ -41,6 +42,21 @@ struct shared_scenario : scenario<Derived, 3> {
         }
         change();
         core.release();
+    }
+    void may_upgrade(std::uint64_t owner) {
+        waiter self(wants::healthy, access::upgradable);
+        check(self.lock(core, owner) == ending::granted, "nobody poisons it");
+        look();
+    }
+    void upgrade() {
+        const int seen = left;
+        if (!core.try_upgrade()) {
+            waiter self(wants::anything, access::upgrade);
+            if (!core.upgrade_or_queue(self))
+                check(self.wait() == ending::granted, "an upgrade is not refused");
+        }
+        check(left == seen, "nobody has written in between");
+        change();
     }
     void is_free() {
         check(!core.is_held() && core.reader_count() == 0, "it is free in the end");
@@ -113,6 +129,76 @@ struct downgraded : shared_scenario<downgraded> {
     }
 };
 
+/// One who reads goes on as a writer, beside a reader and a writer.
+struct upgraded : shared_scenario<upgraded> {
+    void thread(unsigned i) {
+        if (i == 0) {
+            may_upgrade(1);
+            upgrade();
+            core.release();
+        } else if (i == 1) {
+            read();
+        } else {
+            write(3);
+        }
+    }
+    void after() {
+        is_free();
+        check(left == 2, "each writer's change is there");
+    }
+};
+
+/// Two want to: one after the other. The first goes on as a reader that may upgrade, and then
+/// gives that up.
+struct two_upgrade : shared_scenario<two_upgrade> {
+    void thread(unsigned i) {
+        if (i == 0) {
+            may_upgrade(1);
+            upgrade();
+            core.downgrade(true);
+            look();
+            core.give_up_upgradable();
+            look();
+            core.release_read();
+        } else if (i == 1) {
+            may_upgrade(2);
+            upgrade();
+            core.release();
+        } else {
+            read();
+        }
+    }
+    void after() {
+        is_free();
+        check(left == 2, "each writer's change is there");
+    }
+};
+
+/// An upgrade waits for a reader and gives up; a reader and then a writer may be behind it.
+struct an_upgrade_gives_up : shared_scenario<an_upgrade_gives_up> {
+    an_upgrade_gives_up() { check(core.try_read(), "a new lock is free"); }
+    void thread(unsigned i) {
+        if (i == 0) {
+            may_upgrade(1);
+            waiter self(wants::anything, access::upgrade);
+            const bool settled = core.upgrade_or_queue(self);
+            if (settled || !core.withdraw(self, ending::withdrawn)) {
+                check((settled ? self.how() : self.wait()) == ending::granted,
+                      "an upgrade is not refused");
+                core.downgrade(true);
+            }
+            look();
+            core.release_upgradable();
+        } else if (i == 1) {
+            core.release_read();
+            read();
+        } else {
+            write(3);
+        }
+    }
+    void after() { is_free(); }
+};
+
 /// A writer poisons; who waits for healthy data fails, and who repairs lets nobody hang.
 struct poisoned_by_a_writer : shared_scenario<poisoned_by_a_writer> {
     poisoned_by_a_writer() { check(core.try_acquire(), "a new lock is free"); }
@@ -121,7 +207,7 @@ struct poisoned_by_a_writer : shared_scenario<poisoned_by_a_writer> {
             left = left + 1;
             core.release_poisoned(some_cause());
         } else if (i == 1) {
-            waiter self(wants::healthy, lock_waiter::reader());
+            waiter self(wants::healthy, access::read);
             if (self.lock(core, 2) == ending::granted) {
                 look();
                 core.release_read();
@@ -156,6 +242,11 @@ int main(int argc, char** argv) {
                  {"shared: a writer who gives up lets the readers behind him in",
                   explore<a_writer_gives_up>},
                  {"shared: a writer goes on as a reader", explore<downgraded>},
+                 {"shared: who upgrades has seen what he changes, beside others",
+                  explore<upgraded>},
+                 {"shared: two who may upgrade come one after the other", explore<two_upgrade>},
+                 {"shared: an upgrade that gives up strands nobody",
+                  explore<an_upgrade_gives_up>},
                  {"shared: poison by a writer strands nobody", explore<poisoned_by_a_writer>},
              },
          .files = {"sync/detail/shared", "runtime/detail/locked_word",
