@@ -4,7 +4,9 @@
 
 #include <toadstone/runtime/poison_cause.hpp>
 #include <toadstone/sync/detail/guard_core.hpp>
+#include <toadstone/sync/detail/unlocked.hpp>
 
+#include <optional>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -107,6 +109,45 @@ public:
         check();
         auto& part = detail::call_on(fn, *value_);
         return guard<std::remove_reference_t<decltype(part)>>(std::move(core_), part);
+    }
+
+    /// map() to what `fn(T&)` points to. Returns: nothing if that is null; then this guard
+    /// holds what it held.
+    template <class Fn>
+        requires std::is_pointer_v<std::invoke_result_t<Fn&, T&>>
+    [[nodiscard]] auto try_map(Fn fn) {
+        check();
+        auto* const part = detail::call_on(fn, *value_);
+        using narrowed = guard<std::remove_reference_t<decltype(*part)>>;
+        if (!part) return std::optional<narrowed>();
+        return std::optional<narrowed>(std::in_place, std::move(core_), *part);
+    }
+
+    /// Lets the lock go, runs what `fn()` gives, a task or any awaitable of the library, and
+    /// takes the lock again. Others have had the data when it returns: look at it anew. (What
+    /// map() has narrowed this guard to must still be there.)
+    ///
+    /// Returns: its result. Errors: what it throws, with the lock held; poison_error if the
+    ///     mutex was poisoned meanwhile, and the guard holds nothing then; std::logic_error if
+    ///     it holds nothing.
+    /// Cancellation: reaches what runs inside, not the wait for the lock. The lock is held
+    ///     again, even if it is poisoned, before any destructor of the task runs: they may use
+    ///     the guard. That end does not poison, nor does an exception of `fn`'s, unless the
+    ///     guard is used after it: the section was open to others. A forced shutdown leaves the
+    ///     guard empty. A guard with on_cancel::defer defers nothing while it is open.
+    template <class Fn>
+        requires std::is_invocable_v<std::remove_cvref_t<Fn>&>
+    [[nodiscard]] auto unlocked(Fn&& fn) {
+        using F = std::remove_cvref_t<Fn>;
+        static_assert(
+            !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
+                std::is_trivially_destructible_v<F>,
+            "g++ 12 destroys the captures of a temporary closure in a co_await expression "
+            "twice: name the lambda first, or capture by reference");
+        using R = detail::unlocked_result_t<F>;
+        return toadstone::detail::awaitable<false, detail::unlocked_awaiter<R, F>,
+                                            detail::guard_core*, F>(&core_,
+                                                                    F(std::forward<Fn>(fn)));
     }
 
     /// For the library.

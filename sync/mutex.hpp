@@ -14,8 +14,12 @@
 #include <toadstone/sync/would_deadlock.hpp>
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <iosfwd>
 #include <optional>
 #include <source_location>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -212,6 +216,19 @@ public:
     /// Why it is poisoned; empty when healthy.
     [[nodiscard]] poison_cause cause() const noexcept { return core_.cause(); }
     [[nodiscard]] std::string_view name() const noexcept { return core_.name(); }
+    /// Hints, true when they were asked for: whether somebody has it, and how many wait.
+    [[nodiscard]] bool is_locked() const noexcept { return core_.is_held(); }
+    /// Goes through the queue, under its lock.
+    [[nodiscard]] std::size_t waiters() const noexcept { return core_.count_waiters(); }
+    /// A hint: the id of the task that has it; 0 if nobody has, and if that is not known: of a
+    /// plain thread, of a lock that was taken inside a boundary (with_timeout()), of a guard
+    /// that was moved.
+    [[nodiscard]] std::uint64_t owner() const noexcept { return core_.owner_task(); }
+    /// For logs: "mutex 'accounts', held by task 7, 2 wait".
+    [[nodiscard]] friend std::string to_string(const mutex& of) { return of.core_.state(); }
+    friend std::ostream& operator<<(std::ostream& out, const mutex& of) {
+        return of.core_.print(out);
+    }
 
     /// The data, for a sole owner: nobody may hold or wait. Errors: poison_error;
     /// std::logic_error if somebody holds it.
@@ -228,6 +245,7 @@ public:
     [[nodiscard]] T into_inner(ignore_poison_t) && { return std::move(value_); }
     /// For the library.
     [[nodiscard]] Core& core() noexcept { return core_; }
+    [[nodiscard]] static constexpr detail::policies policy_of_type() noexcept { return policy; }
 
 private:
     detail::guard_seed make_guard(here where,

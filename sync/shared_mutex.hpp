@@ -7,8 +7,12 @@
 #include <toadstone/sync/upgradable_guard.hpp>
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <iosfwd>
 #include <optional>
 #include <source_location>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -202,6 +206,18 @@ public:
         return const_cast<shared_mutex*>(this)->core().reader_count();
     }
 
+    /// Hints, as of a mutex<T>; of the owner: who writes, or may upgrade.
+    [[nodiscard]] bool is_locked() const noexcept { return data_.is_locked(); }
+    [[nodiscard]] std::size_t waiters() const noexcept { return data_.waiters(); }
+    [[nodiscard]] std::uint64_t owner() const noexcept { return data_.owner(); }
+    /// For logs: "shared_mutex 'prices', read by 3, 1 waits".
+    [[nodiscard]] friend std::string to_string(const shared_mutex& of) {
+        return to_string(of.data_);
+    }
+    friend std::ostream& operator<<(std::ostream& out, const shared_mutex& of) {
+        return out << of.data_;
+    }
+
     /// As of a mutex<T>.
     [[nodiscard]] T& get_mut() { return data_.get_mut(); }
     [[nodiscard]] T& get_mut(ignore_poison_t) noexcept { return data_.get_mut(ignore_poison); }
@@ -209,6 +225,8 @@ public:
     [[nodiscard]] T into_inner(ignore_poison_t) && {
         return std::move(data_).into_inner(ignore_poison);
     }
+    /// For the library.
+    [[nodiscard]] exclusive& of_writers() noexcept { return data_; }
 
 private:
     [[nodiscard]] detail::shared_core& core() noexcept { return data_.core(); }

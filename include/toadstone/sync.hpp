@@ -10,11 +10,13 @@
 #include <toadstone/sync/guard.hpp>
 #include <toadstone/sync/latch.hpp>
 #include <toadstone/sync/local_mutex.hpp>
+#include <toadstone/sync/lock_all.hpp>
 #include <toadstone/sync/manual_reset_event.hpp>
 #include <toadstone/sync/mpsc.hpp>
 #include <toadstone/sync/mutex.hpp>
 #include <toadstone/sync/once_cell.hpp>
 #include <toadstone/sync/oneshot.hpp>
+#include <toadstone/sync/owned_guard.hpp>
 #include <toadstone/sync/policy.hpp>
 #include <toadstone/sync/read_guard.hpp>
 #include <toadstone/sync/rollback_guard.hpp>

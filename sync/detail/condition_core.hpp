@@ -11,6 +11,7 @@
 #include <toadstone/runtime/executor.hpp>
 #include <toadstone/sync/detail/guard_core.hpp>
 #include <toadstone/sync/detail/mutex_core.hpp>
+#include <toadstone/sync/detail/open_section.hpp>
 
 #include <coroutine>
 #include <cstdint>
@@ -62,7 +63,7 @@ private:
 class condition_leaf : public toadstone::detail::leaf, public condition_waiter {
 public:
     condition_leaf(condition_core& core, guard_core& guard) noexcept
-        : core_(&core), guard_(&guard), again_(*this) {}
+        : core_(&core), section_(guard) {}
 
     bool cancel(cancel_reason, bool) noexcept override {
         if (core_->withdraw(*this, state::withdrawn)) lock_again_here();
@@ -78,42 +79,24 @@ public:
         if (suspend(frame)) open();
     }
     /// Errors: poison_error if the mutex was poisoned meanwhile; the guard holds nothing then.
-    void await_resume();
+    void await_resume() { section_.close_healthy(); }
 
 protected:
     ~condition_leaf() = default;
 
     void open();
     void wake() noexcept override {
-        if (!lock_again()) return;
-        ctx_->home().schedule(*ctx_);
+        if (section_.lock_again()) ctx_->home().schedule(*ctx_);
     }
     /// On the home worker, when the wait is over by withdrawal.
     void lock_again_here() noexcept {
-        if (lock_again()) ctx_->home().push(*ctx_);
+        if (section_.lock_again()) ctx_->home().push(*ctx_);
     }
 
     condition_core* core_;
 
 private:
-    /// In the queue of the mutex.
-    class relock final : public lock_waiter {
-    public:
-        explicit relock(condition_leaf& owner) noexcept
-            : lock_waiter(wants::anything), owner_(owner) {}
-
-    private:
-        void wake() noexcept override { owner_.ctx_->home().schedule(*owner_.ctx_); }
-        condition_leaf& owner_;
-    };
-
-    /// True: it has the mutex at once.
-    [[nodiscard]] bool lock_again() noexcept;
-    void spare_guard() noexcept;
-
-    guard_core* guard_;
-    mutex_core* mutex_ = nullptr; // while it is open
-    relock again_;
+    open_section section_;
 };
 
 class timed_condition_leaf : public condition_leaf, toadstone::detail::limit_timer {

@@ -6,6 +6,8 @@
 #include <toadstone/runtime/executor.hpp>
 #include <toadstone/sync/detail/lanes.hpp>
 
+#include <ostream>
+#include <string>
 #include <utility>
 
 namespace toadstone::sync::detail {
@@ -198,6 +200,47 @@ poison_cause mutex_core::cause() const noexcept {
     if (cause) copy = poison_cause(cause->shared_from_this());
     word_.unlock(word);
     return copy;
+}
+
+std::size_t mutex_core::count_waiters() const noexcept {
+    const std::uint32_t word = word_.lock();
+    auto& waiters = const_cast<toadstone::detail::wait_queue&>(queue_); // nothing changes
+    std::size_t count = 0;
+    if (word & batched) {
+        lanes(waiters).for_each([&](lock_waiter&) { ++count; });
+    } else {
+        for (auto* each = waiters.first(); each; each = waiters.behind(*each)) ++count;
+    }
+    word_.unlock(word);
+    return count;
+}
+
+std::string mutex_core::state() const {
+    const std::string subject = name().empty() ? type() : describe();
+    std::string text = subject;
+    const std::uint32_t word = word_.look();
+    const bool read = (word & shared) && readers(word) != 0;
+    if (!(word & held)) {
+        text += ", free";
+    } else if (read) {
+        text += ", read by " + std::to_string(readers(word));
+    } else if (const std::uint64_t task = owner_task()) {
+        text += ", held by task " + std::to_string(task);
+    } else {
+        text += ", held";
+    }
+    if (const std::size_t count = count_waiters())
+        text += ", " + std::to_string(count) + (count == 1 ? " waits" : " wait");
+    if (const poison_cause why = cause()) {
+        const std::string story = why.to_string(); // "mutex 'accounts' poisoned: ..."
+        const bool begins_so = story.starts_with(subject);
+        text += begins_so ? "," + story.substr(subject.size()) : "; " + story;
+    }
+    return text;
+}
+
+std::ostream& mutex_core::print(std::ostream& out) const {
+    return out << state();
 }
 
 std::string mutex_core::describe() const {

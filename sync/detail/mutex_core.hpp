@@ -13,7 +13,9 @@
 #include <toadstone/sync/detail/lock_waiter.hpp>
 #include <toadstone/sync/policy.hpp>
 
+#include <cstddef>
 #include <cstdint>
+#include <iosfwd>
 #include <source_location>
 #include <string>
 #include <string_view>
@@ -172,6 +174,15 @@ public:
             return name_of_shared();
         return {name_, word >> flag_bits};
     }
+    [[nodiscard]] std::size_t count_waiters() const noexcept;
+    /// Its id, if the owner is a task, in no boundary, whose guard has not moved; else 0.
+    [[nodiscard]] std::uint64_t owner_task() const noexcept {
+        const std::uint64_t owner = this->owner();
+        return owner % 2 == 0 && !(owner & moved) ? owner / 2 : 0;
+    }
+    /// "mutex 'accounts', held by task 7, 2 wait".
+    [[nodiscard, gnu::cold]] std::string state() const;
+    [[gnu::cold]] std::ostream& print(std::ostream& out) const;
     /// "mutex", for causes and errors.
     [[nodiscard]] const char* type() const noexcept {
         return word_.look() & shared ? "shared_mutex" : "mutex";

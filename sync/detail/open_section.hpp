@@ -1,0 +1,57 @@
+// A section that is open to others for a while: its guard lets the lock go, and has it again.
+#ifndef TOADSTONE_SYNC_DETAIL_OPEN_SECTION_HPP
+#define TOADSTONE_SYNC_DETAIL_OPEN_SECTION_HPP
+
+#include <toadstone/runtime/detail/context.hpp>
+#include <toadstone/sync/detail/guard_core.hpp>
+#include <toadstone/sync/detail/lock_waiter.hpp>
+#include <toadstone/sync/detail/mutex_core.hpp>
+
+namespace toadstone::sync::detail {
+
+/// A member of a leaf, which ends, however it ends, when the guard has the mutex again: no
+/// destructor of the task finds it without. A forced end alone may find it empty.
+class open_section final : lock_waiter {
+public:
+    explicit open_section(guard_core& guard) noexcept
+        : lock_waiter(wants::anything), guard_(&guard) {}
+
+    /// In await_ready. Errors: std::logic_error, with that sentence, if the guard holds
+    /// nothing; std::bad_alloc; later nothing fails.
+    void prepare(toadstone::detail::context& task, const char* rule);
+    void open() noexcept { guard_->open(); }
+    [[nodiscard]] mutex_core& mutex() const noexcept { return *mutex_; }
+
+    /// In line for the mutex from now on. True: has it at once; false: the task is made ready
+    /// when it has it.
+    [[nodiscard]] bool lock_again() noexcept;
+    /// Leaves the line. False: the mutex is there, or on its way.
+    [[nodiscard]] bool give_up() noexcept { return mutex_->withdraw(*this, state::withdrawn); }
+    [[nodiscard]] bool locked() const noexcept { return how() == state::granted; }
+
+    /// The task stops at this leaf. What it did before it opened the section poisons nothing:
+    /// others were in. In a frame that goes with the leaf, the guard dies before anybody has
+    /// used it again. Around a boundary that has ended the leaf, it may be used again before it
+    /// dies, and counts then. `stops`: the request is not known to the task yet.
+    void spare_guard(bool stops = false) noexcept;
+    /// The guard has the mutex, poisoned or not.
+    void close() noexcept { guard_->close(*mutex_, *task_); }
+    /// The same, for an exception that is not of this section: it counts when it is used again.
+    void close_untouched() noexcept {
+        close();
+        guard_->set_untouched();
+    }
+    /// Errors: poison_error if the mutex was poisoned meanwhile; the guard holds nothing then.
+    void close_healthy();
+
+private:
+    void wake() noexcept override;
+
+    guard_core* guard_;
+    mutex_core* mutex_ = nullptr;
+    toadstone::detail::context* task_ = nullptr;
+};
+
+} // namespace toadstone::sync::detail
+
+#endif
