@@ -8,12 +8,15 @@
 
 #include <source_location>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace toadstone {
 
 template <class T>
 class poison;
+template <class T>
+class poison_recovery;
 
 /// Access to the data of a poison<T>. Dying at a higher level than it was born, it poisons.
 ///
@@ -47,6 +50,7 @@ public:
 
 private:
     friend class poison<T>;
+    friend class poison_recovery<T>;
     [[nodiscard]] poison<T>& owner() const {
         if (!owner_) detail::throw_misuse("a poison_access gives access only until released");
         return *owner_;
@@ -56,6 +60,46 @@ private:
 
     poison<T>* owner_;
     detail::watch watch_;
+};
+
+/// The right to repair poisoned data. If complete() is not called before it dies, the data
+/// stays poisoned, with a new cause chained to the old one.
+///
+/// Of healthy data, cause() is empty and a recovery behaves like an access.
+/// Lifetime and threads: as poison_access.
+template <class T>
+class [[nodiscard("a recovery that is dropped has repaired nothing")]] poison_recovery {
+public:
+    poison_recovery(poison_recovery&& other) noexcept
+        : access_(std::move(other.access_)), cause_(std::exchange(other.cause_, {})) {}
+    poison_recovery& operator=(poison_recovery&&) = delete;
+    ~poison_recovery() {
+        if (!access_.owner_ || !cause_) return; // by the rule, in ~poison_access
+        const detail::watch& section = access_.watch_;
+        const bool torn = section.interrupted();
+        std::exchange(access_.owner_, nullptr)
+            ->interrupted(section, torn ? "" : "the repair was not completed");
+    }
+
+    /// Errors: std::logic_error after complete().
+    [[nodiscard]] T& operator*() const { return *access_; }
+    [[nodiscard]] T* operator->() const { return &*access_; }
+    /// What is to be repaired; empty when the data was healthy.
+    [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
+    [[nodiscard]] bool needed() const noexcept { return static_cast<bool>(cause_); }
+    /// The data is right. Returns: an access to it. Errors: std::logic_error the second time.
+    poison_access<T> complete() {
+        access_.clear_poison();
+        return std::move(access_);
+    }
+
+private:
+    friend class poison<T>;
+    poison_recovery(poison<T>& owner, std::source_location where) noexcept
+        : access_(owner, where), cause_(owner.cause()) {}
+
+    poison_access<T> access_;
+    poison_cause cause_;
 };
 
 /// A wrapper around data that one task or thread owns. An access that is interrupted, by an
@@ -80,12 +124,53 @@ public:
         return poison_access<T>(*this, where);
     }
 
+    /// The right to repair it; see poison_recovery.
+    poison_recovery<T>
+    recover(std::source_location where = std::source_location::current()) noexcept {
+        return poison_recovery<T>(*this, where);
+    }
+    /// Runs `fn(T&)` and gives its result. The strict form: poisons unless `fn` returned,
+    /// whatever ended it; it sees even pthread_exit() and pthread_cancel(). Errors: as
+    /// access(); what `fn` throws.
+    template <class Fn>
+    auto with_access(Fn&& fn, std::source_location where = std::source_location::current())
+        -> std::invoke_result_t<Fn, T&> {
+        using R = std::invoke_result_t<Fn, T&>;
+        static_assert(!is_awaited<R>, "with_access() runs functions that return when they are "
+                                      "done: hold an access() in a coroutine");
+        poison_access<T> held = access(where);
+        held.watch_.strict = true;
+        if constexpr (std::is_void_v<R>) {
+            std::forward<Fn>(fn)(value_);
+            held.release();
+        } else {
+            R result = std::forward<Fn>(fn)(value_);
+            held.release();
+            return static_cast<R&&>(result);
+        }
+    }
+
     [[nodiscard]] bool is_poisoned() const noexcept { return static_cast<bool>(cause_); }
     /// Empty when healthy.
     [[nodiscard]] poison_cause cause() const noexcept { return cause_; }
+    [[nodiscard]] std::string_view name() const noexcept { return name_; }
+    /// To look at the data only. Errors: as access().
+    [[nodiscard]] const T& view() const {
+        if (cause_) throw poison_error(cause_);
+        return value_;
+    }
+    /// Takes the data out. Errors: as access(); the data stays.
+    [[nodiscard]] T into_inner() && {
+        if (cause_) throw poison_error(cause_);
+        return std::move(value_);
+    }
 
 private:
     friend class poison_access<T>;
+    friend class poison_recovery<T>;
+    template <class R>
+    static constexpr bool is_awaited =
+        requires(R& r) { r.operator co_await(); } || requires { typename R::promise_type; };
     void interrupted(const detail::watch& watch, std::string_view why) noexcept {
         cause_ = poison_cause(detail::make_cause({.type = "data",
                                                   .during = "during the access begun at",

@@ -24,6 +24,7 @@
 #include <toadstone/runtime/spawn.hpp>
 #include <toadstone/runtime/spawn_blocking.hpp>
 #include <toadstone/runtime/task.hpp>
+#include <toadstone/runtime/task_local.hpp>
 #include <toadstone/runtime/task_scope.hpp>
 #include <toadstone/runtime/this_task.hpp>
 #include <toadstone/runtime/when_all.hpp>

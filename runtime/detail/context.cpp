@@ -61,6 +61,20 @@ context* context::around() const noexcept {
     return group_ ? group_->awaited_by() : nullptr;
 }
 
+const void* context::local(const void* key) const noexcept {
+    for (const context* each = around(); each; each = each->around()) {
+        const leaf* const boundary = each->pending_;
+        if (const void* const value = boundary ? boundary->local_inside(key) : nullptr)
+            return value;
+    }
+    return nullptr;
+}
+
+const void* find_local(const void* key) noexcept {
+    const context* const task = current_context();
+    return task ? task->local(key) : nullptr;
+}
+
 const context* context::waiting(std::uint64_t serial) const noexcept {
     const context* each = this;
     while (each && each->serial_ != serial) each = each->around();

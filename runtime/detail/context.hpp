@@ -131,6 +131,8 @@ public:
     /// The first of the time limits around it, up to a shield. On its home worker.
     [[nodiscard]] std::optional<std::chrono::steady_clock::time_point>
     deadline() const noexcept;
+    /// What is found at that task_local, or null.
+    [[nodiscard]] const void* local(const void* key) const noexcept;
     /// A context that has ended has handed its guards to this one: what they defer is this
     /// one's cancellation now.
     void adopt_deferral_of(context& ended) {

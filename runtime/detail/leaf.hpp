@@ -38,6 +38,10 @@ public:
     /// Of a boundary that a context waits at: the time limit on what runs inside. Any worker
     /// that runs something inside.
     [[nodiscard]] virtual const limit_timer* limit_inside() const noexcept { return nullptr; }
+    /// Of the same: the value of that task_local inside, or null. Any worker, likewise.
+    [[nodiscard]] virtual const void* local_inside(const void*) const noexcept {
+        return nullptr;
+    }
 
     /// For await_transform: the task that awaits, and where.
     void bind(context& ctx, std::source_location where) noexcept {

@@ -7,6 +7,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <pthread.h>
+
 #include <chrono>
 #include <stdexcept>
 #include <string>
@@ -293,4 +295,88 @@ TEST_CASE("contract: access through a released or moved poison_access is an erro
     auto second = std::move(first);
     CHECK_THROWS_AS(*first = 5, std::logic_error);
     CHECK(*second == 4);
+}
+
+TEST_CASE("S379: a recovery of a poison: completed, dropped, torn, of healthy data; on a plain "
+          "thread and in a task") {
+    poison<int> data(0, "ledger");
+    CHECK(data.name() == "ledger");
+    try {
+        auto access = data.access();
+        throw std::runtime_error("boom");
+    } catch (const std::runtime_error&) {
+    }
+    REQUIRE(data.is_poisoned());
+    CHECK_THROWS_AS(data.view(), poison_error);
+    CHECK_THROWS_AS(std::move(data).into_inner(), poison_error);
+    {
+        auto repair = data.recover();
+        CHECK(repair.needed());
+        CHECK(repair.cause().kind() == poison_kind::exception);
+    }
+    CHECK(data.cause().attempts() == 1);
+    CHECK(data.cause().why() == "the repair was not completed");
+    try {
+        auto repair = data.recover();
+        throw std::runtime_error("again");
+    } catch (const std::runtime_error&) {
+    }
+    CHECK(data.cause().attempts() == 2);
+    CHECK(data.cause().kind() == poison_kind::exception);
+    stepped w;
+    auto torn = w.spawn([](poison<int>& of) -> task<> {
+        auto repair = of.recover();
+        co_await sleep_for(1h);
+    }(data));
+    w.settle();
+    torn.cancel(cancel_reason::timeout);
+    w.settle();
+    CHECK(data.cause().attempts() == 3);
+    CHECK(data.cause().kind() == poison_kind::cancelled);
+    {
+        auto repair = data.recover();
+        auto moved = std::move(repair);
+        *moved = 5;
+        auto access = moved.complete();
+        *access += 1;
+        CHECK_FALSE(data.is_poisoned());
+        CHECK_THROWS_AS(*moved, std::logic_error);
+        CHECK_THROWS_AS(moved.complete(), std::logic_error);
+    }
+    CHECK(data.view() == 6);
+    {
+        auto repair = data.recover();
+        CHECK_FALSE(repair.needed());
+    }
+    CHECK_FALSE(data.is_poisoned());
+    CHECK(std::move(data).into_inner() == 6);
+}
+
+namespace {
+
+extern "C" void* leaves_with_access(void* argument) {
+    static_cast<poison<int>*>(argument)->with_access([](int&) { pthread_exit(nullptr); });
+    return nullptr;
+}
+
+} // namespace
+
+TEST_CASE("S379: with_access() sees a thread that leaves by pthread_exit()") {
+    poison<int> data(1);
+    pthread_t thread{};
+    REQUIRE(pthread_create(&thread, nullptr, leaves_with_access, &data) == 0);
+    REQUIRE(pthread_join(thread, nullptr) == 0);
+    REQUIRE(data.is_poisoned());
+    CHECK(data.cause().kind() == poison_kind::abandoned);
+}
+
+TEST_CASE("S379: with_access() poisons unless the function returned") {
+    poison<int> data(1);
+    CHECK(data.with_access([](int& value) { return ++value; }) == 2);
+    data.with_access([](int& value) { ++value; });
+    CHECK(data.view() == 3);
+    const auto fails = [](int&) { throw std::runtime_error("boom"); };
+    CHECK_THROWS_AS(data.with_access(fails), std::runtime_error);
+    CHECK(data.is_poisoned());
+    CHECK_THROWS_AS(data.with_access([](int&) {}), poison_error);
 }
