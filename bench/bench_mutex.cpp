@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <mutex>
+#include <shared_mutex>
 
 namespace {
 
@@ -240,6 +241,69 @@ double blocking_lock(std::uint64_t n) {
     return clock.ns();
 }
 
+task<double> read_shared(std::uint64_t n) {
+    sync::shared_mutex<int> mutex;
+    const stopwatch clock;
+    for (; n; --n) {
+        const auto held = co_await mutex.read();
+        bench::keep(const_cast<int&>(*held));
+    }
+    co_return clock.ns();
+}
+
+double std_lock_shared(std::uint64_t n) {
+    std::shared_mutex mutex;
+    int value = 0;
+    const stopwatch clock;
+    for (; n; --n) {
+        const std::shared_lock held(mutex);
+        bench::keep(value);
+    }
+    return clock.ns();
+}
+
+// Two tasks of one worker that wait for each other: each unlock() hands over, each lock()
+// queues.
+task<> hands_over(plain_mutex& mutex, std::uint64_t n) {
+    auto held = co_await mutex.lock();
+    for (; n; --n) {
+        held.unlock();
+        held = co_await mutex.lock();
+        bench::keep(++*held);
+    }
+}
+task<double> hand_over(std::uint64_t n) {
+    plain_mutex mutex;
+    auto other = spawn(hands_over(mutex, n / 2));
+    co_await yield_now();
+    const stopwatch clock;
+    co_await hands_over(mutex, n / 2);
+    co_await other;
+    co_return clock.ns();
+}
+
+struct turns {
+    plain_mutex mutex;
+    sync::condition_variable changed;
+};
+task<> takes_turns(turns& with, int parity, std::uint64_t n) {
+    auto held = co_await with.mutex.lock();
+    for (; n; --n) {
+        while (*held % 2 != parity) co_await with.changed.wait(held);
+        ++*held;
+        with.changed.notify_one();
+    }
+}
+task<double> notify_and_wake(std::uint64_t n) {
+    turns both;
+    auto other = spawn(takes_turns(both, 1, n / 2));
+    co_await yield_now();
+    const stopwatch clock;
+    co_await takes_turns(both, 0, n / 2);
+    co_await other;
+    co_return clock.ns();
+}
+
 task<double> access_poison(std::uint64_t n) {
     poison<int> data;
     const stopwatch clock;
@@ -286,6 +350,16 @@ int main(int argc, char** argv) {
                 {
                     {"bare coroutine mutex, no atomics", bare_lock<plain_word>},
                     {"sync::local_mutex lock", one.subject(lock<sync::local_mutex<int>>)},
+                });
+    all.compare("reading, nobody else wants it",
+                {
+                    {"std::shared_mutex, shared", std_lock_shared},
+                    {"sync::shared_mutex read", one.subject(read_shared)},
+                });
+    all.compare("waking the other of two tasks",
+                {
+                    {"sync::mutex hand-over", one.subject(hand_over)},
+                    {"sync::condition_variable notify + wake", one.subject(notify_and_wake)},
                 });
     all.compare("try_lock + unlock, nobody else wants it",
                 {

@@ -271,6 +271,11 @@ def operation(program, subject):
 OTHERS = {
     "lock and unlock": operation("bench_mutex", "sync::mutex lock"),
     "local_mutex lock and unlock": operation("bench_mutex", "sync::local_mutex lock"),
+    "shared_mutex read and unlock": operation("bench_mutex", "sync::shared_mutex read"),
+    "hand-over of a mutex": operation("bench_mutex", "sync::mutex hand-over"),
+    "condition variable, notify + wake": operation(
+        "bench_mutex", "sync::condition_variable notify + wake"
+    ),
     "mpsc send and recv": operation("bench_channels", "mpsc send + recv"),
     "unbounded mpsc send and recv": operation("bench_channels", "mpsc unbounded send + recv"),
     "oneshot, made, sent, received": operation("bench_channels", "oneshot: make, send, recv"),

@@ -100,6 +100,86 @@ GROUPS = (
         ),
     ),
     (
+        "read",
+        "read under a shared mutex, nobody else wants it",
+        1,
+        (
+            (FLOOR, "std::shared_mutex", "bench_mutex", "std::shared_mutex, shared", MILLION),
+            (OURS, "sync::shared_mutex", "bench_mutex", "sync::shared_mutex read", MILLION),
+        ),
+    ),
+    (
+        "readers",
+        "two read at a time, wall clock",
+        2,
+        (
+            (
+                FLOOR,
+                "std::shared_mutex",
+                "bench_readers",
+                "std::shared_mutex, two threads",
+                MILLION,
+            ),
+            (
+                OURS,
+                "sync::shared_mutex",
+                "bench_readers",
+                "sync::shared_mutex, two workers",
+                MILLION,
+            ),
+        ),
+    ),
+    (
+        "handover",
+        "wake the other of two tasks of one worker",
+        1,
+        (
+            (OURS, "sync::mutex hand-over", "bench_mutex", "sync::mutex hand-over", MILLION),
+            (
+                OURS,
+                "condition variable",
+                "bench_mutex",
+                "sync::condition_variable notify + wake",
+                MILLION,
+            ),
+        ),
+    ),
+    (
+        "message",
+        "a message through a channel and out again",
+        1,
+        (
+            (
+                FLOOR,
+                "std::deque, std::mutex",
+                "bench_channels",
+                "std::deque, std::mutex, notify",
+                MILLION,
+            ),
+            (OURS, "sync::mpsc", "bench_channels", "mpsc send + recv", MILLION),
+            (OURS, "sync::oneshot", "bench_channels", "oneshot: make, send, recv", MILLION),
+            (PEER, "Go", "peers_go", "channel", MILLION),
+        ),
+    ),
+    (
+        "stream",
+        "a stream through a channel with room for 64",
+        1,
+        (
+            (OURS, "sync::mpsc", "bench_channels", "mpsc stream, one worker", MILLION),
+            (PEER, "Go", "peers_go", "stream", MILLION),
+        ),
+    ),
+    (
+        "stream2",
+        "the same from one worker to another, wall clock",
+        2,
+        (
+            (OURS, "sync::mpsc", "bench_channels", "mpsc stream, two workers", MILLION),
+            (PEER, "Go", "peers_go", "stream-across", MILLION),
+        ),
+    ),
+    (
         "child",
         "call a child and return",
         1,

@@ -168,6 +168,31 @@ func contend(tasks int) {
 	fmt.Printf("%.3f\n", float64(served)*1e3/float64(took.Nanoseconds()))
 }
 
+// A message each way at a time, and a stream through a channel with room for 64.
+func channel(n int) {
+	messages := make(chan int, 64)
+	for i := 0; i < n; i++ {
+		messages <- i
+		sum += <-messages
+	}
+}
+
+func channelStream(n int) {
+	messages := make(chan int, 64)
+	done := make(chan struct{})
+	go func() {
+		for each := range messages {
+			sum += each
+		}
+		close(done)
+	}()
+	for i := 0; i < n; i++ {
+		messages <- i
+	}
+	close(messages)
+	<-done
+}
+
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == "echo" {
 		echo()
@@ -189,6 +214,9 @@ func main() {
 		"yield":         {1, func(n int) { yieldAmong(n, 1) }},
 		"yield-100":     {1, func(n int) { yieldAmong(n, 100) }},
 		"timer":         {1, timer},
+		"channel":       {1, channel},
+		"stream":        {1, channelStream},
+		"stream-across": {2, channelStream},
 	}
 	switch os.Args[1] {
 	case "sleepers":
