@@ -14,7 +14,7 @@ def complain(sentence):
     failures += 1
 
 
-for path in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+for path in [root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
     text = path.read_text()
     where = path.relative_to(root)
     quoted = re.findall(r"<!-- from (\S+) -->\n```cpp\n(.*?)```", text, re.S)
