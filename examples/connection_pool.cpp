@@ -105,8 +105,7 @@ task<> client(pool& from, const char* name, std::chrono::milliseconds answer_tak
     co_await mine.query(answer_takes);
 }
 
-task<> story() {
-    pool database(2);
+task<> story(pool& database) {
     auto first = spawn(client(database, "first", 30ms));
     auto second = spawn(client(database, "second", 24h));
     co_await sleep_for(5ms);
@@ -132,5 +131,6 @@ task<> story() {
 } // namespace
 
 int main() {
-    return run(story());
+    pool database(2); // outlives all tasks, whatever ends them
+    return run(story(database));
 }

@@ -42,8 +42,7 @@ task<> request(metrics& counted, kind what) {
     ++held->served;
 }
 
-task<> story() {
-    metrics counted({}, "metrics");
+task<> story(metrics& counted) {
     co_await request(counted, kind::quick);
 
     auto broken = spawn(request(counted, kind::broken), {.name = "broken"});
@@ -65,5 +64,6 @@ task<> story() {
 } // namespace
 
 int main() {
-    return run(story());
+    metrics counted({}, "metrics"); // outlives all tasks, whatever ends them
+    return run(story(counted));
 }

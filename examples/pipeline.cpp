@@ -17,7 +17,6 @@
 
 #include <cstdio>
 #include <exception>
-#include <functional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -75,7 +74,7 @@ task<int> print_squares(mpsc::receiver<int> from) {
 task<int> run_pipeline(const lines& input) {
     auto texts = mpsc::channel<std::string>(2);
     auto numbers = mpsc::channel<int>(2);
-    auto reader = spawn(read_lines, std::cref(input), std::move(texts.tx));
+    auto reader = spawn(read_lines, input, std::move(texts.tx));
     auto parser = spawn(parse, std::move(texts.rx), std::move(numbers.tx));
     auto printed = co_await as_outcome(print_squares(std::move(numbers.rx)));
     co_await reader;
@@ -113,5 +112,5 @@ task<> everything() {
 } // namespace
 
 int main() {
-    run(everything());
+    return run(everything());
 }

@@ -33,9 +33,7 @@ task<> transfer(bank& money, std::chrono::milliseconds answer_takes) {
     held->bob += 30;
 }
 
-task<> story() {
-    bank money(accounts{}, "accounts");
-
+task<> story(bank& money) {
     auto hasty = spawn(transfer(money, 1h), {.name = "transfer"});
     co_await sleep_for(10ms);
     hasty.cancel(cancel_reason::timeout);
@@ -63,5 +61,6 @@ task<> story() {
 } // namespace
 
 int main() {
-    return run(story());
+    bank money(accounts{}, "accounts"); // outlives all tasks, whatever ends them
+    return run(story(money));
 }

@@ -191,13 +191,14 @@ task<> tells(sync::barrier& all) {
 }
 task<> show_barrier() {
     sync::barrier all(3);
-    auto teller = spawn(tells(all));
-    auto leaves = spawn(takes_part(all, 3));
-    co_await takes_part(all, 2);
-    co_await sleep_for(1ms); // two of them wait for the third round
-    leaves.cancel(cancel_reason::timeout);
-    co_await teller;
-    static_cast<void>(co_await leaves.outcome());
+    auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(tells(all)).detach();
+        auto leaves = scope.spawn(takes_part(all, 3));
+        co_await takes_part(all, 2);
+        co_await sleep_for(1ms); // two of them wait for the third round
+        leaves.cancel(cancel_reason::timeout);
+    };
+    co_await with_scope(body); // nobody waits at it any more
 }
 
 // --- once_cell ---

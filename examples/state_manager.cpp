@@ -50,8 +50,7 @@ task<> show(state& of, const char* when) {
     std::printf("%s: %d parts in %zu machines\n", when, held->all, held->parts.size());
 }
 
-task<> story() {
-    state made({}, "factory");
+task<> story(state& made) {
     int together = 0;
     co_await when_all(look(made, together), look(made, together), look(made, together));
     {
@@ -90,5 +89,6 @@ task<> story() {
 } // namespace
 
 int main() {
-    return run(story());
+    state made({}, "factory"); // outlives all tasks, whatever ends them
+    return run(story(made));
 }

@@ -46,9 +46,7 @@ task<> show(bank& money) {
     std::printf("alice %d, bob %d\n", held->alice, held->bob);
 }
 
-task<> story() {
-    bank money(accounts{}, "accounts");
-
+task<> story(bank& money) {
     auto hasty = spawn(transfer(money, 30, 1h), {.name = "transfer"});
     co_await sleep_for(10ms);
     hasty.cancel(cancel_reason::timeout);
@@ -71,5 +69,6 @@ task<> story() {
 } // namespace
 
 int main() {
-    return run(story());
+    bank money(accounts{}, "accounts"); // outlives all tasks, whatever ends them
+    return run(story(money));
 }
