@@ -97,6 +97,7 @@ GROUPS = (
             (OURS, "sync::local_mutex", "bench_mutex", "sync::local_mutex lock", MILLION),
             (PEER, "Boost.Fiber", "peers_fiber", "lock", MILLION),
             (PEER, "Go", "peers_go", "lock", MILLION),
+            (PEER, "Tokio", "peers_tokio", "lock", MILLION),
         ),
     ),
     (
@@ -106,6 +107,7 @@ GROUPS = (
         (
             (FLOOR, "std::shared_mutex", "bench_mutex", "std::shared_mutex, shared", MILLION),
             (OURS, "sync::shared_mutex", "bench_mutex", "sync::shared_mutex read", MILLION),
+            (PEER, "Tokio", "peers_tokio", "read", MILLION),
         ),
     ),
     (
@@ -159,6 +161,8 @@ GROUPS = (
             (OURS, "sync::mpsc", "bench_channels", "mpsc send + recv", MILLION),
             (OURS, "sync::oneshot", "bench_channels", "oneshot: make, send, recv", MILLION),
             (PEER, "Go", "peers_go", "channel", MILLION),
+            (PEER, "Tokio", "peers_tokio", "channel", MILLION),
+            (PEER, "Tokio, oneshot", "peers_tokio", "oneshot", MILLION),
         ),
     ),
     (
@@ -168,6 +172,7 @@ GROUPS = (
         (
             (OURS, "sync::mpsc", "bench_channels", "mpsc stream, one worker", MILLION),
             (PEER, "Go", "peers_go", "stream", MILLION),
+            (PEER, "Tokio", "peers_tokio", "stream", MILLION),
         ),
     ),
     (
@@ -177,6 +182,7 @@ GROUPS = (
         (
             (OURS, "sync::mpsc", "bench_channels", "mpsc stream, two workers", MILLION),
             (PEER, "Go", "peers_go", "stream-across", MILLION),
+            (PEER, "Tokio", "peers_tokio", "stream-across", MILLION),
         ),
     ),
     (
@@ -200,6 +206,7 @@ GROUPS = (
             (PEER, "Boost.Fiber", "peers_fiber", "spawn", MILLION // 20),
             (PEER, "Boost.Asio", "peers_asio", "spawn", MILLION // 20),
             (PEER, "Go", "peers_go", "spawn", MILLION // 20),
+            (PEER, "Tokio", "peers_tokio", "spawn", MILLION // 20),
         ),
     ),
     (

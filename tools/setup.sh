@@ -25,7 +25,7 @@ packages=(
 )
 
 [ "${1-}" != --bench ] || packages+=(
-    libboost-fiber-dev libuv1-dev golang-go
+    libboost-fiber-dev libuv1-dev golang-go cargo librust-tokio-dev
 )
 
 installed() {
