@@ -152,9 +152,11 @@ bool read_here(shared_core& core, wants what, bool block) {
 }
 
 bool upgradable_here(shared_core& core, bool block) {
-    waiting_thread waiter(wants::healthy, access::upgradable);
-    if (!wait_for_lock_here(core, waiter, block, "blocking_upgradable()", "upgradable()"))
-        return false;
+    if (!core.try_upgradable()) {
+        waiting_thread waiter(wants::healthy, access::upgradable);
+        if (!wait_for_lock_here(core, waiter, block, "blocking_upgradable()", "upgradable()"))
+            return false;
+    }
     core.set_owner(toadstone::detail::current_serial());
     return true;
 }

@@ -45,6 +45,12 @@ public:
     /// A writer goes on as a reader, and lets other readers in.
     void downgrade(bool keep_upgradable = false) noexcept;
 
+    /// Whoever acquired says who he is, as of a mutex.
+    [[nodiscard]] bool try_upgradable() noexcept {
+        std::uint32_t word = word_.look();
+        return !(word & flags & ~held) && may_enter(word, access::upgradable) &&
+               word_.acquire(word, entered(word, access::upgradable));
+    }
     /// The one who has `upgradable` goes on as a writer, if no other reader is left.
     [[nodiscard]] bool try_upgrade() noexcept {
         std::uint32_t word = word_.look();
@@ -89,7 +95,11 @@ protected:
 /// The leaf behind upgradable().
 class upgradable_leaf : public asking_leaf<shared_core> {
 public:
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    [[nodiscard]] bool await_ready() {
+        if (!may_complete_at_once() || !core_->try_upgradable()) return false;
+        state_ = state::granted;
+        return true;
+    }
 
 protected:
     explicit upgradable_leaf(shared_core& core) noexcept
