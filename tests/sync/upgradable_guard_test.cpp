@@ -324,6 +324,45 @@ TEST_CASE("S360: who goes on as any reader lets the next have the right; who has
     CHECK(one.done());
 }
 
+TEST_CASE(
+    "S358: the same in a limit of time around the upgrade itself: late, or cancelled as it "
+    "is granted") {
+    for (const bool granted : {false, true}) {
+        lock m;
+        gate reader;
+        gate until;
+        order entered;
+        stepped w;
+        auto one = w.spawn(reads(m, entered, 1, reader));
+        w.settle();
+        auto two = w.spawn([](lock& of, gate& at) -> task<> {
+            auto reading = co_await of.upgradable();
+            auto late = co_await try_with_timeout(10ms, reading.upgrade());
+            CHECK_FALSE(late.has_value());
+            CHECK(reading.held());
+            co_await at.pass();
+        }(m, until));
+        w.settle();
+        if (granted) {
+            reader.open();
+            w.step(); // the reader ends; the upgrade is granted and has not run
+            two.cancel();
+        } else {
+            w.advance(10ms);
+            CHECK(m.readers() == 2);
+            CHECK(m.try_read().has_value());
+            CHECK_FALSE(m.try_upgradable().has_value());
+            two.cancel();
+            reader.open();
+        }
+        w.settle();
+        CHECK(w.end_of(two).is_cancelled());
+        CHECK_FALSE(m.is_poisoned());
+        CHECK(m.readers() == 0);
+        CHECK(m.try_write().has_value());
+    }
+}
+
 TEST_CASE("S358: a right to upgrade that was granted to a cancelled task goes back") {
     lock m;
     gate until;
