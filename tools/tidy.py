@@ -18,6 +18,7 @@ COVERED_BY = {
     "runtime/cancel_reason.hpp": "tests/runtime/cancel_test.cpp",
     "runtime/executor.hpp": "tests/runtime/worker_test.cpp",
     "sync/closed_error.hpp": "tests/sync/semaphore_test.cpp",
+    "sync/lagged.hpp": "tests/sync/broadcast_test.cpp",
     "sync/read_guard.hpp": "tests/sync/shared_mutex_test.cpp",
 }
 
