@@ -140,6 +140,83 @@ MUTANTS = {
         ),
         ("the closer is not known", "of_->closer_ = ctx_;", NOTHING),
     ),
+    ("mpsc", "sync/detail/mpsc_core.cpp"): (
+        (
+            "a waiter keeps its place when it is given a node",
+            "ended.take(waits, *first, state::granted);",
+            "ended.add(*first, state::granted);",
+        ),
+        ("who waits is not announced", "none ? word & ~waits : word | waits", "word & ~waits"),
+        (
+            "a free node is not taken out",
+            "free_ = static_cast<message_node*>(node->next);",
+            NOTHING,
+        ),
+        ("a message passes by who waits", "takers_.empty()", "true", 2),
+        ("room passes by who waits", "!rooms_.empty()", "false"),
+        ("what is in hand does not count", "if (node) live_ = live_ + 1;", NOTHING),
+        (
+            "the last one in hand ends nothing",
+            "if (is_over(word)) ended.take_all(takers_, state::refused);",
+            NOTHING,
+            1,
+        ),
+        (
+            "a close tells nobody who wants room",
+            "ended.take_all(rooms_, state::refused);",
+            NOTHING,
+        ),
+        (
+            "a close tells nobody who wants messages",
+            "if (is_over(word)) ended.take_all(takers_, state::refused);",
+            NOTHING,
+            2,
+        ),
+        (
+            "what was given is kept by who leaves",
+            "if (waiter.how() == state::granted) put_back(*waiter.node());",
+            NOTHING,
+        ),
+        (
+            "room is kept by who leaves",
+            "if (waiter.how() == state::granted) give_back(*waiter.node());",
+            NOTHING,
+        ),
+        ("a channel that is left is not closed", "close(word | gone);", "close(word);"),
+    ),
+    ("oneshot", "sync/detail/oneshot_core.cpp"): (
+        ("an answer wakes nobody", "ended.take_all(answer_, state::granted);", NOTHING, 2),
+        (
+            "a close does not wake who asks",
+            "if (is_settled(word)) ended.take_all(answer_, state::granted);",
+            NOTHING,
+            2,
+        ),
+        (
+            "a close does not wake who answers",
+            "ended.take_all(closing_, state::granted);",
+            NOTHING,
+        ),
+        (
+            "a try that is given up wakes nobody",
+            "if (is_settled(word)) ended.take_all(answer_, state::granted);",
+            NOTHING,
+            1,
+        ),
+        (
+            "who waits for an answer is not announced",
+            "none ? word & ~waits : word | waits",
+            "word & ~waits",
+        ),
+        (
+            "a message is not announced while it is written",
+            "wanted ? word | sending : word",
+            "word",
+        ),
+        ("a close comes too late", "word |= refusing;", NOTHING),
+        ("a receiver goes unseen", "word &= ~receiver;", NOTHING),
+        ("who was served withdraws all the same", "return queued;", "return true;"),
+    ),
     ("semaphore", "sync/detail/semaphore_core.cpp"): (
         ("permits are granted twice", "word -= first->wanted_ << count_shift;", NOTHING),
         (
