@@ -148,7 +148,9 @@ public:
     [[nodiscard]] std::size_t waiting_for(const broadcast_place& place) const noexcept;
     [[nodiscard]] bool is_at_end(const broadcast_place& place) const noexcept;
 
-    /// For whoever ends the channel: what is free, linked.
+    /// For whoever ends the channel: how many messages there are in the memory for them; what
+    /// is free, linked.
+    [[nodiscard]] std::size_t made() const noexcept { return capacity_ + 1 - fresh_; }
     [[nodiscard]] broadcast_message* all_free() const noexcept { return free_; }
 
 private:

@@ -140,6 +140,58 @@ MUTANTS = {
         ),
         ("the closer is not known", "of_->closer_ = ctx_;", NOTHING),
     ),
+    ("broadcast", "sync/detail/broadcast_core.cpp"): (
+        (
+            "a place that was given out stays free",
+            "free_ = static_cast<broadcast_message*>(node->next);",
+            NOTHING,
+        ),
+        (
+            "what is held is destroyed when it is replaced",
+            "replaced && replaced->held == 0",
+            "replaced != nullptr",
+        ),
+        ("what is replaced is still wanted", "if (replaced) replaced->wanted = 0;", NOTHING),
+        (
+            "who waits is not woken by a message",
+            "ended.take(takers_, *first, state::granted);",
+            "takers_.remove(*first);",
+        ),
+        (
+            "who waits is given nothing",
+            "static_cast<void>(look(word, *first->place_));",
+            NOTHING,
+        ),
+        ("what is held is not counted", "next->held = next->held + 1;", NOTHING),
+        (
+            "who has come to a message still wants it",
+            "next->wanted = next->wanted - 1;",
+            NOTHING,
+        ),
+        ("a close tells nobody", "end_if_over(word, ended);", NOTHING, 2),
+        ("a dead message stays in the ring", "if (one == place) place = nullptr;", NOTHING),
+        ("who leaves is still counted", "receivers_ = receivers_ - 1;", NOTHING),
+        ("who leaves still wants what is there", "each->wanted = each->wanted - 1;", NOTHING),
+        ("a lag is told and not passed", "place.next = to;", "place.next = to + 1;"),
+    ),
+    ("watch", "sync/detail/watch_core.cpp"): (
+        ("a change wakes nobody", "ended.take_all(of_.queue_, state::granted);", NOTHING),
+        ("two change at the same time", "of.changes_.lock();", NOTHING),
+        ("a look holds nothing", "value->add_reference();", NOTHING),
+        (
+            "an end tells nobody",
+            "if (is_over(word)) ended.take_all(queue_, state::refused);",
+            NOTHING,
+        ),
+        ("a change is not announced", "refused ? word : word | changing", "word"),
+        (
+            "a change that is given up is not over",
+            "if (!is_published_) of_.unlock_and_end(of_.word_.lock() & ~changing);",
+            NOTHING,
+        ),
+        ("a change is no version", "(word & ~changing) + one_version", "word & ~changing"),
+        ("who was told withdraws all the same", "return queued;", "return true;"),
+    ),
     ("mpsc", "sync/detail/mpsc_core.cpp"): (
         (
             "a waiter keeps its place when it is given a node",

@@ -179,6 +179,21 @@ TEST_CASE("S308: a receiver that goes with many messages takes its wishes with i
 }
 
 TEST_CASE(
+    "S308: a message that one still copies and another has missed is destroyed behind the "
+    "copy") {
+    auto [tx, rx] = broadcast::channel<leaflet>(1);
+    auto slow = tx.subscribe();
+    tx.send(leaflet(1));
+    leaflet::copies_that_throw = 1;
+    CHECK(tried(rx) == failed);
+    tx.send(leaflet(2)); // in the place of the first
+    CHECK(leaflet::alive == 2);
+    CHECK(tried(rx) == 1);
+    CHECK(leaflet::alive == 1);
+    CHECK(all_of(slow) == order{missed - 1, 2, nothing});
+}
+
+TEST_CASE(
     "S309: nobody listens: nothing is sent, and the message is untouched; a later receiver "
     "gets what comes later") {
     auto [tx, rx] = broadcast::channel<leaflet>(2);

@@ -303,6 +303,7 @@ TEST_CASE("S325: a predicate, or a copy, that throws reaches who waits, and has 
     CHECK(rx.has_changed());
     tx.send(leaflet(3));
     CHECK(rx.blocking_wait_for(throws).what() == 3);
+    CHECK_FALSE(rx.has_changed()); // it has been looked at
 }
 
 TEST_CASE("S326: who waits and is cancelled, at the tie too, has seen nothing") {
