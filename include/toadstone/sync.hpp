@@ -4,10 +4,12 @@
 
 #include <toadstone/sync/auto_reset_event.hpp>
 #include <toadstone/sync/barrier.hpp>
+#include <toadstone/sync/broadcast.hpp>
 #include <toadstone/sync/channel_closed.hpp>
 #include <toadstone/sync/closed_error.hpp>
 #include <toadstone/sync/condition_variable.hpp>
 #include <toadstone/sync/guard.hpp>
+#include <toadstone/sync/lagged.hpp>
 #include <toadstone/sync/latch.hpp>
 #include <toadstone/sync/local_mutex.hpp>
 #include <toadstone/sync/lock_all.hpp>
@@ -24,6 +26,7 @@
 #include <toadstone/sync/shared_mutex.hpp>
 #include <toadstone/sync/transaction.hpp>
 #include <toadstone/sync/upgradable_guard.hpp>
+#include <toadstone/sync/watch.hpp>
 #include <toadstone/sync/would_deadlock.hpp>
 
 #endif

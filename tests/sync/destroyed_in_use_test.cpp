@@ -82,6 +82,20 @@ TEST_CASE("S13: the last sender, or the receiver, of a channel that somebody wai
                             static_cast<void>(co_await through.recv());
                         });
     });
+    dies_saying("a receiver is destroyed only when nobody waits for its messages", [] {
+        auto made = sync::broadcast::channel<int>(1);
+        destroyed_under(std::make_unique<sync::broadcast::receiver<int>>(std::move(made.rx)),
+                        [](sync::broadcast::receiver<int>& through) -> task<> {
+                            static_cast<void>(co_await through.recv());
+                        });
+    });
+    dies_saying("a watch's receiver is destroyed only when nobody waits through it", [] {
+        auto made = sync::watch::channel(1);
+        destroyed_under(std::make_unique<sync::watch::receiver<int>>(std::move(made.rx)),
+                        [](sync::watch::receiver<int>& through) -> task<> {
+                            static_cast<void>(co_await through.changed());
+                        });
+    });
     dies_saying("a oneshot's receiver is there until nobody waits through it any more", [] {
         auto made = sync::oneshot::channel<int>();
         destroyed_under(std::make_unique<sync::oneshot::receiver<int>>(std::move(made.rx)),
