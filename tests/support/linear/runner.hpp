@@ -218,7 +218,7 @@ inline history falsified(history calls, dice& chance) {
 /// TOADSTONE_LINEAR_SEED is where to begin.
 template <class Make>
 figures check_histories(Make make) {
-    constexpr unsigned usual = TOADSTONE_TSAN || TOADSTONE_ASAN ? 300 : 1000;
+    constexpr unsigned usual = TOADSTONE_TSAN || TOADSTONE_ASAN ? 500 : 1000;
     const unsigned count = from_environment("TOADSTONE_LINEAR_HISTORIES", usual);
     const unsigned first = from_environment("TOADSTONE_LINEAR_SEED", 1);
     figures seen;
