@@ -1,6 +1,7 @@
 // The search that decides whether histories are linearisable: of each model, some that have an
 // order and some that have none.
 #include "support/linear/channel_models.hpp"
+#include "support/linear/condition_model.hpp"
 #include "support/linear/lock_models.hpp"
 #include "support/linear/signal_models.hpp"
 
@@ -204,6 +205,44 @@ TEST_CASE("S344: the checker knows a barrier") {
                              {1, m::arrive, 0, ok, 2, 5},
                              {2, m::arrive, 0, last, 3, 4}},
                         });
+}
+
+TEST_CASE("S344: the checker knows a condition variable") {
+    using m = condition_model;
+    check_legal(m(), {
+                         {{0, m::lock, 0, ok, 0, 1},
+                          {0, m::wait, 0, ok, 2, 9},
+                          {1, m::lock, 0, ok, 3, 4},
+                          {1, m::notify_one, 0, ok, 5, 6},
+                          {1, m::unlock, 0, ok, 7, 8}},
+                         // the notification of one that is cancelled goes to the next
+                         {{0, m::lock, 0, ok, 0, 1},
+                          {0, m::wait, 0, cancelled, 2, 13},
+                          {1, m::lock, 0, ok, 3, 4},
+                          {1, m::wait, 0, ok, 5, 16},
+                          {2, m::notify_one, 0, ok, 6, 7},
+                          {0, m::unlock, 0, ok, 14, 15}},
+                         {{0, m::lock, 0, ok, 0, 1}, {0, m::wait, 0, timed_out, 2, 3}},
+                     });
+    check_illegal(m(), {
+                           // told by nobody
+                           {{0, m::lock, 0, ok, 0, 1}, {0, m::wait, 0, ok, 2, 3}},
+                           // two are told by one
+                           {{0, m::lock, 0, ok, 0, 1},
+                            {0, m::wait, 0, ok, 2, 9},
+                            {1, m::lock, 0, ok, 3, 4},
+                            {1, m::wait, 0, ok, 5, 12},
+                            {2, m::notify_one, 0, ok, 6, 7},
+                            {0, m::unlock, 0, ok, 10, 11}},
+                           // a notification is not kept
+                           {{1, m::notify_one, 0, ok, 0, 1},
+                            {0, m::lock, 0, ok, 2, 3},
+                            {0, m::wait, 0, ok, 4, 5}},
+                           // without the mutex
+                           {{0, m::lock, 0, ok, 0, 1},
+                            {0, m::wait, 0, timed_out, 2, 5},
+                            {1, m::try_lock, 0, ok, 3, 4}},
+                       });
 }
 
 TEST_CASE("S344: the checker knows channels") {

@@ -1,6 +1,8 @@
-// Histories of calls to the mutex, the shared mutex and the once_cell are linearisable.
+// Histories of calls to the mutexes, the condition variable and the once_cell are
+// linearisable.
 #include <toadstone/sync.hpp>
 
+#include "support/linear/condition_model.hpp"
 #include "support/linear/lock_models.hpp"
 #include "support/linear/runner.hpp"
 
@@ -410,6 +412,99 @@ private:
     sync::once_cell<int> it_;
 };
 
+class condition_subject final : public subject {
+    using c = condition_model;
+    using mutex = sync::mutex<int, sync::on_cancel::release, sync::on_exception::release>;
+    using guard = mutex::guard;
+
+    /// A section's end; that of a wait that is torn down in it comes before.
+    struct section {
+        actor& by;
+        guard held;
+        ~section() {
+            by.end_cancelled();
+            by.begin(c::unlock);
+            held.unlock();
+            by.end(ok);
+        }
+    };
+
+public:
+    std::string complaint(const history& calls) const override {
+        return complaint_of(c(), calls);
+    }
+    task<> act(actor& by) override {
+        if (by.chance.one_in(3)) {
+            act_at_once(by);
+            co_return;
+        }
+        by.begin(c::lock);
+        auto held = co_await lock_.lock();
+        by.end(ok);
+        section inside{by, std::move(held)};
+        ++*inside.held;
+        switch (by.chance.below(4)) {
+        case 0:
+            co_await lingers(by);
+            break;
+        case 1: {
+            by.begin(c::wait);
+            const auto limit = short_limit(by);
+            const bool in_time = co_await it_.wait_for(inside.held, limit);
+            by.end(in_time ? ok : timed_out);
+            break;
+        }
+        case 2:
+            notify(by);
+            [[fallthrough]];
+        default:
+            by.begin(c::wait);
+            co_await it_.wait(inside.held);
+            by.end(ok);
+        }
+        ++*inside.held;
+    }
+    void act_on_thread(actor& by) override {
+        if (by.chance.one_in(2)) return act_at_once(by);
+        by.begin(c::lock);
+        auto held = lock_.blocking_lock();
+        by.end(ok);
+        section inside{by, std::move(held)};
+        by.begin(c::wait);
+        it_.blocking_wait(inside.held);
+        by.end(ok);
+        ++*inside.held;
+    }
+    void unblock(actor& by) override {
+        by.begin(c::notify_all);
+        it_.notify_all();
+        by.end(ok);
+    }
+    void at_rest(actor& by) override {
+        by.begin(c::try_lock);
+        const bool free = lock_.try_lock().has_value();
+        by.end(free ? ok : no);
+    }
+
+private:
+    void notify(actor& by) {
+        if (by.chance.one_in(3)) return unblock(by);
+        by.begin(c::notify_one);
+        it_.notify_one();
+        by.end(ok);
+    }
+    void act_at_once(actor& by) {
+        if (by.chance.one_in(2)) return notify(by);
+        by.begin(c::try_lock);
+        auto held = lock_.try_lock();
+        by.end(held ? ok : no);
+        if (held) const section inside{by, std::move(*held)};
+    }
+
+    mutex lock_;
+    sync::condition_variable it_;
+};
+
 template <class Subject>
 void check_all_histories() {
     const figures seen = check_histories([](dice&) { return std::make_unique<Subject>(); });
@@ -425,6 +520,10 @@ TEST_CASE(
 TEST_CASE(
     "S340: histories of a shared mutex are linearisable: readers together, writers alone") {
     check_all_histories<shared_subject>();
+}
+TEST_CASE("S350: histories of a condition variable and its mutex are linearisable: each who is "
+          "told has the mutex, and no notification is lost with the stopped") {
+    check_all_histories<condition_subject>();
 }
 TEST_CASE("S341: histories of a once_cell are linearisable: one value, made by one") {
     check_all_histories<cell_subject>();

@@ -37,7 +37,7 @@ struct call {
 };
 using history = std::vector<call>;
 
-constexpr unsigned most_calls = 128;
+constexpr unsigned most_calls = 160;
 
 /// A source of choices: cheap, and the same in every build.
 class dice {

@@ -151,15 +151,24 @@ inline task<> joins(run& in, join_handle<void>& end) {
 inline task<> ends_waits(run& in, std::uint64_t seed) {
     actor self(in.log, tasks + 1, seed);
     unsigned events = 0;
+    unsigned quiet_for = 0;
+    unsigned patience = 8;
     for (unsigned rounds = 0; in.left.load(std::memory_order_acquire) > 0; ++rounds) {
         if (self.chance.one_in(2)) cancel_somebody(in, self.chance);
         const bool stops = rounds == 1 && self.chance.one_in(8);
         if (stops) in.handles[self.chance.below(tasks)].cancel();
-        // Once more helps only if somebody has done something since: histories stay short.
-        if (rounds >= 3 && in.log.events() != events) {
+        // Once more helps only if somebody has done something since, or was between the
+        // beginning of a call and its wait: histories stay short.
+        const bool is_quiet = in.log.events() == events;
+        const bool is_long = in.log.size() > most_calls / 2;
+        quiet_for = is_quiet ? quiet_for + 1 : 0;
+        const bool helps = is_quiet ? quiet_for >= patience : !is_long || rounds % 64 == 0;
+        if (rounds >= 3 && helps) {
+            if (is_quiet) patience *= 2;
             const unsigned before = in.log.events();
             const unsigned made = self.made();
             in.what->unblock(self);
+            quiet_for = 0;
             events = before + 2 * (self.made() - made); // unless somebody else did something
         }
         if (rounds > 100000) {

@@ -45,6 +45,9 @@ struct waiting_calls {
 
     [[nodiscard]] bool empty() const noexcept { return size == 0; }
     [[nodiscard]] unsigned first() const noexcept { return who[0]; }
+    [[nodiscard]] bool has(unsigned one) const noexcept {
+        return std::find(who.begin(), who.begin() + size, one) != who.begin() + size;
+    }
     void add(unsigned one) noexcept { who[size++] = static_cast<unsigned char>(one); }
     void add_front(unsigned one) noexcept {
         std::copy_backward(who.begin(), who.begin() + size, who.begin() + size + 1);
