@@ -180,9 +180,9 @@ private:
 
 class barrier_model {
 public:
-    enum calls { arrive, arrive_in_time, break_now, reset, ask_broken };
-    static constexpr const char* names[] = {"arrive", "arrive_in_time", "break_now", "reset",
-                                            "ask_broken"};
+    enum calls { arrive, arrive_in_time, break_now, reset, ask_broken, ask_waiting };
+    static constexpr const char* names[] = {"arrive", "arrive_in_time", "break_now",
+                                            "reset",  "ask_broken",     "ask_waiting"};
 
     explicit barrier_model(unsigned char parties) : parties_(parties) {}
     struct state : calls_state {
@@ -225,6 +225,9 @@ private:
             break;
         case ask_broken:
             now.finish(which, now.broken ? ok : no);
+            break;
+        case ask_waiting:
+            now.finish(which, first_value + now.waits.size);
             break;
         default:
             if (now.broken) {
