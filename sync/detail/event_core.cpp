@@ -5,6 +5,12 @@
 
 namespace toadstone::sync::detail {
 
+bool event_core::try_pass_slowly() noexcept {
+    const std::uint32_t word = word_.lock();
+    word_.unlock(word & ~set_bit);
+    return (word & set_bit) != 0;
+}
+
 bool event_core::settle_or_queue(waiter& one) noexcept {
     std::uint32_t word = word_.lock();
     const bool passes = (word & set_bit) != 0;

@@ -39,11 +39,12 @@ public:
                          "what tasks wait for is destroyed only when nobody waits for it");
     }
 
-    /// False: settle_or_queue() knows why.
+    /// Passes if it is set.
     [[nodiscard]] bool try_pass() noexcept {
         std::uint32_t word = word_.read();
-        if (kind_ == event_kind::stays) return (word & set_bit) != 0;
-        return word == set_bit && word_.acquire(word, 0);
+        if (!(word & set_bit)) return false;
+        if (kind_ == event_kind::stays) return true;
+        return (word == set_bit && word_.acquire(word, 0)) || try_pass_slowly();
     }
     /// Passes: true. Or queues the waiter.
     [[nodiscard]] bool settle_or_queue(waiter& one) noexcept;
@@ -62,6 +63,9 @@ private:
     static constexpr std::uint32_t lock = 1;
     static constexpr std::uint32_t waiting = 2;
     static constexpr std::uint32_t set_bit = 4;
+
+    /// It is for one, and another has the lock, or was quicker.
+    [[nodiscard]] bool try_pass_slowly() noexcept;
 
     toadstone::detail::locked_word<std::uint32_t, lock> word_;
     const event_kind kind_;

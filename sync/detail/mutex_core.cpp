@@ -86,7 +86,10 @@ bool mutex_core::withdraw(lock_waiter& waiter, lock_waiter::state how) noexcept 
     const bool queued =
         word & batched ? lanes(queue_).withdraw(waiter, how) : queue_.withdraw(waiter, how);
     if (queued) {
-        if (word & shared) word = serve_shared(word, false, ended); // it was in their way
+        // It was in the way of those behind it. Not so one that waits for a repair; and a crowd
+        // of these must not be walked through for each that leaves.
+        const bool patient = (word & poisoned) && waiter.wants_ == wants::patience;
+        if ((word & shared) && !patient) word = serve_shared(word, false, ended);
         if (queue_.empty()) word &= ~(waiting | turns);
     }
     word_.unlock(word);

@@ -114,4 +114,26 @@ TEST_CASE("S267: between threads, no signal is lost") {
     other.join();
 }
 
+TEST_CASE("S345: a signal that is there is taken at once, also while somebody sets it again") {
+    constexpr int rounds = TOADSTONE_TSAN ? 20000 : 2000000; // of either, so that they meet
+    auto_reset_event signal;
+    std::atomic<bool> stop{false};
+    std::atomic<int> set_elsewhere{0};
+    std::thread other([&] {
+        while (!stop.load(std::memory_order_relaxed)) {
+            signal.set();
+            set_elsewhere.fetch_add(1, std::memory_order_relaxed);
+        }
+    });
+    int taken = 0;
+    int asked = 0;
+    for (; asked < rounds || set_elsewhere.load(std::memory_order_relaxed) < rounds; ++asked) {
+        signal.set();
+        taken += signal.try_wait(); // nobody else takes any
+    }
+    stop = true;
+    other.join();
+    CHECK(taken == asked);
+}
+
 } // namespace toadstone::tests
