@@ -453,6 +453,45 @@ TEST_CASE("S361: who may upgrade, and asks to write or for the right again, is t
                     sync::would_deadlock);
 }
 
+TEST_CASE(
+    "S361: who has given the right away, to another task or altogether, waits as others do") {
+    lock m(0, "m");
+    gate until;
+    gate reader;
+    order entered;
+    stepped w;
+    auto keeps = [](lock::upgradable_guard held, gate& at) -> task<> {
+        co_await at.pass();
+        CHECK(held.held());
+    };
+    auto gives = w.spawn([](lock& of, auto& keep, gate& at, order& told) -> task<> {
+        auto reading = co_await of.upgradable();
+        spawn(keep(std::move(reading), at)).detach();
+        auto held = co_await of.write();
+        told.push_back(1);
+    }(m, keeps, until, entered));
+    w.settle();
+    CHECK_FALSE(gives.done());
+    until.open();
+    w.settle();
+    CHECK(w.end_of(gives).has_value());
+    auto other = w.spawn(reads(m, entered, 2, reader));
+    w.settle();
+    auto lets_go = w.spawn([](lock& of, order& told) -> task<> {
+        {
+            auto reading = co_await of.upgradable();
+        }
+        auto held = co_await of.write();
+        told.push_back(3);
+    }(m, entered));
+    w.settle();
+    CHECK_FALSE(lets_go.done());
+    reader.open();
+    w.settle();
+    CHECK(w.end_of(lets_go).has_value());
+    CHECK(entered == order{1, 2, 3});
+}
+
 TEST_CASE("S362: as a reader it poisons nothing; upgraded, it is a writer whose section began "
           "there, with the policies of the mutex") {
     lock m(0, "m");
