@@ -81,9 +81,10 @@ private:
             throw;
         }
     }
-    task_context* child_ended(task_context& inside) noexcept override {
+    /// A request that has ended what runs inside was made since the task suspended here: the
+    /// leaf is asked, by stopped().
+    task_context* child_ended(task_context&) noexcept override {
         ended_ = true;
-        if (inside.unwound()) this->ctx_->ask_leaf();
         if (this->ctx_->forced()) return this->ctx_;
         return section_.lock_again() ? this->ctx_ : nullptr;
     }
