@@ -19,6 +19,7 @@ COVERED_BY = {
     "runtime/executor.hpp": "tests/runtime/worker_test.cpp",
     "sync/closed_error.hpp": "tests/sync/semaphore_test.cpp",
     "sync/format.hpp": "tests/sync/mutex_state_test.cpp",
+    "sync/local_guard.hpp": "tests/sync/local_mutex_test.cpp",
     "sync/read_guard.hpp": "tests/sync/shared_mutex_test.cpp",
 }
 
