@@ -151,6 +151,7 @@ public:
     }
 
     /// For the library.
+    using core_type = detail::guard_core;
     guard(detail::guard_seed&& seed, T& value) noexcept
         : core_(std::move(seed)), value_(&value) {}
     guard(detail::guard_core&& core, T& value) noexcept
@@ -187,7 +188,7 @@ public:
     [[nodiscard]] Guard ignore() { return std::move(guard_); }
 
     /// For the library.
-    lock_result(detail::guard_seed&& seed, T& value, poison_cause cause)
+    lock_result(typename Guard::core_type::seed&& seed, T& value, poison_cause cause)
         : guard_(std::move(seed), value), cause_(std::move(cause)) {}
 
 private:
@@ -237,7 +238,7 @@ public:
     }
 
     /// For the library.
-    recovery(detail::guard_seed&& seed, T& value, poison_cause cause) noexcept
+    recovery(typename Guard::core_type::seed&& seed, T& value, poison_cause cause) noexcept
         : core_(std::move(seed)), value_(&value), cause_(std::move(cause)) {}
     /// For the library: nobody was given it, so nothing was tried. The poison stays as it is.
     void hand_back() noexcept {
@@ -255,12 +256,12 @@ private:
     void give_up() noexcept {
         if (cause_) {
             core_.release_unrepaired();
-        } else if constexpr (!std::is_same_v<Guard, guard<T>>) {
+        } else if constexpr (requires(Guard& rolls_back) { rolls_back.rollback(); }) {
             core_.release_in_place();
-        } // else by the rule, in ~guard_core
+        } // else by the rule, when the core dies
     }
 
-    detail::guard_core core_;
+    typename Guard::core_type core_;
     T* value_;
     poison_cause cause_;
 };

@@ -4,40 +4,46 @@
 
 #include <toadstone/runtime/poison_cause.hpp>
 #include <toadstone/runtime/task.hpp>
-#include <toadstone/sync/detail/local_core.hpp>
+#include <toadstone/sync/detail/local_lock_leaf.hpp>
+#include <toadstone/sync/detail/lock_or_recover.hpp>
+#include <toadstone/sync/detail/with_lock.hpp>
+#include <toadstone/sync/local_guard.hpp>
 #include <toadstone/sync/policy.hpp>
 #include <toadstone/sync/would_deadlock.hpp>
 
+#include <chrono>
+#include <cstddef>
+#include <iosfwd>
 #include <optional>
 #include <source_location>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
 
 namespace toadstone::sync {
-
-template <class T>
-class local_guard;
-template <class T>
-class local_lock_result;
-template <class T>
-class local_recovery;
-
 namespace detail {
 
-/// The mutex with its data: a guard that knows the one finds the other.
-template <class T>
-struct local_data : local_core {
-    constexpr explicit local_data(std::string_view name)
-        requires std::is_default_constructible_v<T>
-        : local_core(name) {}
-    constexpr local_data(T data, std::string_view name)
-        : local_core(name), value(std::move(data)) {}
-    T value{};
-};
-
+template <class T, class Result, class Leaf>
+class local_lock_awaiter;
 template <class T, class Result>
 class local_lock;
+template <class T, class Guard>
+struct local_lock_to_repair;
+
+template <class T, class Result>
+using local_operation =
+    toadstone::detail::operation<local_lock_awaiter<T, Result, local_policy_leaf>,
+                                 local_data<T>&, wants, policies>;
+template <class T, class Result>
+using local_operation_from =
+    toadstone::detail::called_from<local_lock_awaiter<T, Result, local_policy_leaf>,
+                                   local_data<T>&, wants, policies>;
+template <class T, class Guard>
+using timed_local_operation =
+    toadstone::detail::operation<local_lock_awaiter<T, std::optional<Guard>, timed_local_leaf>,
+                                 toadstone::detail::time_limit, local_data<T>&, wants,
+                                 policies>;
 
 } // namespace detail
 
@@ -45,215 +51,242 @@ class local_lock;
 /// A section that is left by an exception, or by the task's cancellation at a co_await inside
 /// it, poisons it, as it does a mutex<T>.
 ///
-/// Poisoning: as mutex<T> with its default policies; there are no others, and no
-///     wait_recovery. lock_or_poison() and recover() get at poisoned data.
+/// Poisoning: as mutex<T>, with all its policies. In a cause, a section begins where its lock
+///     is awaited.
 /// Fairness: first come, first served; try_lock() does not overtake a queue; unlock() hands the
 ///     lock to the first waiter and resumes nobody.
 /// Threads: one worker. The worker of the task that locks it first is its home; a lock() or
 ///     try_lock() from elsewhere, a plain thread included, ends the process with a sentence. So
 ///     does a guard that dies elsewhere if somebody waits or the lock is poisoned; otherwise
-///     that is a data race which nobody sees.
+///     that, and a question such as is_locked(), is a data race which nobody sees.
 /// Shape: constant-initialised when T is; no allocation per wait.
 /// Lifetime: destroying it while it is held or waited for is a contract violation.
-template <class T>
+template <class T, on_cancel OnCancel = on_cancel::poison,
+          on_exception OnException = on_exception::poison>
 class local_mutex {
+    static constexpr detail::policies policy{OnCancel, OnException};
+    // Nothing has to be done, or to be known, when a section begins.
+    static constexpr bool begins_plainly = !policy.defers() && !policy.notes_touch();
+    template <class Result>
+    using request = std::conditional_t<begins_plainly, detail::local_lock<T, Result>,
+                                       detail::local_operation<T, Result>>;
+
 public:
     using value_type = T;
-    using guard = local_guard<T>;
-    using recovery = local_recovery<T>;
+    /// A local_rollback_guard<T> if one of the policies is rollback.
+    using guard =
+        std::conditional_t<policy.rolls_back(), local_rollback_guard<T>, local_guard<T>>;
+    using recovery = local_recovery<T, guard>;
     using here = std::source_location;
 
     constexpr local_mutex()
         requires std::is_default_constructible_v<T>
-        : data_(std::string_view()) {}
+        : data_(std::string_view(), policy) {}
     /// `name` appears in causes; it is not copied, so it must outlive the mutex (a literal).
     constexpr explicit local_mutex(T value, std::string_view name = {})
-        : data_(std::move(value), name) {}
+        : data_(std::move(value), name, policy) {}
 
     /// Waits for the lock. Returns: a guard.
     /// Errors: poison_error, holding nothing; would_deadlock when this task holds it already,
     ///     or what waits for this task does, as far as the guard lies in one of their frames.
     /// Cancellation: a cancellation point, looked at before anything else. A waiter leaves the
     ///     queue at once; a lock that was granted meanwhile goes on, clean, to the next.
-    [[nodiscard]] detail::local_lock<T, guard> lock() noexcept { return {data_}; }
-    /// Waits for the lock, poisoned or not. Returns: a local_lock_result that holds it either
-    /// way. Cancellation: as lock().
-    [[nodiscard]] detail::local_lock<T, local_lock_result<T>> lock_or_poison() noexcept {
-        return {data_};
+    [[nodiscard]] request<guard> lock() noexcept { return ask<guard>(detail::wants::healthy); }
+    /// lock() with its own policy for cancellation in this one section.
+    [[nodiscard]] detail::local_operation<T, guard> lock(section_policy cancel) noexcept {
+        static_assert(!policy.rolls_back(),
+                      "a section of a mutex whose type rolls back has no policy of its own");
+        return detail::local_operation<T, guard>(data_, detail::wants::healthy,
+                                                 {cancel.what(), OnException});
     }
-    /// Waits for the exclusive right to repair. Returns: a local_recovery; of a healthy mutex
-    /// one whose cause() is empty. Cancellation: as lock().
-    [[nodiscard]] detail::local_lock<T, recovery> recover() noexcept { return {data_}; }
+    /// lock() that waits out a poisoning until somebody has recovered the data.
+    [[nodiscard]] request<guard> lock(wait_recovery_t) noexcept {
+        return ask<guard>(detail::wants::patience);
+    }
+    /// Waits for the lock, poisoned or not. Returns: a lock_result that holds it either way.
+    /// Cancellation: as lock().
+    [[nodiscard]] request<lock_result<T, guard>> lock_or_poison() noexcept {
+        return ask<lock_result<T, guard>>(detail::wants::anything);
+    }
+    /// Waits for the exclusive right to repair. Returns: a recovery; of a healthy mutex one
+    /// whose cause() is empty. Cancellation: as lock().
+    [[nodiscard]] request<recovery> recover() noexcept {
+        return ask<recovery>(detail::wants::anything);
+    }
+    /// lock() that repairs. What, returns, errors, cancellation: as mutex::lock_or_recover().
+    template <class Fn>
+        requires detail::repairs<std::remove_cvref_t<Fn>, T>
+    [[nodiscard]] auto lock_or_recover(Fn&& repair, here where = here::current()) {
+        using F = std::remove_cvref_t<Fn>;
+        static_assert(
+            !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
+                std::is_trivially_destructible_v<F>,
+            "g++ 12 destroys the captures of a temporary closure in a co_await expression "
+            "twice: name the lambda first, or capture by reference");
+        using what = detail::local_lock_to_repair<T, guard>;
+        using awaiter = detail::lock_or_recover_awaiter<what, F>;
+        return toadstone::detail::awaitable<true, awaiter, what, F>(
+            what{data_, policy, where}, F(std::forward<Fn>(repair)));
+    }
+    /// Waits for the lock and copies the data. Returns: a transaction on the copy, exclusive.
+    /// Errors: as lock(); what copying throws, after which the lock goes on, clean.
+    /// Poisoning: none, whatever ends it: an uncommitted transaction has not happened.
+    /// Cancellation: as lock().
+    [[nodiscard]] request<local_transaction<T>> transaction() noexcept {
+        return ask<local_transaction<T>>(detail::wants::healthy);
+    }
+
     /// Acquires if nobody holds it or waits for it. Errors: poison_error.
     [[nodiscard]] std::optional<guard> try_lock(here where = here::current()) {
         if (!data_.acquire_now(where)) return std::nullopt;
-        return std::optional<guard>(std::in_place, data_);
+        return std::optional<guard>(
+            std::in_place, detail::local_seed{data_, policy.notes_touch()}, data_.value);
+    }
+    /// Waits for at most `limit`. Returns: nothing when the time was up first; a hand-over at
+    /// the same moment wins. Errors and cancellation: as lock(); std::invalid_argument, at the
+    /// call, when `limit` is NaN.
+    template <class Rep, class Period>
+    [[nodiscard]] auto try_lock_for(std::chrono::duration<Rep, Period> limit) {
+        return timed(toadstone::detail::time_limit(limit));
+    }
+    /// try_lock_for() up to a point in time, by steady_clock or, for the calendar, system_clock
+    /// (see with_deadline()). Errors and cancellation: as try_lock_for().
+    template <class Clock, class Duration>
+    [[nodiscard]] auto try_lock_until(std::chrono::time_point<Clock, Duration> limit) {
+        return timed(toadstone::detail::time_limit(limit));
     }
 
-    [[nodiscard]] bool is_poisoned() const noexcept { return static_cast<bool>(cause()); }
+    /// Runs `fn(T&)`, which may be a coroutine, under the lock and gives its result. The strict
+    /// form: poisons unless `fn` returned, whatever ended it, and whatever the policy says.
+    template <class Fn>
+    auto with_lock(Fn&& fn, here where = here::current()) {
+        return detail::run_with_lock(*this, std::forward<Fn>(fn), where);
+    }
+
+    [[nodiscard]] bool is_poisoned() const noexcept { return data_.is_poisoned(); }
     /// Why it is poisoned; empty when healthy.
     [[nodiscard]] const poison_cause& cause() const noexcept { return data_.cause(); }
     [[nodiscard]] std::string_view name() const noexcept { return data_.name(); }
+    /// Whether somebody has it, and how many wait.
+    [[nodiscard]] bool is_locked() const noexcept { return data_.is_held(); }
+    [[nodiscard]] std::size_t waiters() const noexcept { return data_.count_waiters(); }
+    /// For logs: "local_mutex 'accounts', held, 2 wait".
+    [[nodiscard]] friend std::string to_string(const local_mutex& of) {
+        return of.data_.state();
+    }
+    friend std::ostream& operator<<(std::ostream& out, const local_mutex& of) {
+        return of.data_.print(out);
+    }
 
     /// The data, for a sole owner: nobody may hold or wait. Errors: poison_error;
     /// std::logic_error if somebody holds it.
     [[nodiscard]] T& get_mut() {
+        check_sole_owner();
+        return data_.value;
+    }
+    [[nodiscard]] T& get_mut(ignore_poison_t) noexcept { return data_.value; }
+    /// Takes the data out. Errors: as get_mut(); the data stays.
+    [[nodiscard]] T into_inner() && {
+        check_sole_owner();
+        return std::move(data_.value);
+    }
+    [[nodiscard]] T into_inner(ignore_poison_t) && { return std::move(data_.value); }
+
+    /// For the library: lock(), for a caller who is not the one that awaits.
+    [[nodiscard]] detail::local_operation_from<T, guard> lock(here where) noexcept {
+        return detail::local_operation_from<T, guard>(where, data_, detail::wants::healthy,
+                                                      policy);
+    }
+
+private:
+    template <class Result>
+    [[nodiscard]] request<Result> ask(detail::wants what) noexcept {
+        if constexpr (begins_plainly) {
+            return request<Result>(data_, what);
+        } else {
+            return request<Result>(data_, what, policy);
+        }
+    }
+    [[nodiscard]] auto timed(toadstone::detail::time_limit limit) noexcept {
+        return detail::timed_local_operation<T, guard>(limit, data_, detail::wants::healthy,
+                                                       policy);
+    }
+    void check_sole_owner() const {
         if (data_.is_held()) {
             toadstone::detail::throw_misuse("a sole owner's mutex is not held by anybody",
                                             data_.describe());
         }
         if (data_.cause()) throw poison_error(data_.cause());
-        return data_.value;
     }
-    [[nodiscard]] T& get_mut(ignore_poison_t) noexcept { return data_.value; }
 
-private:
     detail::local_data<T> data_;
-};
-
-/// The right to the data of a local_mutex. Move-only; one that was moved from holds nothing.
-///
-/// Poisoning: as guard<T>. Threads: dies on the worker that its mutex belongs to.
-/// Lifetime: not longer than the mutex.
-template <class T>
-class [[nodiscard("name it: a temporary guard releases at once")]] local_guard {
-public:
-    local_guard(local_guard&&) noexcept = default;
-    local_guard& operator=(local_guard&&) noexcept = default;
-    ~local_guard() = default;
-
-    /// Errors: std::logic_error if it holds nothing, as of every member that needs the lock.
-    [[nodiscard]] T& operator*() const { return data().value; }
-    [[nodiscard]] T* operator->() const { return &data().value; }
-    /// False after unlock() and after a move.
-    [[nodiscard]] bool held() const noexcept { return core_.held(); }
-    explicit operator bool() const noexcept { return held(); }
-
-    /// Releases; never poisons, never suspends. Nothing happens if nothing is held.
-    void unlock() noexcept { core_.release(); }
-
-    /// Says that the data is broken: everybody else gets a poison_error with this reason.
-    void poison(std::string_view why) {
-        core_.mutex().poison(why.empty() ? "no reason given" : why);
-    }
-    /// Says that the data is right again.
-    void clear_poison() { core_.mutex().clear_poison(); }
-    [[nodiscard]] bool is_poisoned() const { return static_cast<bool>(core_.mutex().cause()); }
-
-    /// From here on, leaving early does no harm: an interruption leaves the lock clean.
-    void mark_consistent() { core_.mutex().set_consistent(true); }
-    /// Takes mark_consistent() back.
-    void mark_inconsistent() { core_.mutex().set_consistent(false); }
-
-    /// For the library.
-    explicit local_guard(detail::local_data<T>& mutex) noexcept : core_(mutex) {}
-    explicit local_guard(detail::local_guard_core&& core) noexcept : core_(std::move(core)) {}
-
-private:
-    [[nodiscard]] detail::local_data<T>& data() const {
-        return static_cast<detail::local_data<T>&>(core_.mutex());
-    }
-
-    detail::local_guard_core core_;
-};
-
-/// What lock_or_poison() gives: the lock, and whether the data is healthy. Both arms hold it.
-template <class T>
-class [[nodiscard]] local_lock_result {
-public:
-    /// The data is healthy.
-    explicit operator bool() const noexcept { return !cause_; }
-    /// The guard, whatever the state of the data.
-    [[nodiscard]] local_guard<T>& guard() noexcept { return guard_; }
-    /// Empty when healthy.
-    [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
-    /// Takes the guard, whatever the state of the data. The poison stays until clear_poison().
-    [[nodiscard]] local_guard<T> into_guard() { return std::move(guard_); }
-
-    /// For the library.
-    explicit local_lock_result(detail::local_data<T>& mutex) noexcept
-        : guard_(mutex), cause_(mutex.cause()) {}
-
-private:
-    local_guard<T> guard_;
-    poison_cause cause_;
-};
-
-/// The exclusive right to repair poisoned data. If complete() is not called before it dies, the
-/// mutex stays poisoned, with a new cause chained to the old one, and the next in line may try.
-///
-/// Of a mutex that was healthy, cause() is empty and a recovery behaves like a guard.
-template <class T>
-class [[nodiscard("a recovery that is dropped has repaired nothing")]] local_recovery {
-public:
-    local_recovery(local_recovery&&) noexcept = default;
-    local_recovery& operator=(local_recovery&& other) noexcept {
-        if (this != &other) {
-            give_up();
-            core_ = std::move(other.core_);
-            cause_ = std::move(other.cause_);
-        }
-        return *this;
-    }
-    ~local_recovery() { give_up(); }
-
-    /// Errors: std::logic_error after complete().
-    [[nodiscard]] T& operator*() const { return data().value; }
-    [[nodiscard]] T* operator->() const { return &data().value; }
-    /// What is to be repaired; empty when the mutex was healthy.
-    [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
-    [[nodiscard]] bool needed() const noexcept { return static_cast<bool>(cause_); }
-
-    /// The data is right: clears the poison while the lock is still held. Errors:
-    /// std::logic_error the second time.
-    local_guard<T> complete() {
-        if (!core_.held()) toadstone::detail::throw_misuse("a recovery is completed once");
-        core_.mutex().clear_poison();
-        return local_guard<T>(std::move(core_));
-    }
-
-    /// For the library.
-    explicit local_recovery(detail::local_data<T>& mutex) noexcept
-        : core_(mutex), cause_(mutex.cause()) {}
-    /// For the library: nobody was given it, so nothing was tried. The poison stays as it is.
-    void hand_back() noexcept { core_.release(); }
-
-private:
-    void give_up() noexcept {
-        if (cause_) core_.release_unrepaired(); // else by the rule, in ~local_guard_core
-    }
-
-    [[nodiscard]] detail::local_data<T>& data() const {
-        return static_cast<detail::local_data<T>&>(core_.mutex());
-    }
-
-    detail::local_guard_core core_;
-    poison_cause cause_;
 };
 
 namespace detail {
 
-template <class T, class Result>
-class [[nodiscard]] local_lock_awaiter final : public local_lock_leaf {
+template <class T, class Result, class Leaf>
+class [[nodiscard]] local_lock_awaiter : public Leaf {
 public:
-    local_lock_awaiter(local_data<T>& mutex, toadstone::detail::context& ctx,
-                       std::source_location where) noexcept
-        : local_lock_leaf(mutex, !std::is_same_v<Result, local_guard<T>>, ctx, where) {}
-    Result await_resume() { return Result(static_cast<local_data<T>&>(granted())); }
+    template <class... Args>
+    explicit local_lock_awaiter(Args&&... args) noexcept : Leaf(std::forward<Args>(args)...) {}
+    Result await_resume() {
+        if constexpr (std::is_same_v<Leaf, timed_local_leaf>) {
+            if (!this->in_time()) return std::nullopt;
+            local_seed seed = this->granted();
+            return Result(std::in_place, std::move(seed), data());
+        } else {
+            local_seed seed = this->granted();
+            if constexpr (std::is_constructible_v<Result, local_seed, T&>) {
+                return Result(std::move(seed), data());
+            } else {
+                return Result(std::move(seed), data(), this->core_->cause());
+            }
+        }
+    }
+
+private:
+    [[nodiscard]] T& data() const noexcept {
+        return static_cast<local_data<T>&>(*this->core_).value;
+    }
 };
 
 /// Makes its leaf where it is awaited; that is where the section begins.
 template <class T, class Result>
 class [[nodiscard("write co_await")]] local_lock {
 public:
-    local_lock(local_data<T>& mutex) noexcept : mutex_(&mutex) {}
-    local_lock_awaiter<T, Result> make_awaiter(toadstone::detail::context& ctx,
-                                               std::source_location where) const noexcept {
-        return {*mutex_, ctx, where};
+    static constexpr bool acquires = true;
+
+    local_lock(local_data<T>& mutex, wants what) noexcept : mutex_(&mutex), what_(what) {}
+    local_lock_awaiter<T, Result, local_lock_leaf>
+    make_awaiter(toadstone::detail::context& ctx, std::source_location where) const noexcept {
+        return local_lock_awaiter<T, Result, local_lock_leaf>(*mutex_, what_, ctx, where);
     }
 
 private:
     local_data<T>* mutex_;
+    wants what_;
+};
+
+/// lock_to_repair, of a local mutex.
+template <class T, class Guard>
+struct local_lock_to_repair {
+    using value_type = T;
+    using guard = Guard;
+
+    local_data<T>& data;
+    policies policy;
+    std::source_location where;
+
+    [[nodiscard]] auto recover() const noexcept {
+        return local_operation_from<T, sync::recovery<T, Guard>>(where, data, wants::repair,
+                                                                 policy);
+    }
+    [[nodiscard]] bool try_acquire(toadstone::detail::context& task) const noexcept {
+        return data.try_acquire(task.home(), where);
+    }
+    [[nodiscard]] Guard take(toadstone::detail::context& task) const {
+        return Guard(data.begin_as(policy, task), data.value);
+    }
 };
 
 } // namespace detail

@@ -7,6 +7,7 @@
 #include <toadstone/runtime/task.hpp>
 #include <toadstone/sync/detail/lock_awaiter.hpp>
 #include <toadstone/sync/detail/lock_or_recover.hpp>
+#include <toadstone/sync/detail/with_lock.hpp>
 #include <toadstone/sync/guard.hpp>
 #include <toadstone/sync/policy.hpp>
 #include <toadstone/sync/rollback_guard.hpp>
@@ -145,10 +146,10 @@ public:
                 std::is_trivially_destructible_v<F>,
             "g++ 12 destroys the captures of a temporary closure in a co_await expression "
             "twice: name the lambda first, or capture by reference");
-        return toadstone::detail::awaitable<true, detail::lock_or_recover_awaiter<T, guard, F>,
-                                            detail::lock_to_repair<T>, F>(
-            detail::lock_to_repair<T>{core_, value_, policy, where},
-            F(std::forward<Fn>(repair)));
+        using what = detail::lock_to_repair<T, guard>;
+        using awaiter = detail::lock_or_recover_awaiter<what, F>;
+        return toadstone::detail::awaitable<true, awaiter, what, F>(
+            what{core_, value_, policy, where}, F(std::forward<Fn>(repair)));
     }
 
     /// Waits for the lock and copies the data. Returns: a transaction on the copy, exclusive.
@@ -324,52 +325,12 @@ private:
     T* value_;
 };
 
-template <class R, class Mutex, class Fn>
-task<R> run_locked(Mutex& mutex, Fn fn, std::source_location where) {
-    auto held = co_await mutex.lock(where);
-    held.make_strict();
-    if constexpr (std::is_void_v<R>) {
-        co_await detail::call_on(fn, *held);
-        held.unlock();
-    } else {
-        R result = co_await detail::call_on(fn, *held);
-        held.unlock();
-        co_return result;
-    }
-}
-
-template <class R, class Mutex, class Fn>
-task<R> run_locked_plain(Mutex& mutex, Fn fn, std::source_location where) {
-    auto held = co_await mutex.lock(where);
-    held.make_strict();
-    if constexpr (std::is_void_v<R>) {
-        detail::call_on(fn, *held);
-        held.unlock();
-    } else {
-        R result = detail::call_on(fn, *held);
-        held.unlock();
-        co_return result;
-    }
-}
-
 } // namespace detail
 
 template <class T, on_cancel C, on_exception E, class Core>
 template <class Fn>
 auto mutex<T, C, E, Core>::with_lock(Fn&& fn, here where) {
-    using F = std::remove_cvref_t<Fn>;
-    static_assert(
-        !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
-            std::is_trivially_destructible_v<F>,
-        "g++ 12 destroys the captures of a temporary closure in a co_await expression "
-        "twice: name the lambda first, or capture by reference");
-    using R = std::invoke_result_t<F&, T&>;
-    if constexpr (toadstone::detail::any_task<R>) {
-        return detail::run_locked<typename R::value_type, mutex, F>(*this, std::forward<Fn>(fn),
-                                                                    where);
-    } else {
-        return detail::run_locked_plain<R, mutex, F>(*this, std::forward<Fn>(fn), where);
-    }
+    return detail::run_with_lock(*this, std::forward<Fn>(fn), where);
 }
 
 template <class T, on_cancel C, on_exception E, class Core>

@@ -22,7 +22,7 @@ namespace toadstone::sync {
 ///     goes on, clean.
 /// Shape: T is copyable, and moves and swaps without exceptions.
 /// Threads and lifetime: as guard<T>.
-template <class T>
+template <class T, class Core = detail::guard_core>
 class [[nodiscard("name it: a temporary guard releases at once")]] rollback_guard {
 public:
     rollback_guard(rollback_guard&&) noexcept = default;
@@ -62,10 +62,11 @@ public:
     [[nodiscard]] bool is_poisoned() const { return section_.mutex().is_poisoned(); }
 
     /// For the library.
-    rollback_guard(detail::guard_seed&& seed, T& value) : section_(std::move(seed), value) {
+    using core_type = Core;
+    rollback_guard(typename Core::seed&& seed, T& value) : section_(std::move(seed), value) {
         section_.core().set_consistent(false);
     }
-    rollback_guard(detail::guard_core&& core, T& value) : section_(std::move(core), value) {
+    rollback_guard(Core&& core, T& value) : section_(std::move(core), value) {
         section_.core().set_consistent(false);
     }
     void make_strict() noexcept { section_.core().make_strict(); }
@@ -81,7 +82,7 @@ private:
         }
     }
 
-    detail::private_copy<T> section_;
+    detail::private_copy<T, Core> section_;
     const void* begun_in_ = toadstone::detail::handler_in_slice(); // a handler, or null
 };
 

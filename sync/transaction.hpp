@@ -16,7 +16,7 @@ namespace toadstone::sync {
 /// Errors: what copying T throws, from the co_await that would have given it; the lock goes on.
 /// Shape: T is copyable, and moves and swaps without exceptions.
 /// Threads and lifetime: as guard<T>.
-template <class T>
+template <class T, class Core = detail::guard_core>
 class [[nodiscard("a transaction that is not committed has not happened")]] transaction {
 public:
     transaction(transaction&&) noexcept = default;
@@ -53,11 +53,11 @@ public:
     void poison(std::string_view why) { section_.poison(why); }
 
     /// For the library.
-    transaction(detail::guard_seed&& seed, T& value) : section_(std::move(seed), value) {}
+    transaction(typename Core::seed&& seed, T& value) : section_(std::move(seed), value) {}
     void hand_back() noexcept { rollback(); }
 
 private:
-    detail::private_copy<T> section_;
+    detail::private_copy<T, Core> section_;
 };
 
 } // namespace toadstone::sync

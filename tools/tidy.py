@@ -20,6 +20,7 @@ COVERED_BY = {
     "sync/closed_error.hpp": "tests/sync/semaphore_test.cpp",
     "sync/format.hpp": "tests/sync/mutex_state_test.cpp",
     "sync/lagged.hpp": "tests/sync/broadcast_test.cpp",
+    "sync/local_guard.hpp": "tests/sync/local_mutex_test.cpp",
     "sync/read_guard.hpp": "tests/sync/shared_mutex_test.cpp",
 }
 

@@ -2,6 +2,7 @@
 #include <toadstone/sync/detail/guard_core.hpp>
 
 #include <toadstone/runtime/detail/context.hpp>
+#include <toadstone/sync/detail/lock_awaiter.hpp>
 
 namespace toadstone::sync::detail {
 
@@ -56,12 +57,7 @@ void guard_core::release_in_place() noexcept {
 
 bool guard_core::is_spared(bool by_exception) const noexcept {
     if (bits_ & seed::strict) return false;
-    const auto spares = [this]<class Policy>(Policy what) {
-        if (what == Policy::if_touched) return (self_ & untouched) != 0;
-        return what == Policy::release || what == Policy::rollback;
-    };
-    const policies policy = policies::of(bits_);
-    return by_exception ? spares(policy.exception()) : spares(policy.cancel());
+    return policies::of(bits_).spares(by_exception, (self_ & untouched) != 0);
 }
 
 void guard_core::open() noexcept {
@@ -114,7 +110,11 @@ void guard_core::declare_poisoned(std::string_view why) {
 
 void guard_core::stop_deferring(mutex_core& mutex) noexcept {
     const toadstone::detail::cancel_ref task = mutex.take_deferring();
-    if (task->deferrals.fetch_sub(1, std::memory_order_seq_cst) == 1) task->deferral_ended();
+    detail::stop_deferring(*task);
+}
+
+void stop_deferring(toadstone::detail::cancel_state& task) noexcept {
+    if (task.deferrals.fetch_sub(1, std::memory_order_seq_cst) == 1) task.deferral_ended();
 }
 
 } // namespace toadstone::sync::detail

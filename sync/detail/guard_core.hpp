@@ -41,6 +41,7 @@ struct guard_seed {
 
 class guard_core {
 public:
+    using seed = guard_seed;
     explicit guard_core(guard_seed&& seed) noexcept
         : mutex_(&seed.mutex), where_(seed.where), bits_(seed.bits),
           self_(here() | (seed.bits & untouched)) {
@@ -144,7 +145,6 @@ public:
     }
 
 private:
-    using seed = guard_seed;
     /// Of a guard whose policies have that bit: no place has it.
     static constexpr std::uint32_t untouched = 1;
 

@@ -87,6 +87,7 @@ using timed_lock_leaf = toadstone::detail::timed_wait<lock_leaf>;
 inline void start_deferring(toadstone::detail::cancel_state& task) noexcept {
     task.deferrals.fetch_add(1, std::memory_order_relaxed);
 }
+void stop_deferring(toadstone::detail::cancel_state& task) noexcept;
 /// What the guard of ordinary code is made of. `deferring`: as above.
 [[nodiscard]] inline guard_seed seed_here(mutex_core& core, std::source_location where,
                                           policies policy,

@@ -39,24 +39,41 @@ private:
     T* value_;
 };
 
-template <class T>
+/// What lock_or_recover() is asked for: of a mutex, or of a local mutex, which has one of its
+/// own.
+template <class T, class Guard>
 struct lock_to_repair {
+    using value_type = T;
+    using guard = Guard;
+
     mutex_core& core;
     T& value;
     policies policy;
     std::source_location where;
+
+    [[nodiscard]] auto recover() const noexcept {
+        using request =
+            toadstone::detail::called_from<repair_awaiter<T, Guard>, mutex_core&, T&, policies>;
+        return request(where, core, value, policy);
+    }
+    [[nodiscard]] bool try_acquire(toadstone::detail::context&) const noexcept {
+        return core.try_acquire();
+    }
+    /// What try_acquire() has acquired; the policy does not defer.
+    [[nodiscard]] Guard take(toadstone::detail::context& task) const {
+        core.set_owner(task.serial());
+        return Guard(guard_seed(core, where, policy, false, 0), value);
+    }
 };
 
 /// The data is whole when this returns, and the lock is the caller's. What comes out is an
 /// acquisition: nobody has used it before somebody takes it.
-template <class T, class Guard, class Fn>
-task<Guard> lock_and_repair(lock_to_repair<T> of, Fn& repair) {
+template <class Request, class Fn>
+task<typename Request::guard> lock_and_repair(Request of, Fn& repair) {
     co_await toadstone::detail::mark_acquired();
-    using request =
-        toadstone::detail::called_from<repair_awaiter<T, Guard>, mutex_core&, T&, policies>;
-    auto right = co_await request(of.where, of.core, of.value, of.policy);
+    auto right = co_await of.recover();
     if (right.needed()) {
-        if constexpr (std::is_void_v<repair_result_t<Fn, T>>) {
+        if constexpr (std::is_void_v<repair_result_t<Fn, typename Request::value_type>>) {
             repair(*right, right.cause());
         } else {
             auto undisturbed = shield(repair(*right, right.cause()));
@@ -66,18 +83,20 @@ task<Guard> lock_and_repair(lock_to_repair<T> of, Fn& repair) {
     co_return right.complete();
 }
 
-template <class T, class Guard, class Fn>
-class lock_or_recover_awaiter final : public toadstone::detail::late_boundary<Guard> {
+template <class Request, class Fn>
+class lock_or_recover_awaiter final
+    : public toadstone::detail::late_boundary<typename Request::guard> {
+    using Guard = typename Request::guard;
     using base = toadstone::detail::late_boundary<Guard>;
 
 public:
-    lock_or_recover_awaiter(toadstone::detail::context& ctx, std::source_location,
-                            lock_to_repair<T>&& of, Fn&& repair)
+    lock_or_recover_awaiter(toadstone::detail::context& ctx, std::source_location, Request&& of,
+                            Fn&& repair)
         : base(ctx, of.where), of_(of), repair_(std::move(repair)) {}
 
     [[nodiscard]] bool await_ready() {
         if (of_.policy.defers()) return false;
-        return this->may_complete_at_once() && of_.core.try_acquire();
+        return this->may_complete_at_once() && of_.try_acquire(*this->ctx_);
     }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) {
@@ -88,8 +107,7 @@ public:
     }
     Guard await_resume() {
         if (this->began()) return this->take();
-        of_.core.set_owner(this->ctx_->serial());
-        return Guard(guard_seed(of_.core, of_.where, of_.policy, false, 0), of_.value);
+        return of_.take(*this->ctx_);
     }
     /// The task stops: what was locked for it goes on, clean.
     bool taken() noexcept override {
@@ -101,7 +119,7 @@ public:
 private:
     task<Guard> make_body() {
         try {
-            return lock_and_repair<T, Guard, Fn>(of_, repair_);
+            return lock_and_repair<Request, Fn>(of_, repair_);
         } catch (...) { // no memory for its frame
             this->ctx_->suspension_undone();
             throw;
@@ -112,7 +130,7 @@ private:
         return inside.unwound() ? this->pass_on(inside.reason()) : this->complete();
     }
 
-    lock_to_repair<T> of_;
+    Request of_;
     Fn repair_;
 };
 

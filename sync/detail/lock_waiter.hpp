@@ -25,6 +25,13 @@ enum class wants : unsigned char {
     repair,   ///< the same, and fails when somebody else who did has failed to repair it
 };
 
+/// Whom poison does not end.
+[[nodiscard]] bool takes_poisoned(wants what) noexcept;
+/// Whom it ends. `repair_failed`: it comes of a repair in everybody's name.
+[[nodiscard]] inline bool is_refused(wants what, bool repair_failed) noexcept {
+    return what == wants::healthy || (what == wants::repair && repair_failed);
+}
+
 /// What a waiter may do with the data.
 enum class access : unsigned char {
     write,

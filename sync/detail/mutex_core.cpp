@@ -5,6 +5,7 @@
 #include <toadstone/runtime/detail/level.hpp>
 #include <toadstone/runtime/executor.hpp>
 #include <toadstone/sync/detail/lanes.hpp>
+#include <toadstone/sync/detail/lock_state.hpp>
 
 #include <ostream>
 #include <string>
@@ -12,14 +13,9 @@
 
 namespace toadstone::sync::detail {
 
-namespace {
-
-// Whom poison does not end.
 bool takes_poisoned(wants what) noexcept {
     return what == wants::anything || what == wants::repair;
 }
-
-} // namespace
 
 bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, asker who) noexcept {
     using state = lock_waiter::state;
@@ -219,27 +215,17 @@ std::size_t mutex_core::count_waiters() const noexcept {
 }
 
 std::string mutex_core::state() const {
-    const std::string subject = name().empty() ? type() : describe();
-    std::string text = subject;
     const std::uint32_t word = word_.look();
     const bool read = (word & shared) && readers(word) != 0;
+    std::string use = "held";
     if (!(word & held)) {
-        text += ", free";
+        use = "free";
     } else if (read) {
-        text += ", read by " + std::to_string(readers(word));
+        use = "read by " + std::to_string(readers(word));
     } else if (const std::uint64_t task = owner_task()) {
-        text += ", held by task " + std::to_string(task);
-    } else {
-        text += ", held";
+        use = "held by task " + std::to_string(task);
     }
-    if (const std::size_t count = count_waiters())
-        text += ", " + std::to_string(count) + (count == 1 ? " waits" : " wait");
-    if (const poison_cause why = cause()) {
-        const std::string story = why.to_string(); // "mutex 'accounts' poisoned: ..."
-        const bool begins_so = story.starts_with(subject);
-        text += begins_so ? "," + story.substr(subject.size()) : "; " + story;
-    }
-    return text;
+    return lock_state(name().empty() ? type() : describe(), use, count_waiters(), cause());
 }
 
 std::ostream& mutex_core::print(std::ostream& out) const {

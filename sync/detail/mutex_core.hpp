@@ -207,10 +207,6 @@ protected:
     static constexpr std::uint32_t upgradable = 8192;
     static constexpr unsigned flag_bits = 14; // of the word, all but the length
     static constexpr std::uint32_t one_reader = std::uint32_t{1} << flag_bits;
-    /// What poison ends.
-    [[nodiscard]] static bool is_refused(wants what, bool repair_failed) noexcept {
-        return what == wants::healthy || (what == wants::repair && repair_failed);
-    }
     [[nodiscard]] static constexpr std::uint32_t readers(std::uint32_t word) noexcept {
         return word >> flag_bits;
     }

@@ -31,6 +31,16 @@ public:
     [[nodiscard]] constexpr bool rolls_back() const noexcept {
         return cancel() == on_cancel::rollback || exception() == on_exception::rollback;
     }
+    /// It has to be known whether the guard was dereferenced.
+    [[nodiscard]] constexpr bool notes_touch() const noexcept { return (bits_ & 1) != 0; }
+    /// A section that ends early for that reason poisons nothing.
+    [[nodiscard]] bool spares(bool by_exception, bool untouched) const noexcept {
+        const auto spared = [untouched]<class Policy>(Policy what) {
+            if (what == Policy::if_touched) return untouched;
+            return what == Policy::release || what == Policy::rollback;
+        };
+        return by_exception ? spared(exception()) : spared(cancel());
+    }
     [[nodiscard]] constexpr std::uint8_t bits() const noexcept { return bits_; }
     [[nodiscard]] static policies of(std::uint32_t bits) noexcept {
         policies made(on_cancel::poison, on_exception::poison);

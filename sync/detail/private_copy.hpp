@@ -10,7 +10,8 @@
 
 namespace toadstone::sync::detail {
 
-template <class T>
+/// `Core`: that of the guards of a mutex, or of a local mutex.
+template <class T, class Core>
 class private_copy {
     static_assert(std::is_copy_constructible_v<T>, "a section on a copy copies the data");
     static_assert(std::is_nothrow_move_constructible_v<T> && std::is_nothrow_swappable_v<T>,
@@ -19,9 +20,9 @@ class private_copy {
 public:
     /// Errors: what copying throws; the lock goes on, clean. Until set_consistent(false),
     /// whatever ends the section leaves it clean.
-    private_copy(guard_seed&& seed, T& value)
+    private_copy(typename Core::seed&& seed, T& value)
         : core_(std::move(seed)), value_(&value), copy_(copy_under(core_, value)) {}
-    private_copy(guard_core&& core, T& value)
+    private_copy(Core&& core, T& value)
         : core_(std::move(core)), value_(&value), copy_(copy_under(core_, value)) {}
     private_copy(private_copy&&) noexcept = default;
     /// Of one that holds nothing.
@@ -48,7 +49,7 @@ public:
         if (!held()) refuse();
         return copy_;
     }
-    [[nodiscard]] mutex_core& mutex() const {
+    [[nodiscard]] auto& mutex() const {
         if (!held()) refuse();
         return *core_.mutex();
     }
@@ -69,19 +70,19 @@ public:
         core_.release_clean();
     }
     void discard() noexcept { core_.release_clean(); }
-    [[nodiscard]] guard_core& core() noexcept { return core_; }
+    [[nodiscard]] Core& core() noexcept { return core_; }
 
     [[noreturn, gnu::cold]] static void refuse() {
         toadstone::detail::throw_misuse("a guard gives access only while it holds the lock");
     }
 
 private:
-    static T copy_under(guard_core& core, const T& value) {
+    static T copy_under(Core& core, const T& value) {
         core.set_consistent(true);
         return T(value);
     }
 
-    guard_core core_;
+    Core core_;
     T* value_;
     mutable T copy_;
 };

@@ -23,13 +23,14 @@ task<unlocked_result_t<Fn>> call_unlocked(Fn& fn) {
 }
 
 /// What runs inside ends first; then this waits for the mutex, which is no cancellation point.
-template <class T, class Fn>
+/// `Section`: an open_section, with the guard's core that it is of.
+template <class T, class Fn, class Section = open_section, class Core = guard_core>
 class unlocked_awaiter final : public toadstone::detail::late_boundary<T> {
     using base = toadstone::detail::late_boundary<T>;
 
 public:
-    unlocked_awaiter(toadstone::detail::context& ctx, std::source_location where,
-                     guard_core*&& guard, Fn&& fn)
+    unlocked_awaiter(toadstone::detail::context& ctx, std::source_location where, Core*&& guard,
+                     Fn&& fn)
         : base(ctx, where), section_(*guard), fn_(std::move(fn)) {}
 
     [[nodiscard]] bool await_ready() {
@@ -93,7 +94,7 @@ private:
         section_.close();
     }
 
-    open_section section_;
+    Section section_;
     Fn fn_;
     bool ended_ = false;
 };

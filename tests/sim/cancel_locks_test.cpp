@@ -139,7 +139,8 @@ task<> repairs(mutex<pair_of>& m, census& in) {
     auto held = right.complete();
 }
 
-task<> breaks(mutex<pair_of>& m) {
+template <class Mutex>
+task<> breaks(Mutex& m) {
     try {
         auto held = co_await m.lock();
         ++held->first;
@@ -376,7 +377,8 @@ task<> locks_locally_within(sync::local_mutex<pair_of>& m, census& in) {
     } catch (const timeout_error&) {
     }
 }
-task<> found_sound(sync::local_mutex<pair_of>& m) {
+template <class Mutex>
+task<> found_sound(Mutex& m) {
     expect_sound(m);
     co_return;
 }
@@ -398,7 +400,8 @@ task<> local(sim::world&) {
 }
 
 /// Locks, and repairs if nobody has yet; a request may come at each await of the repair.
-task<> mends(mutex<pair_of>& m, census& in, bool fails) {
+template <class Mutex>
+task<> mends(Mutex& m, census& in, bool fails) {
     const counted here(in);
     auto repair = [fails](pair_of& data, const poison_cause& why) -> task<> {
         expect(static_cast<bool>(why), "a repair without a cause");
@@ -435,7 +438,8 @@ task<> mended(sim::world&) {
     expect_sound(m);
 }
 
-task<> transacts(mutex<pair_of>& m, census& in) {
+template <class Mutex>
+task<> transacts(Mutex& m, census& in) {
     const counted here(in);
     auto tx = co_await m.transaction();
     expect(tx->sound(), "a transaction has begun with half-done data");
@@ -464,6 +468,92 @@ task<> transacted(sim::world&) {
     expect(!plain.is_poisoned() && !rolls.is_poisoned(), "a section on a copy has poisoned");
     expect_sound(plain);
     expect_sound(rolls);
+}
+
+template <on_cancel Policy>
+task<> local_by_policy(sim::world&) {
+    sync::local_mutex<pair_of, Policy> m;
+    census in;
+    const auto body = [&](task_scope& scope) -> task<> {
+        const bool at_once = Policy == on_cancel::release;
+        for (int i = 0; i < 3; ++i) {
+            scope.spawn(moves(m, in, at_once), on(0, "mover")).detach();
+        }
+        co_return;
+    };
+    co_await all_of(body);
+    expect_all_ended(in);
+    auto last = spawn(found_sound(m), on(0, "last"));
+    co_await last;
+    if constexpr (Policy == on_cancel::if_touched) co_return;
+    expect(!m.is_poisoned(), "a policy that spares the lock has poisoned it");
+}
+
+/// Waits, but not for ever, for somebody else's repair.
+task<> waits_for_repair(sync::local_mutex<pair_of>& m, census& in) {
+    const counted here(in);
+    try {
+        auto held = co_await with_timeout(1ms, m.lock(sync::wait_recovery));
+        expect(held->sound(), "lock(wait_recovery) has given half-done data");
+    } catch (const timeout_error&) {
+    }
+}
+/// Lets the lock go in the middle, with its data sound.
+task<> opens_locally(sync::local_mutex<pair_of>& m, census& in) {
+    const counted here(in);
+    try {
+        auto held = co_await m.lock();
+        ++held->first;
+        ++held->second;
+        const auto elsewhere = [] { return yield_now(); };
+        co_await held.unlocked(elsewhere);
+        expect(held->sound(), "a section goes on with half-done data");
+        ++held->first;
+        co_await yield_now();
+        ++held->second;
+    } catch (const poison_error&) {
+    }
+}
+
+task<> local_mended(sim::world&) {
+    sync::local_mutex<pair_of> m;
+    census in;
+    auto first = spawn(breaks(m), on(0, "breaks"));
+    static_cast<void>(co_await first.outcome()); // it may be stopped, too
+    const auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(mends(m, in, true), on(0, "fails")).detach();
+        scope.spawn(waits_for_repair(m, in), on(0, "waits")).detach();
+        scope.spawn(mends(m, in, false), on(0, "mends")).detach();
+        scope.spawn(opens_locally(m, in), on(0, "opens")).detach();
+        scope.spawn(moves(m, in), on(0, "mover")).detach();
+        co_return;
+    };
+    co_await all_of(body);
+    expect_all_ended(in);
+    auto last = spawn(found_sound(m), on(0, "last"));
+    co_await last;
+}
+
+task<> local_transacted(sim::world&) {
+    using rolling =
+        sync::local_mutex<pair_of, on_cancel::rollback, sync::on_exception::rollback>;
+    sync::local_mutex<pair_of> plain;
+    rolling rolls;
+    census in;
+    const auto body = [&](task_scope& scope) -> task<> {
+        for (int i = 0; i < 2; ++i) {
+            scope.spawn(transacts(plain, in), on(0, "transacts")).detach();
+            scope.spawn(moves(rolls, in), on(0, "rolls")).detach();
+        }
+        co_return;
+    };
+    co_await all_of(body);
+    expect_all_ended(in);
+    expect(!plain.is_poisoned() && !rolls.is_poisoned(), "a section on a copy has poisoned");
+    auto last = spawn(found_sound(plain), on(0, "last"));
+    co_await last;
+    auto very_last = spawn(found_sound(rolls), on(0, "very last"));
+    co_await very_last;
 }
 
 /// Reads, goes on as a writer, and down again.
@@ -615,10 +705,22 @@ TEST_CASE("cancel: sections with a cleanup that repairs, stopped at every await"
 TEST_CASE("S151: contenders for a local lock, a repair among them, stopped at every await") {
     cancelled_everywhere(local, 9);
 }
+TEST_CASE("S395: contenders for a local lock of every policy, stopped at every await") {
+    cancelled_everywhere(local_by_policy<on_cancel::defer>, 9);
+    cancelled_everywhere(local_by_policy<on_cancel::release>, 9);
+    cancelled_everywhere(local_by_policy<on_cancel::if_touched>, 9);
+}
+TEST_CASE("S395: repairs of a local lock, one that fails among them, who waits for them, and a "
+          "section that is open for a while, stopped at every await") {
+    cancelled_everywhere(local_mended, 9);
+}
+TEST_CASE("S395: transactions on a local lock, and sections that roll back, stopped at every "
+          "await") {
+    cancelled_everywhere(local_transacted, 8);
+}
 TEST_CASE("cancel: a guard that was given to a child, stopped at every await") {
     cancelled_everywhere(given, 5);
 }
-
 TEST_CASE("S358: readers who go on as writers, and down again, stopped at every await") {
     cancelled_everywhere(upgraded, 7);
 }
