@@ -26,7 +26,7 @@ namespace detail {
 
 template <class T, class Result, class Leaf>
 class local_lock_awaiter;
-template <class T, class Result>
+template <class T, class Result, wants What>
 class local_lock;
 template <class T, class Guard>
 struct local_lock_to_repair;
@@ -67,8 +67,8 @@ class local_mutex {
     static constexpr detail::policies policy{OnCancel, OnException};
     // Nothing has to be done, or to be known, when a section begins.
     static constexpr bool begins_plainly = !policy.defers() && !policy.notes_touch();
-    template <class Result>
-    using request = std::conditional_t<begins_plainly, detail::local_lock<T, Result>,
+    template <class Result, detail::wants What = detail::wants::healthy>
+    using request = std::conditional_t<begins_plainly, detail::local_lock<T, Result, What>,
                                        detail::local_operation<T, Result>>;
 
 public:
@@ -91,7 +91,9 @@ public:
     ///     or what waits for this task does, as far as the guard lies in one of their frames.
     /// Cancellation: a cancellation point, looked at before anything else. A waiter leaves the
     ///     queue at once; a lock that was granted meanwhile goes on, clean, to the next.
-    [[nodiscard]] request<guard> lock() noexcept { return ask<guard>(detail::wants::healthy); }
+    [[nodiscard]] request<guard> lock() noexcept {
+        return ask<guard, detail::wants::healthy>();
+    }
     /// lock() with its own policy for cancellation in this one section.
     [[nodiscard]] detail::local_operation<T, guard> lock(section_policy cancel) noexcept {
         static_assert(!policy.rolls_back(),
@@ -100,18 +102,19 @@ public:
                                                  {cancel.what(), OnException});
     }
     /// lock() that waits out a poisoning until somebody has recovered the data.
-    [[nodiscard]] request<guard> lock(wait_recovery_t) noexcept {
-        return ask<guard>(detail::wants::patience);
+    [[nodiscard]] request<guard, detail::wants::patience> lock(wait_recovery_t) noexcept {
+        return ask<guard, detail::wants::patience>();
     }
     /// Waits for the lock, poisoned or not. Returns: a lock_result that holds it either way.
     /// Cancellation: as lock().
-    [[nodiscard]] request<lock_result<T, guard>> lock_or_poison() noexcept {
-        return ask<lock_result<T, guard>>(detail::wants::anything);
+    [[nodiscard]] request<lock_result<T, guard>, detail::wants::anything>
+    lock_or_poison() noexcept {
+        return ask<lock_result<T, guard>, detail::wants::anything>();
     }
     /// Waits for the exclusive right to repair. Returns: a recovery; of a healthy mutex one
     /// whose cause() is empty. Cancellation: as lock().
-    [[nodiscard]] request<recovery> recover() noexcept {
-        return ask<recovery>(detail::wants::anything);
+    [[nodiscard]] request<recovery, detail::wants::anything> recover() noexcept {
+        return ask<recovery, detail::wants::anything>();
     }
     /// lock() that repairs. What, returns, errors, cancellation: as mutex::lock_or_recover().
     template <class Fn>
@@ -133,7 +136,7 @@ public:
     /// Poisoning: none, whatever ends it: an uncommitted transaction has not happened.
     /// Cancellation: as lock().
     [[nodiscard]] request<local_transaction<T>> transaction() noexcept {
-        return ask<local_transaction<T>>(detail::wants::healthy);
+        return ask<local_transaction<T>, detail::wants::healthy>();
     }
 
     /// Acquires if nobody holds it or waits for it. Errors: poison_error.
@@ -199,12 +202,12 @@ public:
     }
 
 private:
-    template <class Result>
-    [[nodiscard]] request<Result> ask(detail::wants what) noexcept {
+    template <class Result, detail::wants What>
+    [[nodiscard]] request<Result, What> ask() noexcept {
         if constexpr (begins_plainly) {
-            return request<Result>(data_, what);
+            return request<Result, What>(data_);
         } else {
-            return request<Result>(data_, what, policy);
+            return request<Result, What>(data_, What, policy);
         }
     }
     [[nodiscard]] auto timed(toadstone::detail::time_limit limit) noexcept {
@@ -251,20 +254,19 @@ private:
 };
 
 /// Makes its leaf where it is awaited; that is where the section begins.
-template <class T, class Result>
+template <class T, class Result, wants What>
 class [[nodiscard("write co_await")]] local_lock {
 public:
     static constexpr bool acquires = true;
 
-    local_lock(local_data<T>& mutex, wants what) noexcept : mutex_(&mutex), what_(what) {}
+    explicit local_lock(local_data<T>& mutex) noexcept : mutex_(&mutex) {}
     local_lock_awaiter<T, Result, local_lock_leaf>
     make_awaiter(toadstone::detail::context& ctx, std::source_location where) const noexcept {
-        return local_lock_awaiter<T, Result, local_lock_leaf>(*mutex_, what_, ctx, where);
+        return local_lock_awaiter<T, Result, local_lock_leaf>(*mutex_, What, ctx, where);
     }
 
 private:
     local_data<T>* mutex_;
-    wants what_;
 };
 
 /// lock_to_repair, of a local mutex.

@@ -67,7 +67,7 @@ bool local_core::acquire_or_queue(local_waiter& waiter, toadstone::detail::conte
         watch();
         waiter.state_ = state::queued;
         waiter.task_ = &task;
-        waiter.locks_at_ = where;
+        std::construct_at(&waiter.locks_at_, where);
         waiter.next_ = nullptr;
         waiter.previous_ = last_;
         (last_ ? last_->next_ : first_) = &waiter;

@@ -87,9 +87,9 @@ private:
     local_waiter* next_;
     local_waiter* previous_;
     toadstone::detail::context* task_;
-    std::source_location locks_at_;
     union {
-        poison_cause failure_; // exists from state::refused until it is taken
+        std::source_location locks_at_; // while queued: where the section begins
+        poison_cause failure_;          // exists from state::refused until it is taken
     };
 };
 

@@ -31,7 +31,7 @@ protected:
         : local_waiter(what, state::granted), core_(&mutex) {}
     local_lock_leaf(local_core& mutex, wants what, toadstone::detail::context& ctx,
                     std::source_location where) noexcept
-        : local_lock_leaf(mutex, what) {
+        : local_waiter(what, state::granted), core_(&mutex) {
         bind(ctx, where);
     }
     ~local_lock_leaf() = default;
