@@ -2,6 +2,7 @@
 #ifndef TOADSTONE_RUNTIME_POISON_HPP
 #define TOADSTONE_RUNTIME_POISON_HPP
 
+#include <toadstone/runtime/detail/awaitable.hpp>
 #include <toadstone/runtime/detail/config.hpp>
 #include <toadstone/runtime/detail/watch.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
@@ -169,8 +170,7 @@ private:
     friend class poison_access<T>;
     friend class poison_recovery<T>;
     template <class R>
-    static constexpr bool is_awaited =
-        requires(R& r) { r.operator co_await(); } || requires { typename R::promise_type; };
+    static constexpr bool is_awaited = detail::library_awaitable<R>;
     void interrupted(const detail::watch& watch, std::string_view why) noexcept {
         cause_ = poison_cause(detail::make_cause({.type = "data",
                                                   .during = "during the access begun at",

@@ -48,9 +48,9 @@ private:
 } // namespace detail
 
 /// A value that everything finds that runs inside with(): functions and coroutines that are
-/// called there, the insides of boundaries, the children of scopes, on whatever worker.
-/// spawn()ed tasks and functions of spawn_blocking() do not; spawn(name.inherit(body())) hands
-/// a copy on.
+/// called there, the insides of boundaries, the children of scopes that begin there, on
+/// whatever worker. spawn()ed tasks, those of a join_set, children of a scope from outside, and
+/// functions of spawn_blocking() do not; spawn(name.inherit(body())) hands a copy on.
 ///
 ///     constinit task_local<request_id> current_request;
 ///

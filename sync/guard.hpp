@@ -114,7 +114,7 @@ public:
     /// map() to what `fn(T&)` points to. Returns: nothing if that is null; then this guard
     /// holds what it held.
     template <class Fn>
-        requires std::is_pointer_v<std::invoke_result_t<Fn&, T&>>
+        requires std::is_pointer_v<std::remove_cvref_t<std::invoke_result_t<Fn&, T&>>>
     [[nodiscard]] auto try_map(Fn fn) {
         check();
         auto* const part = detail::call_on(fn, *value_);
@@ -124,17 +124,21 @@ public:
     }
 
     /// Lets the lock go, runs what `fn()` gives, a task or any awaitable of the library, and
-    /// takes the lock again. Others have had the data when it returns: look at it anew. (What
-    /// map() has narrowed this guard to must still be there.)
+    /// takes the lock again. Others have had the data when it returns: reach it through the
+    /// guard anew, never by a reference of before. (What map() has narrowed this guard to must
+    /// still be there.) Until it returns, the guard stays where it is, alone.
     ///
     /// Returns: its result. Errors: what it throws, with the lock held; poison_error if the
-    ///     mutex was poisoned meanwhile, and the guard holds nothing then; std::logic_error if
-    ///     it holds nothing.
+    ///     mutex is poisoned then, with what it threw nested, and the guard holds nothing;
+    ///     would_deadlock, likewise, if the lock's new holder waits for this task: what runs
+    ///     inside must not give a guard of the same mutex; std::logic_error if it holds
+    ///     nothing.
     /// Cancellation: reaches what runs inside, not the wait for the lock. The lock is held
-    ///     again, even if it is poisoned, before any destructor of the task runs: they may use
-    ///     the guard. That end does not poison, nor does an exception of `fn`'s, unless the
-    ///     guard is used after it: the section was open to others. A forced shutdown leaves the
-    ///     guard empty. A guard with on_cancel::defer defers nothing while it is open.
+    ///     again, even if it is poisoned, before any destructor of the task runs: they may look
+    ///     by view(). That end does not poison, nor does an exception of `fn`'s, unless the
+    ///     guard is used after it: the section was open to others. A limit of time around all
+    ///     this gives the section back as it was. A forced shutdown leaves the guard empty. A
+    ///     guard with on_cancel::defer defers nothing while it is open.
     template <class Fn>
         requires std::is_invocable_v<std::remove_cvref_t<Fn>&>
     [[nodiscard]] auto unlocked(Fn&& fn) {

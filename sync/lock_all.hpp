@@ -119,7 +119,8 @@ private:
 
 /// Waits for all of them: mutexes, and shared_mutexes to write. They are taken one after the
 /// other in the order of their addresses, whatever that of the arguments, so that two who call
-/// this never wait for each other. (Who holds a lock before has an order of his own.)
+/// this never wait for each other. (Who holds a lock before, or opens one of several by
+/// unlocked(), has an order of his own.)
 ///
 /// Returns: an all_guards. Errors: poison_error if one is poisoned; would_deadlock if one is
 ///     held already, or given twice; of those that roll back, what copying T throws;
@@ -130,6 +131,8 @@ private:
 template <class... Mutexes>
 [[nodiscard]] detail::lock_all_request<Mutexes...> lock_all(Mutexes&... of) noexcept {
     static_assert(sizeof...(of) > 0, "lock_all() locks something");
+    static_assert((requires { detail::exclusive(of).core().owner_task(); } && ...),
+                  "lock_all() is for mutex<T> and shared_mutex<T>");
     return detail::lock_all_request<Mutexes...>(of...);
 }
 

@@ -39,7 +39,7 @@ public:
     explicit operator bool() const noexcept { return held(); }
     /// As guard<T>; the share in the mutex stays.
     void unlock() noexcept { guard_.unlock(); }
-    /// All else that a guard can do.
+    /// All else that a guard can do. What map() makes of it has no share in the mutex.
     [[nodiscard]] guard_type& guard() noexcept { return guard_; }
     /// Empty after a move.
     [[nodiscard]] const std::shared_ptr<Mutex>& mutex() const noexcept { return mutex_; }

@@ -76,9 +76,10 @@ public:
     }
 
     /// Waits until the readers who are here have gone; who comes waits. Returns: the guard of a
-    /// writer; this one is empty then. Until then it holds what it held, whatever happens.
-    /// Errors: std::logic_error if it holds nothing; with a policy rollback what copying T
-    ///     throws, after which nothing is held.
+    /// writer; this one is empty then. Until then it holds what it held, whatever happens. (A
+    /// writer's guard that a race drops undelivered lets go of all.)
+    /// Errors: std::logic_error if it holds nothing, or while another upgrade of it waits; with
+    ///     a policy rollback what copying T throws, after which nothing is held.
     /// Deadlock: a read_guard of the same task is waited for, without end.
     /// Cancellation: a cancellation point. It leaves this guard as it is, and those who came
     ///     meanwhile go on.
@@ -129,7 +130,10 @@ public:
     /// For the library.
     upgradable_guard(detail::shared_core& core, T& value, detail::policies policy) noexcept
         : core_(&core), value_(&value), policy_(policy) {}
-    [[nodiscard]] detail::shared_core& core() const noexcept { return *core_; }
+    [[nodiscard]] detail::shared_core& core() const {
+        check();
+        return *core_;
+    }
     [[nodiscard]] detail::policies policy() const noexcept { return policy_; }
     /// It is a writer's now.
     [[nodiscard]] T& release_value() noexcept {
@@ -163,9 +167,10 @@ namespace detail {
 template <class T, class Guard>
 class upgrade_awaiter : public upgrade_leaf {
 public:
-    explicit upgrade_awaiter(upgradable_guard<T, Guard>& from) noexcept
+    explicit upgrade_awaiter(upgradable_guard<T, Guard>& from)
         : upgrade_leaf(from.core(), from.policy()), from_(&from) {}
     Guard await_resume() {
+        check();
         auto made = make_guard();
         return Guard(std::move(made), from_->release_value());
     }
@@ -177,11 +182,11 @@ private:
 template <class T, class Guard>
 class timed_upgrade_awaiter : public toadstone::detail::timed_wait<upgrade_leaf> {
 public:
-    timed_upgrade_awaiter(upgradable_guard<T, Guard>& from,
-                          toadstone::detail::time_limit limit) noexcept
+    timed_upgrade_awaiter(upgradable_guard<T, Guard>& from, toadstone::detail::time_limit limit)
         : timed_wait(limit, from.core(), from.policy()), from_(&from) {}
     std::optional<Guard> await_resume() {
         if (!in_time()) return std::nullopt;
+        check();
         auto made = make_guard();
         return std::optional<Guard>(std::in_place, std::move(made), from_->release_value());
     }

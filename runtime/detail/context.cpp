@@ -382,7 +382,8 @@ bool context::stops_at(leaf& ended) noexcept {
     ask_leaf_ = false;
     if (has_to_stop()) return ended.taken();
     cancel_reason why = cancel_reason::requested;
-    if (!ended.stopped(why) || deferred()) return false;
+    const bool defers = deferred(); // before the leaf gives a guard its lock back
+    if (!ended.stopped(why) || defers) return false;
     flag_request(why);
     return true;
 }

@@ -69,8 +69,10 @@ void condition_leaf::open() {
 }
 
 bool condition_leaf::taken() noexcept {
-    section_.spare_guard(); // first: from then on the guard may defer this end
-    section_.close();
+    if (section_.locked()) {    // else it would wait for itself
+        section_.spare_guard(); // first: from then on the guard may defer this end
+        section_.close();
+    }
     if (how() == state::granted) core_->notify(false); // it goes to the next
     return true;
 }

@@ -6,6 +6,7 @@
 #include <toadstone/sync/detail/local_core.hpp>
 #include <toadstone/sync/detail/local_guard_core.hpp>
 
+#include <exception>
 #include <optional>
 
 namespace toadstone::sync::detail {
@@ -19,18 +20,15 @@ public:
     void prepare(toadstone::detail::context& task, const char* rule);
     void open() noexcept { section_.emplace(guard_->let_go().open()); }
     [[nodiscard]] bool lock_again() noexcept {
-        return mutex_->acquire_or_queue(*this, *task_, section_->locked_at, false);
+        return mutex_->acquire_or_queue(*this, *task_, section_->locked_at, true);
     }
     [[nodiscard]] bool give_up() noexcept { return mutex_->withdraw(*this, state::withdrawn); }
     [[nodiscard]] bool locked() const noexcept { return how() == state::granted; }
 
     void spare_guard(bool stops = false) noexcept;
-    void close() noexcept { guard_->close(*mutex_, *section_, *task_); }
-    void close_untouched() noexcept {
-        set_untouched();
-        close();
-    }
+    void close() noexcept { guard_->close(*mutex_, *section_, *holder_); }
     void close_healthy();
+    void close_after(const std::exception_ptr& failure);
 
 private:
     void set_untouched() noexcept {
@@ -41,6 +39,7 @@ private:
     local_guard_core* guard_;
     local_core* mutex_ = nullptr;
     toadstone::detail::context* task_ = nullptr;
+    toadstone::detail::context* holder_ = nullptr;
     std::optional<local_core::opened> section_;
 };
 

@@ -162,11 +162,14 @@ bool upgradable_here(shared_core& core, bool block) {
 }
 
 bool upgrade_here(shared_core& core, bool block) {
-    if (!core.try_upgrade()) {
+    if (!core.try_upgrade() && !core.upgrade_now()) {
         if (!block) return false;
         toadstone::detail::refuse_to_block_worker("blocking_upgrade()", "upgrade()");
         waiting_thread waiter(wants::anything, access::upgrade);
         if (!core.upgrade_or_queue(waiter)) waiter.wait();
+        if (waiter.how() == lock_waiter::state::refused) {
+            toadstone::detail::throw_misuse("one upgrade of a guard waits at a time");
+        }
     }
     core.set_owner(toadstone::detail::current_serial());
     return true;

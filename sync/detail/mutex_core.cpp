@@ -40,13 +40,21 @@ bool mutex_core::settle(std::uint32_t& word, lock_waiter& waiter, asker who) noe
         waiter.state_ = state::granted;
         return true;
     }
-    // Who has the right to go on as a writer may read besides.
-    const bool in_the_way = (word & held) && (kind != access::read || readers(word) == 0);
+    // Who has the right to go on as a writer may read besides, unless that has to wait for a
+    // writer, who waits for him. An upgrade of his that waits will be done.
+    const bool upgrades = kind == access::read && (word & waiting) && next_upgrades();
+    const bool in_the_way = (word & held) && (kind != access::read || readers(word) == 0 ||
+                                              ((word & upgradable) && !upgrades));
     if (in_the_way && owner_.load(std::memory_order_relaxed) == who.would_wait_for_itself) {
         waiter.state_ = state::deadlock;
         return true;
     }
     return false;
+}
+
+bool mutex_core::next_upgrades() const noexcept {
+    const auto* const next = static_cast<const lock_waiter*>(queue_.first());
+    return next && next->access_ == access::upgrade;
 }
 
 bool mutex_core::acquire_or_queue(lock_waiter& waiter, asker who) noexcept {

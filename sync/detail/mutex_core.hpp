@@ -223,7 +223,7 @@ protected:
         case access::upgradable:
             return !(word & held) || (joins && !(word & upgradable));
         case access::upgrade:
-            return readers(word) == 1;
+            return (word & upgradable) && readers(word) == 1;
         }
         return false;
     }
@@ -233,6 +233,9 @@ protected:
         word |= kind == access::upgradable ? held | upgradable : held;
         return kind == access::write ? word : word + one_reader;
     }
+
+    /// Under the queue lock: an upgrade waits.
+    [[nodiscard]] bool next_upgrades() const noexcept;
 
     using ended_waits = toadstone::detail::ended_waits;
     /// Under the queue lock. Readers that are in the way of nobody go together.

@@ -2,26 +2,24 @@
 #include <toadstone/sync/detail/open_section.hpp>
 
 #include <toadstone/runtime/executor.hpp>
+#include <toadstone/sync/detail/lock_awaiter.hpp>
+#include <toadstone/sync/would_deadlock.hpp>
+
+#include <exception>
 
 namespace toadstone::sync::detail {
-
-namespace {
-
-// Nobody waits for himself: whoever has opened his section has let go of the mutex.
-constexpr std::uint64_t nobody = ~std::uint64_t{0};
-
-} // namespace
 
 void open_section::prepare(toadstone::detail::context& task, const char* rule) {
     if (!guard_->mutex()) toadstone::detail::throw_misuse(rule);
     guard_->check_place();
-    if (guard_->defers()) static_cast<void>(task.extras());
     mutex_ = guard_->mutex();
     task_ = &task;
+    holder_ = guard_holder(task, guard_);
+    if (guard_->defers()) static_cast<void>(holder_->extras());
 }
 
 bool open_section::lock_again() noexcept {
-    return mutex_->acquire_or_queue(*this, asker(task_->serial(), nobody));
+    return ask_for(*mutex_, *this, *task_);
 }
 
 void open_section::wake() noexcept {
@@ -37,7 +35,43 @@ void open_section::spare_guard(bool stops) noexcept {
     }
 }
 
+toadstone::detail::context* guard_holder(toadstone::detail::context& task,
+                                         const void* guard) noexcept {
+    // It waits for this task, so that it stays.
+    const auto* const holder = task.holder_of(guard);
+    return holder ? const_cast<toadstone::detail::context*>(holder) : &task;
+}
+
+void open_section::close_after(const std::exception_ptr& failure) {
+    try {
+        close_healthy();
+    } catch (...) {
+        nest_failure(failure);
+    }
+    guard_->set_untouched();
+}
+
+void nest_failure(const std::exception_ptr& failure) {
+    const auto nest = [&](const auto& error) {
+        const auto copy = error;
+        try {
+            std::rethrow_exception(failure);
+        } catch (...) {
+            std::throw_with_nested(copy);
+        }
+    };
+    try {
+        throw;
+    } catch (const poison_error& error) {
+        nest(error);
+    } catch (const would_deadlock& error) {
+        nest(error);
+    }
+    std::terminate(); // there are no others
+}
+
 void open_section::close_healthy() {
+    if (!locked()) throw_failure(*this, *mutex_, *task_);
     close();
     if (!mutex_->is_poisoned()) [[likely]]
         return;

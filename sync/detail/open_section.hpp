@@ -7,7 +7,15 @@
 #include <toadstone/sync/detail/lock_waiter.hpp>
 #include <toadstone/sync/detail/mutex_core.hpp>
 
+#include <exception>
+
 namespace toadstone::sync::detail {
+
+/// The context whose frame has the guard, of those that wait for the task; else the task.
+[[nodiscard]] toadstone::detail::context* guard_holder(toadstone::detail::context& task,
+                                                       const void* guard) noexcept;
+/// In a handler of a poison_error, or of a would_deadlock: throws it with the other nested.
+[[noreturn, gnu::cold]] void nest_failure(const std::exception_ptr& failure);
 
 /// A member of a leaf, which ends, however it ends, when the guard has the mutex again: no
 /// destructor of the task finds it without. A forced end alone may find it empty.
@@ -27,6 +35,7 @@ public:
     [[nodiscard]] bool lock_again() noexcept;
     /// Leaves the line. False: the mutex is there, or on its way.
     [[nodiscard]] bool give_up() noexcept { return mutex_->withdraw(*this, state::withdrawn); }
+    /// False: by force, or because it would wait for itself; the guard stays empty.
     [[nodiscard]] bool locked() const noexcept { return how() == state::granted; }
 
     /// The task stops at this leaf. What it did before it opened the section poisons nothing:
@@ -35,14 +44,13 @@ public:
     /// dies, and counts then. `stops`: the request is not known to the task yet.
     void spare_guard(bool stops = false) noexcept;
     /// The guard has the mutex, poisoned or not.
-    void close() noexcept { guard_->close(*mutex_, *task_); }
-    /// The same, for an exception that is not of this section: it counts when it is used again.
-    void close_untouched() noexcept {
-        close();
-        guard_->set_untouched();
-    }
-    /// Errors: poison_error if the mutex was poisoned meanwhile; the guard holds nothing then.
+    void close() noexcept { guard_->close(*mutex_, *holder_); }
+    /// The task goes on. Errors: poison_error if the mutex is poisoned; would_deadlock; the
+    /// guard holds nothing then.
     void close_healthy();
+    /// The same after what is not of this section has failed: the guard counts when it is used
+    /// again. Errors: as close_healthy(), with the failure nested.
+    void close_after(const std::exception_ptr& failure);
 
 private:
     void wake() noexcept override;
@@ -50,6 +58,7 @@ private:
     guard_core* guard_;
     mutex_core* mutex_ = nullptr;
     toadstone::detail::context* task_ = nullptr;
+    toadstone::detail::context* holder_ = nullptr; // whose guard it is: the task, or around it
 };
 
 } // namespace toadstone::sync::detail

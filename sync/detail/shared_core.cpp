@@ -20,6 +20,9 @@ std::uint32_t mutex_core::serve_shared(std::uint32_t word, bool repair_failed,
         } else if (!blocked && !patient) {
             if (may_enter(word, each->access_)) {
                 word = entered(word, each->access_);
+                // Nobody is known to be the writer before he says so.
+                if (each->access_ == access::upgrade)
+                    owner_.store(0, std::memory_order_relaxed);
                 ended.take(queue_, *each, state::granted);
             } else {
                 blocked = true;
@@ -56,16 +59,35 @@ void shared_core::hand_back(lock_waiter& waiter) noexcept {
     if (waiter.how() == lock_waiter::state::refused) static_cast<void>(waiter.take_failure());
 }
 
-bool shared_core::upgrade_or_queue(lock_waiter& waiter) noexcept {
+void upgrade_leaf::refuse_second_upgrade() {
+    toadstone::detail::throw_misuse("one upgrade of a guard waits at a time");
+}
+
+bool shared_core::upgrade_now() noexcept {
     const std::uint32_t word = word_.lock();
-    const bool alone = readers(word) == 1;
+    const bool alone = may_enter(word, access::upgrade);
+    if (alone) set_owner(0);
+    word_.unlock(alone ? entered(word, access::upgrade) : word);
+    return alone;
+}
+
+bool shared_core::upgrade_or_queue(lock_waiter& waiter) noexcept {
+    std::uint32_t word = word_.lock();
+    const bool alone = may_enter(word, access::upgrade);
+    const bool second = (word & waiting) && next_upgrades();
     if (alone) {
+        set_owner(0);
+        word = entered(word, access::upgrade);
         waiter.state_ = lock_waiter::state::granted;
+    } else if (second || !(word & upgradable)) {
+        waiter.state_ = lock_waiter::state::refused;
     } else {
         queue_.add_first(waiter); // all who wait would wait for it
+        word |= waiting;
     }
-    word_.unlock(alone ? entered(word, access::upgrade) : word | waiting);
-    return alone;
+    const bool settled = !toadstone::detail::wait_queue::is_queued(waiter);
+    word_.unlock(word); // from here on a queued waiter may be woken and gone
+    return settled;
 }
 
 void shared_core::downgrade(bool keep_upgradable) noexcept {

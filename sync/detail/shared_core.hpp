@@ -57,7 +57,10 @@ public:
         return readers(word) == 1 && !(word & queue) &&
                word_.acquire(word, entered(word, access::upgrade));
     }
-    /// The same, or queues the waiter before all others: false. It is withdrawn as others.
+    /// The same, where somebody may have the queue locked.
+    [[nodiscard]] bool upgrade_now() noexcept;
+    /// The same, or queues the waiter before all others: false. It is withdrawn as others. True
+    /// and refused: another upgrade waits already.
     [[nodiscard]] bool upgrade_or_queue(lock_waiter& waiter) noexcept;
     void release_upgradable() noexcept;
     /// Goes on as any reader.
@@ -116,7 +119,10 @@ protected:
 class upgrade_leaf : public lock_leaf {
 public:
     bool taken() noexcept override {
-        if (how() == state::granted) core().downgrade(true);
+        if (how() == state::granted) {
+            core().set_owner(reader_);
+            core().downgrade(true);
+        }
         return true;
     }
     [[nodiscard]] bool await_ready() {
@@ -142,8 +148,17 @@ protected:
     }
     /// True: queued.
     [[nodiscard]] bool queue_up() noexcept {
+        reader_ = core().owner();
         return queued_unless(core().upgrade_or_queue(*this));
     }
+    void check() const {
+        if (how() == state::refused) [[unlikely]]
+            refuse_second_upgrade();
+    }
+
+private:
+    [[noreturn, gnu::cold]] static void refuse_second_upgrade();
+    std::uint64_t reader_ = 0; // who had the right before
 };
 
 /// For ordinary code: blocks the thread, or false. Errors: poison_error, would_deadlock;

@@ -6,6 +6,7 @@
 #include <toadstone/sync/detail/open_section.hpp>
 
 #include <coroutine>
+#include <exception>
 #include <source_location>
 #include <type_traits>
 #include <utility>
@@ -46,12 +47,16 @@ public:
         this->begin(std::move(body));
     }
     T await_resume() {
-        if (this->inside().unwound() || this->inside().outcome.error()) {
-            section_.close_untouched();
-        } else {
-            section_.close_healthy();
+        if (this->inside().unwound()) {
+            const task_cancelled stop(this->inside().reason());
+            section_.close_after(std::make_exception_ptr(stop));
+            throw stop;
         }
-        if (this->inside().unwound()) throw task_cancelled(this->inside().reason());
+        if (const std::exception_ptr& failure = this->inside().outcome.error()) {
+            section_.close_after(failure);
+        } else {
+            close_healthy();
+        }
         return this->take();
     }
     bool cancel(cancel_reason reason, bool force) noexcept override {
@@ -59,7 +64,7 @@ public:
         return force && section_.give_up();
     }
     bool taken() noexcept override {
-        if (!section_.locked()) return true; // by force
+        if (!section_.locked()) return true; // by force, or it would wait for itself
         if (!this->inside().unwound()) return false;
         stop_closed(false);
         return true;
@@ -89,7 +94,16 @@ private:
         if (this->ctx_->forced()) return this->ctx_;
         return section_.lock_again() ? this->ctx_ : nullptr;
     }
+    void close_healthy() {
+        try {
+            section_.close_healthy();
+        } catch (...) {
+            this->inside().outcome.drop(); // nobody fetches it
+            throw;
+        }
+    }
     void stop_closed(bool by_itself) noexcept {
+        if (!section_.locked()) return;
         section_.spare_guard(by_itself); // first: from then on the guard may defer this end
         section_.close();
     }

@@ -292,8 +292,8 @@ MUTANTS = {
         ),
         ("who is granted is not counted", "word = entered(word, each->access_);", NOTHING),
         ("an upgrade waits behind others", "queue_.add_first(waiter);", "queue_.add(waiter);"),
-        ("an upgrade does not wait for readers", "readers(word) == 1", "true"),
-        ("an upgrade is not announced", "word | waiting", "word"),
+        ("an upgrade does not wait for readers", "may_enter(word, access::upgrade)", "true", 2),
+        ("an upgrade is not announced", "word |= waiting;", NOTHING),
         (
             "who is granted stays in the queue",
             "ended.take(queue_, *each, state::granted);",

@@ -6,6 +6,7 @@
 
 #include "support/cancelled.hpp"
 #include "support/explored.hpp"
+#include "support/movers.hpp"
 #include "support/sections.hpp"
 
 #include <catch2/catch.hpp>
@@ -19,63 +20,6 @@ namespace {
 using namespace std::chrono_literals;
 using sync::mutex;
 using sync::on_cancel;
-
-/// Two numbers that are equal outside a section.
-struct pair_of {
-    int first = 0;
-    int second = 0;
-    [[nodiscard]] bool sound() const noexcept { return first == second; }
-};
-
-/// Every task counts its begin and its end, in whatever way it ends.
-struct census {
-    int begun = 0;
-    int ended = 0;
-};
-class counted {
-public:
-    explicit counted(census& in) noexcept : in_(in) { ++in_.begun; }
-    counted(const counted&) = delete;
-    counted& operator=(const counted&) = delete;
-    ~counted() { ++in_.ended; }
-
-private:
-    census& in_;
-};
-
-/// A section with an await in its middle; of a lock that releases, at its end.
-template <class Mutex>
-task<> moves(Mutex& m, census& in, bool at_once = false) {
-    const counted here(in);
-    try {
-        auto held = co_await m.lock();
-        expect(held->sound(), "a plain lock() has given half-done data");
-        ++held->first;
-        if (at_once) ++held->second;
-        co_await yield_now();
-        if (!at_once) ++held->second;
-    } catch (const poison_error&) {
-    }
-    co_await yield_now();
-}
-
-/// What holds when everybody has ended: the lock is free, and its data sound or reported.
-template <class Mutex>
-void expect_sound(Mutex& m) {
-    const bool sound = m.get_mut(sync::ignore_poison).sound();
-    expect(sound || m.is_poisoned(), "half-done data, and the lock does not say so");
-    try {
-        auto held = m.try_lock();
-        expect(held.has_value(), "the lock is not free although nobody is left");
-        expect((*held)->sound(), "half-done data was handed out as healthy");
-    } catch (const poison_error& error) {
-        expect(m.is_poisoned(), "a healthy lock has thrown");
-        expect(static_cast<bool>(error.cause()), "a poison without a cause");
-    }
-}
-void expect_all_ended(const census& in) {
-    expect(in.begun == in.ended, "a task did not end exactly once");
-}
 
 template <on_cancel Policy, sync::fairness Order = sync::fairness::strict, int Movers = 3>
 task<> contended(sim::world&) {
@@ -556,113 +500,6 @@ task<> local_transacted(sim::world&) {
     co_await very_last;
 }
 
-/// Reads, goes on as a writer, and down again.
-task<> upgrades(sync::shared_mutex<pair_of>& m, census& in) {
-    const counted here(in);
-    try {
-        auto reading = co_await m.upgradable();
-        expect(reading->sound(), "a reader has seen half-done data");
-        const int seen = reading->first;
-        co_await yield_now();
-        auto held = co_await reading.upgrade();
-        expect(held->first == seen, "somebody wrote before an upgrade");
-        ++held->first;
-        co_await yield_now();
-        ++held->second;
-        auto again = m.downgrade_to_upgradable(std::move(held));
-        co_await yield_now();
-    } catch (const poison_error&) {
-    }
-}
-task<> reads(sync::shared_mutex<pair_of>& m, census& in) {
-    const counted here(in);
-    try {
-        auto held = co_await m.read();
-        expect(held->sound(), "a reader has seen half-done data");
-        co_await yield_now();
-        expect(held->sound(), "a reader has seen half-done data");
-    } catch (const poison_error&) {
-    }
-}
-task<> upgraded(sim::world&) {
-    sync::shared_mutex<pair_of> m;
-    census in;
-    const auto body = [&](task_scope& scope) -> task<> {
-        scope.spawn(upgrades(m, in), on(0, "upgrades")).detach();
-        scope.spawn(reads(m, in), on(1, "reads")).detach();
-        scope.spawn(upgrades(m, in), on(1, "upgrades")).detach();
-        co_return;
-    };
-    co_await all_of(body);
-    expect_all_ended(in);
-    expect(m.readers() == 0 && !m.is_locked(), "somebody who has ended holds it");
-    expect(m.get_mut(sync::ignore_poison).sound() || m.is_poisoned(),
-           "half-done data, and the lock does not say so");
-}
-
-/// A section that is open in the middle, where its data is sound.
-task<> opens(mutex<pair_of>& m, census& in) {
-    const counted here(in);
-    try {
-        auto held = co_await m.lock();
-        ++held->first;
-        ++held->second;
-        auto others = []() -> task<> {
-            co_await yield_now();
-            co_await yield_now();
-        };
-        co_await held.unlocked(others);
-        expect(held->sound(), "an open section has got half-done data back");
-        ++held->first;
-        co_await yield_now();
-        ++held->second;
-    } catch (const poison_error&) {
-    }
-}
-task<> opened(sim::world&) {
-    mutex<pair_of> m;
-    census in;
-    const auto body = [&](task_scope& scope) -> task<> {
-        scope.spawn(opens(m, in), on(0, "opens")).detach();
-        scope.spawn(moves(m, in), on(1, "mover")).detach();
-        scope.spawn(opens(m, in), on(1, "opens")).detach();
-        co_return;
-    };
-    co_await all_of(body);
-    expect_all_ended(in);
-    expect_sound(m);
-}
-
-/// Money that goes from one to the other: together it stays the same.
-task<> transfers(mutex<pair_of>& from, mutex<pair_of>& to, census& in) {
-    const counted here(in);
-    try {
-        auto held = co_await sync::lock_all(from, to);
-        auto& [giver, taker] = held;
-        ++giver->first;
-        ++taker->first;
-        co_await yield_now();
-        ++giver->second;
-        ++taker->second;
-    } catch (const poison_error&) {
-    }
-}
-task<> locked_together(sim::world&) {
-    mutex<pair_of> one;
-    mutex<pair_of> other;
-    census in;
-    const auto body = [&](task_scope& scope) -> task<> {
-        scope.spawn(transfers(one, other, in), on(0, "there")).detach();
-        scope.spawn(transfers(other, one, in), on(1, "back")).detach();
-        scope.spawn(moves(other, in), on(0, "mover")).detach();
-        co_return;
-    };
-    co_await all_of(body);
-    expect_all_ended(in);
-    expect_sound(one);
-    expect_sound(other);
-}
-
 } // namespace
 
 TEST_CASE("cancel: contenders for a lock that poisons, stopped at every await") {
@@ -721,14 +558,4 @@ TEST_CASE("S395: transactions on a local lock, and sections that roll back, stop
 TEST_CASE("cancel: a guard that was given to a child, stopped at every await") {
     cancelled_everywhere(given, 5);
 }
-TEST_CASE("S358: readers who go on as writers, and down again, stopped at every await") {
-    cancelled_everywhere(upgraded, 7);
-}
-TEST_CASE("S365: sections that are open in the middle, stopped at every await") {
-    cancelled_everywhere(opened, 9);
-}
-TEST_CASE("S371: tasks that lock two at once, in either order, stopped at every await") {
-    cancelled_everywhere(locked_together, 6);
-}
-
 } // namespace toadstone::tests

@@ -242,6 +242,105 @@ TEST_CASE(
     }
 }
 
+TEST_CASE(
+    "S365: what ends by a token of its own ends the task, whose guard defers, once it has "
+    "its lock again; the next task is none the worse") {
+    lock m(7);
+    gate until;
+    gate later;
+    cancellation_source source;
+    stepped w;
+    auto one = w.spawn([](lock& of, gate& inside, cancellation_source& from) -> task<> {
+        auto held = co_await of.lock(sync::on_cancel::defer);
+        auto wait = [&] { return with_token(from.token(), inside.pass()); };
+        co_await held.unlocked(wait);
+    }(m, until, source));
+    w.settle();
+    source.cancel();
+    w.settle();
+    CHECK(w.end_of(one).is_cancelled());
+    CHECK_FALSE(m.is_poisoned());
+    CHECK(is_free(w, m));
+}
+
+TEST_CASE("S365: opened in a boundary, a section is the task's again: it defers, and the task "
+          "that asks for the lock is told") {
+    lock m(7);
+    gate until;
+    stepped w;
+    auto one = w.spawn([](lock& of, gate& after) -> task<> {
+        auto held = co_await of.lock(sync::on_cancel::defer);
+        auto nothing = []() -> task<> { co_await sleep_for(1h); };
+        const auto late = co_await try_with_timeout(1ms, held.unlocked(nothing));
+        CHECK_FALSE(late.has_value());
+        CHECK(held.held());
+        try {
+            auto again = co_await of.lock();
+            CHECK(false);
+        } catch (const sync::would_deadlock&) {
+        }
+        *held = 1;
+        co_await after.pass();
+        *held = 2;
+    }(m, until));
+    w.settle();
+    w.advance(1ms);
+    CHECK_FALSE(one.done());
+    one.cancel();
+    w.settle();
+    CHECK_FALSE(one.done()); // it defers
+    until.open();
+    w.settle();
+    CHECK(one.done());
+    CHECK_FALSE(m.is_poisoned());
+    CHECK(m.get_mut() == 2);
+}
+
+TEST_CASE(
+    "S364: poisoned meanwhile, and what runs inside fails: poison_error, with that nested") {
+    lock m(7);
+    stepped w;
+    auto fails = [](lock& of) -> task<std::string> {
+        auto held = co_await of.lock();
+        auto inside = [&]() -> task<> {
+            auto other = of.try_lock();
+            other->poison("broken");
+            other->unlock();
+            throw std::runtime_error("io");
+            co_return;
+        };
+        std::string nested;
+        try {
+            co_await held.unlocked(inside);
+        } catch (const poison_error& error) {
+            CHECK_FALSE(held.held());
+            try {
+                std::rethrow_if_nested(error);
+            } catch (const std::runtime_error& cause) {
+                nested = cause.what();
+            }
+        }
+        co_return nested;
+    };
+    CHECK(w.run(fails(m)) == "io");
+    CHECK(m.cause().kind() == poison_kind::declared);
+    CHECK_FALSE(m.is_locked());
+}
+
+TEST_CASE(
+    "S366: what runs inside gives a guard of the same mutex: the wait would have no end") {
+    lock m(7);
+    stepped w;
+    auto asks = [](lock& of) -> task<> {
+        auto held = co_await of.lock();
+        auto locks = [&] { return of.lock(); };
+        auto other = co_await held.unlocked(locks);
+    };
+    CHECK_THROWS_AS(w.run(asks(m)), sync::would_deadlock);
+    CHECK_FALSE(m.is_locked());
+    CHECK_FALSE(m.is_poisoned());
+}
+
 TEST_CASE("S366: misuse: a guard that holds nothing opens nothing") {
     lock m;
     stepped w;

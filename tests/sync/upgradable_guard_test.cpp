@@ -5,12 +5,10 @@
 
 #include <catch2/catch.hpp>
 
-#include <atomic>
 #include <chrono>
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -492,6 +490,98 @@ TEST_CASE(
     CHECK(entered == order{1, 2, 3});
 }
 
+TEST_CASE(
+    "S361: between the grant of an upgrade and its resumption a sibling that reads waits") {
+    lock m(0, "m");
+    gate reader;
+    order entered;
+    stepped w;
+    auto one = w.spawn(reads(m, entered, 1, reader));
+    w.settle();
+    gate now;
+    auto two = w.spawn([](lock& of, gate& when, order& told) -> task<> {
+        auto reading = co_await of.upgradable();
+        auto upgrade = [&]() -> task<> {
+            auto held = co_await reading.upgrade();
+            told.push_back(2);
+        };
+        auto read = [&]() -> task<> {
+            co_await when.pass();
+            auto besides = co_await of.read();
+            told.push_back(3);
+        };
+        co_await when_all(upgrade(), read());
+    }(m, now, entered));
+    w.settle();
+    now.open(); // made ready before the upgrade is
+    reader.open();
+    w.settle();
+    CHECK(w.end_of(two).has_value());
+    CHECK(entered.size() == 3);
+}
+
+TEST_CASE(
+    "S361: who may upgrade and reads besides, behind a writer who waits for him, is told") {
+    lock m(0, "m");
+    order entered;
+    gate until;
+    stepped w;
+    auto one = w.spawn([](lock& of, gate& when) -> task<bool> {
+        auto reading = co_await of.upgradable();
+        co_await when.pass();
+        bool told = false;
+        try {
+            auto besides = co_await of.read();
+        } catch (const sync::would_deadlock&) {
+            told = true;
+        }
+        co_return told;
+    }(m, until));
+    w.settle();
+    auto two = w.spawn(writes_once(m, entered, 2));
+    w.settle();
+    until.open();
+    w.settle();
+    CHECK(w.end_of(one).value());
+    CHECK(entered == order{2});
+}
+
+TEST_CASE("S360: misuse: a second upgrade of a guard, one of a guard that was let go") {
+    lock m;
+    gate reader;
+    order entered;
+    stepped w;
+    auto one = w.spawn(reads(m, entered, 1, reader));
+    w.settle();
+    auto two = w.spawn([](lock& of) -> task<int> {
+        int refused = 0;
+        auto reading = co_await of.upgradable();
+        auto upgrade = [&]() -> task<> {
+            auto held = co_await reading.upgrade();
+            ++*held;
+        };
+        try {
+            co_await when_all(upgrade(), upgrade());
+        } catch (const std::logic_error&) {
+            ++refused;
+        }
+        auto third = reading.upgrade();
+        reading.unlock();
+        try {
+            auto held = co_await third;
+        } catch (const std::logic_error&) {
+            ++refused;
+        }
+        co_return refused;
+    }(m));
+    w.settle();
+    reader.open();
+    w.settle();
+    CHECK(w.end_of(two).value() == 2);
+    CHECK(m.readers() == 0);
+    CHECK(m.try_write().has_value());
+}
+
 TEST_CASE("S362: as a reader it poisons nothing; upgraded, it is a writer whose section began "
           "there, with the policies of the mutex") {
     lock m(0, "m");
@@ -553,60 +643,6 @@ TEST_CASE("S362: as a reader it poisons nothing; upgraded, it is a writer whose 
     w.settle();
     CHECK(w.end_of(deferring).is_cancelled());
     CHECK(defers.get_mut() == 5);
-}
-
-TEST_CASE("S363: plain threads and tasks of two workers upgrade: no change is lost, and what "
-          "was read is true still") {
-    constexpr int rounds = 300;
-    lock m;
-    std::atomic<int> torn{0};
-    std::atomic<int> changes{0};
-    std::vector<std::thread> threads;
-    for (int i = 0; i < 2; ++i) {
-        threads.emplace_back([&] {
-            for (int round = 0; round < rounds; ++round) {
-                auto reading = m.blocking_upgradable();
-                const int seen = *reading;
-                if (round % 3 == 0) continue;
-                auto held = reading.blocking_upgrade();
-                if (*held != seen) torn = 1;
-                ++*held;
-                ++changes;
-                auto down = m.downgrade_to_upgradable(std::move(held));
-                if (*down != seen + 1) torn = 1;
-            }
-        });
-    }
-    runtime r({.workers = 2});
-    auto party = [&]() -> task<> {
-        for (int round = 0; round < rounds; ++round) {
-            if (round % 2) {
-                auto held = co_await m.read();
-                co_await yield_now();
-                continue;
-            }
-            auto reading = co_await m.upgradable();
-            const int seen = *reading;
-            co_await yield_now();
-            auto held = co_await reading.try_upgrade_for(1ms);
-            if (!held) continue;
-            if (**held != seen) torn = 1;
-            ++**held;
-            ++changes;
-        }
-    };
-    auto all = [&]() -> task<> {
-        auto one = spawn(party(), {.where = placement::worker(0)});
-        auto two = spawn(party(), {.where = placement::worker(1)});
-        auto three = spawn(party(), {.where = placement::worker(1)});
-        co_await one;
-        co_await two;
-        co_await three;
-    };
-    r.block_on(all());
-    for (auto& each : threads) each.join();
-    CHECK(torn.load() == 0);
-    CHECK(m.get_mut() == changes.load());
 }
 
 } // namespace toadstone::tests
