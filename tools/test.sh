@@ -18,13 +18,13 @@ configuration that does not build counts as one failed test.
 END
 }
 
-install=yes full=no
+install=yes full=no quick=no
 configurations=(format gcc clang-asan gcc-tsan gate)
 only=()
 while [ $# -gt 0 ]; do
     case $1 in
     --no-install) install=no ;;
-    --quick) configurations=(format gcc) ;;
+    --quick) quick=yes configurations=(format gcc) ;;
     --full)
         full=yes
         configurations=(format gcc clang clang-asan gcc-tsan gate gcc-asan clang-tsan explore)
@@ -192,20 +192,23 @@ explore() {
 # others have a precompiled header.
 plain=(-Dbench=enabled -Dwerror=true -Dtree_tests=true)
 
-# Not optimised: that builds in half the time, and is where stacks are deepest and nothing is
-# optimised away that a sanitizer could have seen. The instrumentation makes g++ 12 warn about
-# what it generated itself, so there warnings are errors in the plain build only; clang sees
-# everything else with its own warnings as errors, the benches included.
+# Not optimised, but for one: that builds in half the time, and is where stacks are deepest and
+# nothing is optimised away that a sanitizer could have seen. The instrumentation makes g++ 12
+# warn about what it generated itself, so there warnings are errors in the plain build only;
+# clang sees everything else with its own warnings as errors.
 sanitized=(-Doptimization=0 -Db_lundef=false)
 small=(-Dbench=disabled)
-whole=(-Dbench=enabled -Dwerror=true)
 
 # Of the random explorations a half: the plain build makes all of them, --full does here, too.
 share=2 preemptions=2
 [ $full = no ] || share=1 preemptions=3
 plain+=(-Dmodel_preemptions=$preemptions)
-# g++ takes a third less time for the tests' own code then; the library is -O2 all the same.
-[ $full = yes ] || plain+=(-Dtest_optimization=1)
+# The suites of the lower floors run with g++'s optimiser under ThreadSanitizer, and need not be
+# built by g++ once more; and the simulations' own code takes it a third less time with -O1.
+# --full does all of it, with -O2.
+if [ $full = no ] && [ $quick = no ]; then
+    plain+=(-Dtest_floors=sim -Dtest_optimization=1)
+fi
 
 for configuration in "${configurations[@]}"; do
     case $configuration in
@@ -219,9 +222,11 @@ for configuration in "${configurations[@]}"; do
         ;;
     clang-asan)
         run clang-asan clang++-19 4 -Db_sanitize=address,undefined "${sanitized[@]}" \
-            "${whole[@]}"
+            -Dwerror=true "${small[@]}"
         ;;
-    gcc-tsan) run gcc-tsan g++ 4 -Db_sanitize=thread "${sanitized[@]}" "${small[@]}" ;;
+    gcc-tsan)
+        run gcc-tsan g++ 4 -Db_sanitize=thread "${sanitized[@]}" -Doptimization=1 "${small[@]}"
+        ;;
     clang-tsan)
         run clang-tsan clang++-19 4 -Db_sanitize=thread "${sanitized[@]}" "${small[@]}"
         ;;
