@@ -267,7 +267,8 @@ public:
 
     /// Waits until `predicate` holds of the newest value, or holds already; values between are
     /// not looked at. Returns: a copy of that value, which counts as seen. Errors:
-    ///     channel_closed when no other value will come; what `predicate` and T's copy throw.
+    ///     channel_closed when no other value will come; what `predicate` and T's copy throw:
+    ///     that value is unseen.
     /// Cancellation: a cancellation point, looked at before anything else; a waiter leaves at
     ///     once.
     template <std::predicate<const T&> Predicate>
@@ -277,8 +278,10 @@ public:
         for (;;) {
             std::optional<T> right = newest_if(predicate);
             if (right) co_return std::move(*right);
+            const std::uint64_t seen = place_.seen;
             const bool more = co_await changed();
             if (!more) detail::throw_closed({});
+            place_.seen = seen; // until `predicate` has looked at it
         }
     }
     /// The same from a plain thread, which it blocks. Errors: std::logic_error, too, on a
@@ -289,7 +292,9 @@ public:
         for (;;) {
             std::optional<T> right = newest_if(predicate);
             if (right) return std::move(*right);
+            const std::uint64_t seen = place_.seen;
             if (!change_here("blocking_wait_for()", "wait_for()")) detail::throw_closed({});
+            place_.seen = seen; // as above
         }
     }
 

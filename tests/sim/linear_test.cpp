@@ -3,10 +3,12 @@
 #include <toadstone/sim.hpp>
 
 #include "support/explored.hpp"
+#include "support/linear/broadcast_subject.hpp"
 #include "support/linear/channel_subjects.hpp"
 #include "support/linear/condition_subjects.hpp"
 #include "support/linear/lock_subjects.hpp"
 #include "support/linear/signal_subjects.hpp"
+#include "support/linear/watch_subject.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -80,6 +82,10 @@ TEST_CASE("S351: histories of channels are linearisable in every schedule that i
     explore_histories([](dice&) -> std::unique_ptr<subject> {
         return std::make_unique<oneshot_subject>(false);
     });
+    explore_histories([](dice& chance) -> std::unique_ptr<subject> {
+        return std::make_unique<broadcast_subject>(1 + chance.below(3));
+    });
+    explore_histories(made<watch_subject>);
 }
 
 } // namespace toadstone::tests::linear

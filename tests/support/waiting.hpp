@@ -210,6 +210,55 @@ private:
     sync::mpsc::halves<parcel> channel_ = sync::mpsc::channel<parcel>(1);
 };
 
+/// Waits for a message that all get, by a receiver of its own.
+class broadcast_waits final : public waited_for {
+public:
+    task<> wait(order& got, int who) override {
+        auto own = channel_.tx.subscribe();
+        auto message = co_await own.recv();
+        if (message) got.push_back(who);
+    }
+    task<> wait_for(order& got, int who, std::chrono::nanoseconds limit) override {
+        auto own = channel_.tx.subscribe();
+        auto message = co_await own.recv_for(limit);
+        got.push_back(message ? who : -who);
+    }
+    void blocking_wait() override {
+        auto own = channel_.tx.subscribe();
+        static_cast<void>(own.blocking_recv());
+    }
+    void serve() override { static_cast<void>(channel_.tx.send(1)); }
+    /// For nobody but the first receiver.
+    bool may_pass() override { return channel_.tx.send(1) == 1; }
+
+private:
+    sync::broadcast::halves<int> channel_ = sync::broadcast::channel<int>(1);
+};
+
+/// Waits for the first change, by a receiver of its own.
+class watch_waits final : public waited_for {
+public:
+    task<> wait(order& got, int who) override {
+        auto own = channel_.rx;
+        const bool changed = co_await own.changed();
+        if (changed) got.push_back(who);
+    }
+    task<> wait_for(order& got, int who, std::chrono::nanoseconds limit) override {
+        auto own = channel_.rx;
+        const bool changed = co_await own.changed_for(limit);
+        got.push_back(changed ? who : -who);
+    }
+    void blocking_wait() override {
+        auto own = channel_.rx;
+        static_cast<void>(own.blocking_changed());
+    }
+    void serve() override { channel_.tx.send(1); }
+    bool may_pass() override { return channel_.rx.has_changed(); }
+
+private:
+    sync::watch::halves<int> channel_ = sync::watch::channel(0);
+};
+
 struct waiting_kind {
     const char* name;
     std::unique_ptr<waited_for> (*make)(unsigned waiters);
@@ -260,6 +309,11 @@ inline constexpr waiting_kind waiting_kinds[] = {
     {.name = "mpsc, receiving", .make = make_waits<message_waits>},
     {.name = "mpsc, sending", .make = make_waits<room_waits<false>>},
     {.name = "mpsc, reserving", .make = make_waits<room_waits<true>>},
+    {.name = "broadcast",
+     .make = make_waits<broadcast_waits>,
+     .for_all = true,
+     .forgets = true},
+    {.name = "watch", .make = make_waits<watch_waits>, .for_all = true},
 };
 
 } // namespace toadstone::tests

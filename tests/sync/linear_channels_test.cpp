@@ -1,5 +1,7 @@
 // Histories of calls to channels are linearisable: no message is lost, doubled, or overtaken.
+#include "support/linear/broadcast_subject.hpp"
 #include "support/linear/channel_subjects.hpp"
+#include "support/linear/watch_subject.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -22,6 +24,19 @@ TEST_CASE("S342: histories of an unbounded channel are linearisable, whoever is 
 TEST_CASE("S343: histories of a oneshot are linearisable: a message, a close, an end") {
     const figures seen = check_histories(
         [](dice& chance) { return std::make_unique<oneshot_subject>(chance.one_in(2)); });
+    CHECK(seen.timed_out > 0);
+}
+TEST_CASE(
+    "S352: histories of a broadcast are linearisable, each receiver at its own position") {
+    const figures seen = check_histories(
+        [](dice& chance) { return std::make_unique<broadcast_subject>(1 + chance.below(3)); });
+    CHECK(seen.cancelled > 0);
+    CHECK(seen.timed_out > 0);
+}
+TEST_CASE("S353: histories of a watch are linearisable: versions, and who has seen which") {
+    const figures seen =
+        check_histories([](dice&) { return std::make_unique<watch_subject>(); });
+    CHECK(seen.cancelled > 0);
     CHECK(seen.timed_out > 0);
 }
 

@@ -1,9 +1,11 @@
 // The search that decides whether histories are linearisable: of each model, some that have an
 // order and some that have none.
+#include "support/linear/broadcast_model.hpp"
 #include "support/linear/channel_models.hpp"
 #include "support/linear/condition_model.hpp"
 #include "support/linear/lock_models.hpp"
 #include "support/linear/signal_models.hpp"
+#include "support/linear/watch_model.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -296,6 +298,151 @@ TEST_CASE("S344: the checker knows a oneshot") {
             {{1, m::send, a, ok, 0, 1}, {0, m::try_recv, 0, no, 2, 3}},
             {{1, m::send, a, ok, 0, 1}, {0, m::recv, 0, timed_out, 2, 3}},
             {{1, m::send, a, ok, 0, 1}, {0, m::recv, 0, a, 2, 3}, {0, m::recv, 0, a, 4, 5}},
+        });
+}
+
+TEST_CASE("S344: the checker knows a broadcast: each receiver's position, and its lag") {
+    using m = broadcast_model;
+    constexpr int for_none = first_value;
+    constexpr int for_two = first_value + 2;
+    const m two(1, 2);
+    check_legal(two,
+                {
+                    {{0, m::send, a, for_two, 0, 1},
+                     {0, m::recv, 0, a, 2, 3},
+                     {0, m::send, b, for_two, 4, 5},
+                     {1, m::recv, 1, m::missed(1), 6, 7},
+                     {1, m::recv, 1, b, 8, 9},
+                     {0, m::ask_size, 0, first_value + 1, 10, 11}},
+                    // what a waiter had been given is its own, however many were sent since
+                    {{1, m::recv, 1, cancelled, 0, 5},
+                     {0, m::send, a, for_two, 1, 2},
+                     {0, m::send, b, for_two, 3, 4},
+                     {1, m::ask_size, 1, first_value + 2, 6, 7},
+                     {1, m::recv, 1, a, 8, 9},
+                     {1, m::recv, 1, b, 10, 11}},
+                    // or it was cancelled before
+                    {{1, m::recv, 1, cancelled, 0, 5},
+                     {0, m::send, a, for_two, 1, 2},
+                     {0, m::send, b, for_two, 3, 4},
+                     {1, m::recv, 1, m::missed(1), 6, 7}},
+                    // a close in the middle of a send is late for it
+                    {{0, m::send, a, for_two, 0, 5},
+                     {1, m::close, 0, ok, 1, 2},
+                     {1, m::ask_end, 1, no, 3, 4},
+                     {1, m::recv, 1, a, 6, 7},
+                     {1, m::recv, 1, refused, 8, 9}},
+                    {{0, m::send, a, linear::failed, 0, 3},
+                     {1, m::fail, 0, ok, 1, 2},
+                     {1, m::recv, 1, poisoned, 4, 5}},
+                    {{0, m::leave, 0, ok, 0, 1},
+                     {1, m::leave, 1, ok, 2, 3},
+                     {0, m::send, a, for_none, 4, 5},
+                     {1, m::enter, 1, ok, 6, 7},
+                     {1, m::try_recv, 1, no, 8, 9}},
+                    // the copy throws: the message is the next one
+                    {{0, m::send, a, for_two, 0, 1},
+                     {1, m::recv, 1, linear::failed, 2, 3},
+                     {0, m::send, b, for_two, 4, 5},
+                     {1, m::recv, 1, a, 6, 7}},
+                    // for as many as there were in the middle of it
+                    {{0, m::send, a, first_value + 3, 0, 3}, {1, m::renew, 1, ok, 1, 2}},
+                });
+    check_illegal(two,
+                  {
+                      {{0, m::send, a, for_two, 0, 1}, {1, m::try_recv, 1, no, 2, 3}}, // lost
+                      {{0, m::send, a, first_value + 1, 0, 1}}, // there are two
+                      {{0, m::send, a, for_none, 0, 1}},
+                      {{0, m::send, a, for_two, 0, 1},
+                       {1, m::recv, 1, a, 2, 3},
+                       {1, m::recv, 1, a, 4, 5}}, // twice
+                      {{0, m::send, a, for_two, 0, 1},
+                       {0, m::send, b, for_two, 2, 3},
+                       {1, m::recv, 1, b, 4, 5}}, // the lag is not told
+                      {{0, m::send, a, for_two, 0, 1},
+                       {0, m::send, b, for_two, 2, 3},
+                       {1, m::recv, 1, m::missed(2), 4, 5}}, // it is less
+                      {{0, m::send, a, for_two, 0, 1},
+                       {0, m::send, b, for_two, 2, 3},
+                       {1, m::recv, 1, cancelled, 4, 5}, // told to the stopped
+                       {1, m::recv, 1, b, 6, 7}},
+                      {{0, m::send, a, for_two, 0, 1},
+                       {1, m::recv, 1, cancelled, 2, 3}, // lost with the stopped
+                       {1, m::try_recv, 1, no, 4, 5}},
+                      {{1, m::fail, 0, ok, 0, 1}, {1, m::recv, 1, refused, 2, 3}},
+                      {{1, m::close, 0, ok, 0, 1}, {1, m::fail, 0, ok, 2, 3}},
+                      {{1, m::close, 0, ok, 0, 1}, {0, m::send, a, for_two, 2, 3}},
+                      {{0, m::send, a, for_two, 0, 1},
+                       {1, m::renew, 1, ok, 2, 3},
+                       {1, m::recv, 1, a, 4, 5}}, // of before its time
+                  });
+    // Two receivers see another order, of what is sent together.
+    check_illegal(m(2, 2), {{{0, m::send, a, for_two, 0, 3},
+                             {1, m::send, b, for_two, 1, 2},
+                             {0, m::recv, 0, a, 4, 5},
+                             {0, m::recv, 0, b, 6, 7},
+                             {1, m::recv, 1, b, 8, 9}}});
+}
+
+TEST_CASE("S344: the checker knows a watch: versions, and who has seen which") {
+    using m = watch_model;
+    constexpr int first = m::initial_value;
+    constexpr int for_odd = static_cast<int>(m::most_receivers); // receiver 0 waits for it
+    constexpr int c = first_value + 2;
+    check_legal(m(), {
+                         // one change is told, however many there were
+                         {{0, m::send, b, ok, 0, 1},
+                          {0, m::modify, c, b, 2, 3},
+                          {1, m::changed, 1, ok, 4, 5},
+                          {1, m::get, 1, c, 6, 7},
+                          {1, m::changed, 1, timed_out, 8, 9}},
+                         // told, and cancelled: it has seen nothing
+                         {{1, m::changed, 1, cancelled, 0, 3},
+                          {0, m::send, b, ok, 1, 2},
+                          {1, m::changed, 1, ok, 4, 5}},
+                         // a close in the middle of a change is late for it
+                         {{0, m::send, b, ok, 0, 5},
+                          {1, m::close, 0, ok, 1, 2},
+                          {1, m::ask_end, 1, no, 3, 4},
+                          {1, m::changed, 1, ok, 6, 7},
+                          {1, m::changed, 1, refused, 8, 9}},
+                         {{1, m::changed, 1, poisoned, 0, 5},
+                          {0, m::modify, b, no, 1, 4},
+                          {2, m::fail, 0, ok, 2, 3}},
+                         {{0, m::wait_for, for_odd, b, 0, 5},
+                          {1, m::send, c, ok, 1, 2},
+                          {1, m::send, b, ok, 3, 4},
+                          {0, m::has_changed, 0, no, 6, 7},
+                          {0, m::mark_unseen, 0, ok, 8, 9},
+                          {0, m::changed, 0, ok, 10, 11}},
+                         // the copy throws: unseen
+                         {{1, m::send, b, ok, 0, 1},
+                          {0, m::wait_for, for_odd, linear::failed, 2, 3},
+                          {0, m::has_changed, 0, ok, 4, 5}},
+                     });
+    check_illegal(
+        m(),
+        {
+            {{0, m::send, b, ok, 0, 1}, {1, m::get, 1, first, 2, 3}},
+            {{0, m::send, b, ok, 0, 1}, {1, m::changed, 1, timed_out, 2, 3}},
+            {{0, m::changed, 0, ok, 0, 1}}, // nothing was sent
+            {{0, m::send, b, ok, 0, 1},
+             {1, m::changed, 1, ok, 2, 3},
+             {1, m::changed, 1, ok, 4, 5}}, // told twice
+            {{0, m::send, b, ok, 0, 1},
+             {1, m::changed, 1, cancelled, 2, 3}, // seen by the stopped
+             {1, m::has_changed, 1, no, 4, 5}},
+            // one change is lost in the other
+            {{0, m::modify, b, first, 0, 3}, {1, m::modify, c, first, 1, 2}},
+            // what was not wanted, and what threw, is there
+            {{0, m::modify, b, no, 0, 1}, {1, m::get, 1, b, 2, 3}},
+            {{0, m::modify, b, linear::failed, 0, 1}, {1, m::has_changed, 1, ok, 2, 3}},
+            {{0, m::close, 0, ok, 0, 1}, {1, m::send, b, ok, 2, 3}},
+            {{0, m::close, 0, ok, 0, 1}, {1, m::changed, 1, poisoned, 2, 3}},
+            {{0, m::send, b, ok, 0, 1},
+             {0, m::close, 0, ok, 2, 3},
+             {1, m::changed, 1, refused, 4, 5}}, // the last value is lost
+            {{1, m::send, b, ok, 0, 1}, {0, m::wait_for, for_odd, timed_out, 2, 3}}, // it holds
         });
 }
 

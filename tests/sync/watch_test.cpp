@@ -8,6 +8,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -304,6 +305,39 @@ TEST_CASE("S325: a predicate, or a copy, that throws reaches who waits, and has 
     tx.send(leaflet(3));
     CHECK(rx.blocking_wait_for(throws).what() == 3);
     CHECK_FALSE(rx.has_changed()); // it has been looked at
+}
+
+TEST_CASE("S325: the same of a value that was waited for, by a task and by a thread") {
+    auto [tx, rx] = watch::channel<leaflet>(leaflet(1));
+    std::atomic<bool> looked{false};
+    const auto throws = [&looked](const leaflet& value) -> bool {
+        if (value.what() == 2) throw std::runtime_error("of two it says nothing");
+        looked = true;
+        return false;
+    };
+    const bool on_thread = GENERATE(true, false);
+    bool thrown = false;
+    stepped w;
+    if (on_thread) {
+        std::thread waits([&, &rx = rx] {
+            try {
+                static_cast<void>(rx.blocking_wait_for(throws));
+            } catch (const std::runtime_error&) {
+                thrown = true;
+            }
+        });
+        while (!looked) std::this_thread::yield();
+        tx.send(leaflet(2));
+        waits.join();
+    } else {
+        auto waits = w.spawn(rx.wait_for(throws));
+        w.settle();
+        tx.send(leaflet(2));
+        w.settle();
+        thrown = w.end_of(waits).has_exception();
+    }
+    CHECK(thrown);
+    CHECK(rx.has_changed());
 }
 
 TEST_CASE("S326: who waits and is cancelled, at the tie too, has seen nothing") {
