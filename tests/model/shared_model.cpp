@@ -246,7 +246,7 @@ int main(int argc, char** argv) {
                  {"shared: a writer goes on as a reader", explore<downgraded>},
                  {"shared: who upgrades has seen what he changes, beside others",
                   explore<upgraded>},
-                 {"shared: two who may upgrade come one after the other", explore<two_upgrade>},
+                 {"shared: two who may upgrade take turns", explore<two_upgrade>},
                  {"shared: an upgrade that gives up strands nobody",
                   explore<an_upgrade_gives_up>},
                  {"shared: poison by a writer strands nobody", explore<poisoned_by_a_writer>},
