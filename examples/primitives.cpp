@@ -174,13 +174,13 @@ task<> show_latch() {
 }
 
 task<> takes_part(sync::barrier& all, int rounds) {
-    for (int i = 0; i < rounds; ++i) co_await all.arrive_and_wait();
+    for (int i = 0; i < rounds; ++i) static_cast<void>(co_await all.arrive_and_wait());
 }
 task<> tells(sync::barrier& all) {
     std::printf("barrier:");
     for (int round = 1;; ++round) {
         try {
-            co_await all.arrive_and_wait();
+            static_cast<void>(co_await all.arrive_and_wait());
             std::printf(" round %d,", round);
         } catch (const sync::barrier_broken& broken) {
             const std::string why(to_string(broken.reason()));
