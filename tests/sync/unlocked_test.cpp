@@ -247,7 +247,6 @@ TEST_CASE(
     "its lock again; the next task is none the worse") {
     lock m(7);
     gate until;
-    gate later;
     cancellation_source source;
     stepped w;
     auto one = w.spawn([](lock& of, gate& inside, cancellation_source& from) -> task<> {
