@@ -54,12 +54,12 @@ constexpr const char* holds_mutex =
 
 bool condition_leaf::await_ready() {
     section_.prepare(*ctx_, holds_mutex);
-    if (ctx_->should_stop()) section_.spare_guard(); // it is stopped where the data is whole
     return false;
 }
 
 void condition_leaf::open() {
     try {
+        section_.find_holder();
         core_->add(*this, section_.mutex()); // first: no notification is lost
     } catch (...) {
         ctx_->suspension_undone();

@@ -76,7 +76,11 @@ public:
     [[nodiscard]] bool await_ready();
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) {
-        if (suspend(frame)) open();
+        if (suspend(frame)) {
+            open();
+        } else {
+            section_.spare_guard(); // it is stopped where the data is whole
+        }
     }
     /// Errors: poison_error if the mutex was poisoned meanwhile; the guard holds nothing then.
     void await_resume() { section_.close_healthy(); }
@@ -85,6 +89,7 @@ protected:
     ~condition_leaf() = default;
 
     void open();
+    void spare_guard() noexcept { section_.spare_guard(); }
     void wake() noexcept override {
         if (section_.lock_again()) ctx_->home().schedule(*ctx_);
     }
@@ -115,7 +120,10 @@ public:
     }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) {
-        if (!suspend(frame)) return;
+        if (!suspend(frame)) {
+            spare_guard();
+            return;
+        }
         open();
         arm(ctx_->home()); // what notifies it resumes it later, on this worker
     }

@@ -10,7 +10,10 @@ void local_open_section::prepare(toadstone::detail::context& task, const char* r
     mutex_ = guard_->mutex();
     if (!mutex_) toadstone::detail::throw_misuse(rule);
     task_ = &task;
-    holder_ = guard_holder(task, guard_);
+}
+
+void local_open_section::find_holder() {
+    holder_ = guard_holder(*task_, guard_);
     if (mutex_->defers()) static_cast<void>(holder_->extras());
 }
 

@@ -18,6 +18,7 @@ public:
         : local_waiter(wants::anything, state::idle), guard_(&guard) {}
 
     void prepare(toadstone::detail::context& task, const char* rule);
+    void find_holder();
     void open() noexcept { section_.emplace(guard_->let_go().open()); }
     [[nodiscard]] bool lock_again() noexcept {
         return mutex_->acquire_or_queue(*this, *task_, section_->locked_at, true);

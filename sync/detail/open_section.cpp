@@ -14,7 +14,10 @@ void open_section::prepare(toadstone::detail::context& task, const char* rule) {
     guard_->check_place();
     mutex_ = guard_->mutex();
     task_ = &task;
-    holder_ = guard_holder(task, guard_);
+}
+
+void open_section::find_holder() {
+    holder_ = guard_holder(*task_, guard_);
     if (guard_->defers()) static_cast<void>(holder_->extras());
 }
 

@@ -25,8 +25,11 @@ public:
         : lock_waiter(wants::anything), guard_(&guard) {}
 
     /// In await_ready. Errors: std::logic_error, with that sentence, if the guard holds
-    /// nothing; std::bad_alloc; later nothing fails.
+    /// nothing.
     void prepare(toadstone::detail::context& task, const char* rule);
+    /// In await_suspend, when the task has suspended: only then its frames are known. Errors:
+    /// std::bad_alloc; later nothing fails.
+    void find_holder();
     void open() noexcept { guard_->open(); }
     [[nodiscard]] mutex_core& mutex() const noexcept { return *mutex_; }
 

@@ -81,6 +81,7 @@ private:
 
     task<T> make_body() {
         try {
+            section_.find_holder();
             return call_unlocked<Fn>(fn_);
         } catch (...) { // no memory for its frame
             this->ctx_->suspension_undone();
