@@ -125,10 +125,9 @@ std::string describe_type(const std::exception_ptr& error) {
     }
     if (!type) return "an exception of unknown type";
     int status = 0;
-    char* plain = abi::__cxa_demangle(type->name(), nullptr, nullptr, &status);
-    std::string text = status == 0 && plain ? plain : type->name();
-    std::free(plain);
-    return text;
+    const std::unique_ptr<char, void (*)(void*)> plain(
+        abi::__cxa_demangle(type->name(), nullptr, nullptr, &status), std::free);
+    return status == 0 && plain ? plain.get() : type->name();
 }
 
 std::string describe_exception(const std::exception_ptr& error) {
