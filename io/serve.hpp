@@ -174,10 +174,6 @@ serve_with(listener_options options, Handler handler, serve_limits limits,
     co_return report;
 }
 
-template <class Fn>
-inline constexpr bool safe_in_co_await = !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
-                                         std::is_trivially_destructible_v<Fn>;
-
 } // namespace detail
 
 /// A TCP server: accepts on every worker, through a listening socket each, and runs `handler`
@@ -217,11 +213,7 @@ template <class Handler, class Listening = tell_nobody, class Failure = log_to_s
 serve(listener_options options, Handler&& handler, serve_limits limits = {},
       toadstone::cancellation_token stop = {}, Listening&& on_listening = {},
       Failure&& on_failure = {}) {
-    static_assert(
-        detail::safe_in_co_await<Handler> && detail::safe_in_co_await<Listening> &&
-            detail::safe_in_co_await<Failure>,
-        "g++ 12 destroys the captures of a temporary closure in a co_await expression "
-        "twice: name the lambda first, or capture by reference");
+    toadstone::detail::check_closures<Handler, Listening, Failure>();
     return detail::serve_with<std::decay_t<Handler>, std::decay_t<Listening>,
                               std::decay_t<Failure>>(
         options, std::forward<Handler>(handler), limits, std::move(stop),

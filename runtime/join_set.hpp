@@ -195,11 +195,7 @@ private:
     }
     template <class First, class... A>
     [[nodiscard]] auto in_turn(const spawn_options& options, First&& first, A&&... body) {
-        static_assert(!TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<First> ||
-                          detail::library_awaitable<First> ||
-                          std::is_trivially_destructible_v<First>,
-                      "g++ 12 destroys the captures of a temporary closure in a co_await "
-                      "expression twice: name the lambda first, or capture by reference");
+        if constexpr (!detail::library_awaitable<First>) detail::check_closures<First>();
         using F = std::decay_t<First>;
         return detail::awaitable<false, detail::spawn_in_turn<T, F, std::decay_t<A>...>,
                                  detail::join_set_core*, spawn_options, F, std::decay_t<A>...>(
@@ -237,11 +233,7 @@ task<R> run_with_join_set(std::size_t limit, Fn fn) {
 template <class T = void, class Fn>
 [[nodiscard]] auto with_join_set(std::size_t limit, Fn&& fn) {
     using F = std::decay_t<Fn>;
-    static_assert(
-        !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
-            std::is_trivially_destructible_v<F>,
-        "g++ 12 destroys the captures of a temporary closure in a co_await expression "
-        "twice: name the lambda first, or capture by reference");
+    detail::check_closures<Fn>();
     using R = typename std::invoke_result_t<F&, join_set<T>&>::value_type;
     return detail::run_with_join_set<T, R, F>(limit, F(std::forward<Fn>(fn)));
 }

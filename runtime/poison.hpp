@@ -137,8 +137,9 @@ public:
     auto with_access(Fn&& fn, std::source_location where = std::source_location::current())
         -> std::invoke_result_t<Fn, T&> {
         using R = std::invoke_result_t<Fn, T&>;
-        static_assert(!is_awaited<R>, "with_access() runs functions that return when they are "
-                                      "done: hold an access() in a coroutine");
+        static_assert(!detail::library_awaitable<R>,
+                      "with_access() runs functions that return when they are "
+                      "done: hold an access() in a coroutine");
         poison_access<T> held = access(where);
         held.watch_.strict = true;
         if constexpr (std::is_void_v<R>) {
@@ -169,8 +170,6 @@ public:
 private:
     friend class poison_access<T>;
     friend class poison_recovery<T>;
-    template <class R>
-    static constexpr bool is_awaited = detail::library_awaitable<R>;
     void interrupted(const detail::watch& watch, std::string_view why) noexcept {
         cause_ = poison_cause(detail::make_cause({.type = "data",
                                                   .during = "during the access begun at",

@@ -97,8 +97,7 @@ spawn_blocking(Fn&& fn, Args&&... args) {
     using F = std::decay_t<Fn>;
     constexpr bool callable = std::is_invocable_v<F, std::decay_t<Args>...>;
     static_assert(
-        !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
-            std::is_trivially_destructible_v<F>,
+        detail::safe_in_co_await<Fn>,
         "g++ 12 destroys the captures of a temporary closure in a co_await expression "
         "twice: name the lambda first, capture by reference, or pass values as arguments");
     static_assert(callable, "this function does not take these arguments, copied or moved: "

@@ -257,11 +257,7 @@ private:
 template <bool Supervises, class Fn>
 [[nodiscard]] auto make_scope(Fn&& fn) {
     using F = std::decay_t<Fn>; // also a function is a body
-    static_assert(
-        !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
-            std::is_trivially_destructible_v<F>,
-        "g++ 12 destroys the captures of a temporary closure in a co_await expression "
-        "twice: name the lambda first, or capture by reference");
+    check_closures<Fn>();
     using T = typename scope_task_t<F>::value_type;
     return awaitable<false, scope_awaiter<F, T, Supervises>, F>(F(std::forward<Fn>(fn)));
 }

@@ -143,11 +143,7 @@ public:
         requires std::is_invocable_v<std::remove_cvref_t<Fn>&>
     [[nodiscard]] auto unlocked(Fn&& fn) {
         using F = std::remove_cvref_t<Fn>;
-        static_assert(
-            !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
-                std::is_trivially_destructible_v<F>,
-            "g++ 12 destroys the captures of a temporary closure in a co_await expression "
-            "twice: name the lambda first, or capture by reference");
+        toadstone::detail::check_closures<Fn>();
         using R = detail::unlocked_result_t<F>;
         return toadstone::detail::awaitable<false, detail::unlocked_awaiter<R, F>,
                                             detail::guard_core*, F>(&core_,

@@ -121,11 +121,7 @@ public:
         requires detail::repairs<std::remove_cvref_t<Fn>, T>
     [[nodiscard]] auto lock_or_recover(Fn&& repair, here where = here::current()) {
         using F = std::remove_cvref_t<Fn>;
-        static_assert(
-            !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
-                std::is_trivially_destructible_v<F>,
-            "g++ 12 destroys the captures of a temporary closure in a co_await expression "
-            "twice: name the lambda first, or capture by reference");
+        toadstone::detail::check_closures<Fn>();
         using what = detail::local_lock_to_repair<T, guard>;
         using awaiter = detail::lock_or_recover_awaiter<what, F>;
         return toadstone::detail::awaitable<true, awaiter, what, F>(

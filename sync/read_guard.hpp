@@ -3,7 +3,7 @@
 #define TOADSTONE_SYNC_READ_GUARD_HPP
 
 #include <toadstone/runtime/poison_cause.hpp>
-#include <toadstone/sync/detail/placed.hpp>
+#include <toadstone/sync/detail/reading.hpp>
 #include <toadstone/sync/detail/shared_core.hpp>
 
 #include <optional>
@@ -15,64 +15,33 @@ namespace toadstone::sync {
 /// one that was moved from holds nothing. Threads: it may die on any. Lifetime: not longer than
 /// the mutex.
 template <class T>
-class [[nodiscard("name it: a temporary guard releases at once")]] read_guard {
+class [[nodiscard("name it: a temporary guard releases at once")]] read_guard
+    : public detail::reading<const T> {
 public:
-    read_guard(read_guard&& other) noexcept
-        : place_(other.place_), core_(std::exchange(other.core_, nullptr)),
-          value_(other.value_) {}
+    read_guard(read_guard&&) noexcept = default;
     read_guard& operator=(read_guard&& other) noexcept {
         if (this != &other) {
             unlock();
-            other.place_.check();
-            core_ = std::exchange(other.core_, nullptr);
-            value_ = other.value_;
+            detail::reading<const T>::operator=(std::move(other));
         }
         return *this;
     }
     ~read_guard() { unlock(); }
 
-    /// Errors: std::logic_error if it holds nothing.
-    [[nodiscard]] const T& operator*() const {
-        check();
-        return *value_;
-    }
-    [[nodiscard]] const T* operator->() const {
-        check();
-        return value_;
-    }
-    /// False after unlock() and after a move.
-    [[nodiscard]] bool held() const noexcept {
-        if (!core_) return false;
-        place_.check();
-        return true;
-    }
-    explicit operator bool() const noexcept { return held(); }
     /// Never suspends. Nothing happens if nothing is held.
     void unlock() noexcept {
-        if (held()) std::exchange(core_, nullptr)->release_read();
+        if (this->held()) this->let_go()->release_read();
     }
     /// Whether a writer had poisoned it when it was taken by read_or_poison(). Errors:
     /// std::logic_error if it holds nothing.
     [[nodiscard]] bool is_poisoned() const {
-        check();
-        return core_->is_poisoned();
+        this->check();
+        return this->core_->is_poisoned();
     }
 
     /// For the library.
     read_guard(detail::shared_core& core, const T& value) noexcept
-        : core_(&core), value_(&value) {}
-
-private:
-    void check() const {
-        if (!held()) {
-            toadstone::detail::throw_misuse(
-                "a guard gives access only while it holds the lock");
-        }
-    }
-
-    detail::placed place_;
-    detail::shared_core* core_;
-    const T* value_;
+        : detail::reading<const T>(core, value) {}
 };
 
 /// What read_or_poison() gives: the right to read, and whether the data is healthy.

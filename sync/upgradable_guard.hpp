@@ -3,7 +3,7 @@
 #define TOADSTONE_SYNC_UPGRADABLE_GUARD_HPP
 
 #include <toadstone/runtime/detail/awaitable.hpp>
-#include <toadstone/sync/detail/placed.hpp>
+#include <toadstone/sync/detail/reading.hpp>
 #include <toadstone/sync/detail/shared_core.hpp>
 #include <toadstone/sync/read_guard.hpp>
 
@@ -26,7 +26,12 @@ class timed_upgrade_awaiter;
 /// Move-only; one that was moved from holds nothing. Threads: it may die on any. Lifetime: not
 /// longer than the mutex; it stays where it is while an upgrade() of it waits.
 template <class T, class Guard>
-class [[nodiscard("name it: a temporary guard releases at once")]] upgradable_guard {
+class [[nodiscard("name it: a temporary guard releases at once")]] upgradable_guard
+    : public detail::reading<T> {
+    using base = detail::reading<T>;
+    using base::check;
+    using base::core_;
+    using base::value_;
     using upgrading =
         toadstone::detail::called_from<detail::upgrade_awaiter<T, Guard>, upgradable_guard&>;
     using timed_upgrading =
@@ -37,16 +42,13 @@ public:
     using here = std::source_location;
 
     upgradable_guard(upgradable_guard&& other) noexcept
-        : place_(other.place_), core_(std::exchange(other.core_, nullptr)),
-          value_(other.value_), policy_(other.policy_) {
+        : base(std::move(other)), policy_(other.policy_) {
         note_move();
     }
     upgradable_guard& operator=(upgradable_guard&& other) noexcept {
         if (this != &other) {
             unlock();
-            other.place_.check();
-            core_ = std::exchange(other.core_, nullptr);
-            value_ = other.value_;
+            base::operator=(std::move(other));
             policy_ = other.policy_;
             note_move();
         }
@@ -54,25 +56,9 @@ public:
     }
     ~upgradable_guard() { unlock(); }
 
-    /// Errors: std::logic_error if it holds nothing, as of every member that needs the lock.
-    [[nodiscard]] const T& operator*() const {
-        check();
-        return *value_;
-    }
-    [[nodiscard]] const T* operator->() const {
-        check();
-        return value_;
-    }
-    /// False after unlock(), after it was upgraded or downgraded, and after a move.
-    [[nodiscard]] bool held() const noexcept {
-        if (!core_) return false;
-        place_.check();
-        return true;
-    }
-    explicit operator bool() const noexcept { return held(); }
     /// Never suspends. Nothing happens if nothing is held.
     void unlock() noexcept {
-        if (held()) std::exchange(core_, nullptr)->release_upgradable();
+        if (this->held()) this->let_go()->release_upgradable();
     }
 
     /// Waits until the readers who are here have gone; who comes waits. Returns: the guard of a
@@ -124,12 +110,12 @@ public:
     [[nodiscard]] read_guard<T> downgrade() {
         check();
         core_->give_up_upgradable();
-        return read_guard<T>(*std::exchange(core_, nullptr), *value_);
+        return read_guard<T>(*this->let_go(), *value_);
     }
 
     /// For the library.
     upgradable_guard(detail::shared_core& core, T& value, detail::policies policy) noexcept
-        : core_(&core), value_(&value), policy_(policy) {}
+        : base(core, value), policy_(policy) {}
     [[nodiscard]] detail::shared_core& core() const {
         check();
         return *core_;
@@ -137,17 +123,11 @@ public:
     [[nodiscard]] detail::policies policy() const noexcept { return policy_; }
     /// It is a writer's now.
     [[nodiscard]] T& release_value() noexcept {
-        core_ = nullptr;
+        this->let_go();
         return *value_;
     }
 
 private:
-    void check() const {
-        if (!held()) {
-            toadstone::detail::throw_misuse(
-                "a guard gives access only while it holds the lock");
-        }
-    }
     void note_move() noexcept {
         if (core_) core_->owner_moved(this, toadstone::detail::current_serial());
     }
@@ -156,9 +136,6 @@ private:
         return detail::seed_here(*core_, where, policy_, std::move(deferring));
     }
 
-    detail::placed place_;
-    detail::shared_core* core_;
-    T* value_;
     detail::policies policy_;
 };
 

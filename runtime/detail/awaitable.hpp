@@ -51,6 +51,17 @@ template <class A>
 concept library_awaitable = any_task<A> || convertible_to_awaiter<std::remove_cvref_t<A>> ||
                             bindable<std::remove_cvref_t<A>>;
 
+/// What a co_await expression may have as a temporary.
+template <class Fn>
+inline constexpr bool safe_in_co_await = !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
+                                         std::is_trivially_destructible_v<Fn>;
+template <class... Fn>
+constexpr void check_closures() noexcept {
+    static_assert((safe_in_co_await<Fn> && ...),
+                  "g++ 12 destroys the captures of a temporary closure in a co_await "
+                  "expression twice: name the lambda first, or capture by reference");
+}
+
 /// Fits into a frame. By-reference parameters always do.
 template <class A>
 inline constexpr bool fits_frame = alignof(A) <= frame_alignment;

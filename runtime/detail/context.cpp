@@ -103,6 +103,13 @@ const context* context::holder_of(const void* object) const noexcept {
     return nullptr;
 }
 
+context& context::holder_or_self(const void* object) noexcept {
+    TOADSTONE_ASSERT(suspended(), "the frames of a task are looked at while it is suspended");
+    if (!around()) return *this;
+    const context* const holder = holder_of(object);
+    return holder ? const_cast<context&>(*holder) : *this; // it waits for this one
+}
+
 // A guard may outlive the context, and the worker: whoever releases it must find neither.
 void context::let_go_of_extras() noexcept {
     cancel_state& own = *state();

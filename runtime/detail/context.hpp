@@ -203,6 +203,9 @@ public:
                                      std::uint64_t mask = ~std::uint64_t{0}) const noexcept;
     /// That context; null if there is none, or if it is a thread.
     [[nodiscard]] const context* waiting(std::uint64_t serial) const noexcept;
+    /// holder_of(), and itself for an object that is elsewhere. It is suspended: the frames of
+    /// one that runs are not known.
+    [[nodiscard]] context& holder_or_self(const void* object) noexcept;
     /// Of this context, which is suspended, and those that wait for it as above: the one that
     /// has `object` in a frame. Null if none has.
     [[nodiscard]] const context* holder_of(const void* object) const noexcept;

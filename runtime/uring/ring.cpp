@@ -22,12 +22,12 @@ using cause = ring_unavailable::cause;
 
 // The first characters of a small file, or nothing.
 std::string first_line(const char* path) {
-    std::string line;
+    char text[64] = "";
     if (std::FILE* file = std::fopen(path, "re")) {
-        char text[64];
-        if (std::fgets(text, sizeof text, file)) line = text;
+        if (!std::fgets(text, sizeof text, file)) text[0] = '\0';
         std::fclose(file);
     }
+    std::string line = text; // when the file is closed: there may be no memory for it
     while (!line.empty() && line.back() == '\n') line.pop_back();
     return line;
 }

@@ -8,6 +8,7 @@
 #include <toadstone/runtime/detail/wait_leaf.hpp>
 #include <toadstone/runtime/detail/wait_queue.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/sync/detail/channel_counts.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -66,7 +67,7 @@ protected:
 ///
 /// Orderings: (A) whoever locks sees, by (R), what was changed under the lock before; the
 /// message with it.
-class broadcast_core {
+class broadcast_core : public channel_counts {
     template <class T>
     using plain = toadstone::detail::plain<T>;
 
@@ -75,21 +76,12 @@ public:
     /// are needed: one is written while the others are kept.
     broadcast_core(std::size_t capacity, plain<broadcast_message*>* ring, std::byte* nodes,
                    std::size_t stride) noexcept
-        : ring_(ring), fresh_(capacity + 1), fresh_at_(nodes), stride_(stride),
-          capacity_(capacity) {}
-    broadcast_core(const broadcast_core&) = delete;
-    broadcast_core& operator=(const broadcast_core&) = delete;
+        : channel_counts(1), ring_(ring), fresh_(capacity + 1), fresh_at_(nodes),
+          stride_(stride), capacity_(capacity) {}
 
-    /// For the halves.
-    void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
-    [[nodiscard]] bool drop_reference() noexcept {
-        return references_.fetch_sub(1, std::memory_order_acq_rel) == 1; // (A) (R)
-    }
-    void add_sender() noexcept { senders_.fetch_add(1, std::memory_order_relaxed); }
-    /// The last one closes the channel.
+    /// For the halves. The last one closes the channel.
     void drop_sender() noexcept {
-        // (R) keeps what the others sent before it; (A) sees that.
-        if (senders_.fetch_sub(1, std::memory_order_acq_rel) == 1) close();
+        if (was_last_sender()) close();
     }
 
     enum class claim : unsigned char {
@@ -178,8 +170,6 @@ private:
     void close(std::uint32_t word) noexcept; // unlocks
 
     mutable toadstone::detail::locked_word<std::uint32_t, busy> word_{0};
-    toadstone::detail::atomic<std::uint32_t> senders_{1};
-    toadstone::detail::atomic<std::uint32_t> references_{1}; // of the first sender
     // All below is changed under the lock.
     plain<broadcast_message*>* const ring_;
     plain<std::uint64_t> sent_ = 0; // the number of the next message

@@ -52,7 +52,7 @@ void local_core::begin_slowly(std::source_location where) noexcept {
 }
 
 bool local_core::acquire_or_queue(local_waiter& waiter, toadstone::detail::context& task,
-                                  std::source_location where, bool hopeless) noexcept {
+                                  std::source_location where) noexcept {
     using state = local_waiter::state;
     claim(task.home());
     if (cause_ && waiter.wants_ == wants::healthy) {
@@ -61,7 +61,7 @@ bool local_core::acquire_or_queue(local_waiter& waiter, toadstone::detail::conte
         begin_slowly(where);
         guard = nullptr;
         waiter.state_ = state::granted;
-    } else if (hopeless && is_held() && waits_for_itself(task)) {
+    } else if (is_held() && waits_for_itself(task)) {
         waiter.state_ = state::deadlock;
     } else {
         watch();

@@ -124,10 +124,8 @@ public:
         return true;
     }
     /// Acquires or fails, as the waiter's state then says: true. Or queues the waiter.
-    /// `hopeless`: a wait for what this task has itself fails.
     [[nodiscard]] bool acquire_or_queue(local_waiter& waiter, toadstone::detail::context& task,
-                                        std::source_location where,
-                                        bool hopeless = true) noexcept;
+                                        std::source_location where) noexcept;
     /// For code that does not wait. False: somebody holds it. Errors: poison_error.
     [[nodiscard]] bool acquire_now(std::source_location where);
     /// Takes a waiter out of the queue, and gives it a state. False: it is in it no more.

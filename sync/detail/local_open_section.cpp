@@ -13,7 +13,7 @@ void local_open_section::prepare(toadstone::detail::context& task, const char* r
 }
 
 void local_open_section::find_holder() {
-    holder_ = guard_holder(*task_, guard_);
+    holder_ = &task_->holder_or_self(guard_);
     if (mutex_->defers()) static_cast<void>(holder_->extras());
 }
 

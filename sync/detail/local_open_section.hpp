@@ -21,7 +21,7 @@ public:
     void find_holder();
     void open() noexcept { section_.emplace(guard_->let_go().open()); }
     [[nodiscard]] bool lock_again() noexcept {
-        return mutex_->acquire_or_queue(*this, *task_, section_->locked_at, true);
+        return mutex_->acquire_or_queue(*this, *task_, section_->locked_at);
     }
     [[nodiscard]] bool give_up() noexcept { return mutex_->withdraw(*this, state::withdrawn); }
     [[nodiscard]] bool locked() const noexcept { return how() == state::granted; }

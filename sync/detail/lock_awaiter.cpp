@@ -167,9 +167,7 @@ bool upgrade_here(shared_core& core, bool block) {
         toadstone::detail::refuse_to_block_worker("blocking_upgrade()", "upgrade()");
         waiting_thread waiter(wants::anything, access::upgrade);
         if (!core.upgrade_or_queue(waiter)) waiter.wait();
-        if (waiter.how() == lock_waiter::state::refused) {
-            toadstone::detail::throw_misuse("one upgrade of a guard waits at a time");
-        }
+        if (waiter.how() == lock_waiter::state::refused) refuse_second_upgrade();
     }
     core.set_owner(toadstone::detail::current_serial());
     return true;

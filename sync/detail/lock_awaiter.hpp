@@ -47,7 +47,7 @@ protected:
 /// The leaf behind every co_await on a mutex. Its place is where lock() was called.
 class lock_leaf : public asking_leaf<mutex_core> {
 public:
-    [[nodiscard]] bool await_ready() {
+    [[nodiscard, gnu::always_inline]] bool await_ready() {
         prepare();
         if (!may_complete_at_once() || !core_->try_acquire()) return false;
         state_ = state::granted;

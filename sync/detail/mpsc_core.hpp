@@ -7,6 +7,7 @@
 #include <toadstone/runtime/detail/locked_word.hpp>
 #include <toadstone/runtime/detail/wait_queue.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/sync/detail/channel_counts.hpp>
 #include <toadstone/sync/detail/message_list.hpp>
 
 #include <cstddef>
@@ -41,25 +42,18 @@ namespace toadstone::sync::detail {
 ///
 /// Orderings: (A) whoever locks sees, by (R), what was changed under the lock before; the
 /// message in a node with it.
-class mpsc_core {
+class mpsc_core : public channel_counts {
 public:
     /// `nodes`: memory for so many, each `stride` bytes, that are made as they are needed. An
     /// unbounded channel has none.
     mpsc_core(std::size_t capacity, std::byte* nodes, std::size_t stride) noexcept
-        : fresh_(capacity), fresh_at_(nodes), stride_(stride), capacity_(capacity) {}
-    mpsc_core(const mpsc_core&) = delete;
-    mpsc_core& operator=(const mpsc_core&) = delete;
+        : channel_counts(2), fresh_(capacity), fresh_at_(nodes), stride_(stride),
+          capacity_(capacity) {}
 
-    /// For the halves: as many as there are senders, receivers and permits.
-    void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
-    [[nodiscard]] bool drop_reference() noexcept {
-        return references_.fetch_sub(1, std::memory_order_acq_rel) == 1; // (A) (R)
-    }
-    void add_sender() noexcept { senders_.fetch_add(1, std::memory_order_relaxed); }
-    /// The last one closes the channel.
+    /// For the halves; references are as many as senders, receivers and permits. The last
+    /// sender closes the channel.
     void drop_sender() noexcept {
-        // (R) keeps what the others sent before it; (A) sees that.
-        if (senders_.fetch_sub(1, std::memory_order_acq_rel) == 1) last_sender_goes();
+        if (was_last_sender()) last_sender_goes();
     }
 
     struct claim {
@@ -232,7 +226,6 @@ private:
     template <class T>
     using plain = toadstone::detail::plain<T>;
     mutable toadstone::detail::locked_word<std::uint32_t, busy> word_{0};
-    toadstone::detail::atomic<std::uint32_t> senders_{1};
     // All below is changed under the lock.
     plain<message_node*> free_ = nullptr;
     plain<std::size_t> live_ = 0;
@@ -243,7 +236,6 @@ private:
     plain<std::byte*> fresh_at_;
     const std::size_t stride_;
     const std::size_t capacity_;
-    toadstone::detail::atomic<std::uint32_t> references_{2};
     poison_cause failure_; // written once, before `failed`; whoever sees that may read it
 };
 

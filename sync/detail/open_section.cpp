@@ -17,7 +17,7 @@ void open_section::prepare(toadstone::detail::context& task, const char* rule) {
 }
 
 void open_section::find_holder() {
-    holder_ = guard_holder(*task_, guard_);
+    holder_ = &task_->holder_or_self(guard_);
     if (guard_->defers()) static_cast<void>(holder_->extras());
 }
 
@@ -36,13 +36,6 @@ void open_section::spare_guard(bool stops) noexcept {
     } else if (!holder || holder->requested()) {
         guard_->set_untouched();
     }
-}
-
-toadstone::detail::context* guard_holder(toadstone::detail::context& task,
-                                         const void* guard) noexcept {
-    // It waits for this task, so that it stays.
-    const auto* const holder = task.holder_of(guard);
-    return holder ? const_cast<toadstone::detail::context*>(holder) : &task;
 }
 
 void open_section::close_after(const std::exception_ptr& failure) {

@@ -11,9 +11,6 @@
 
 namespace toadstone::sync::detail {
 
-/// The context whose frame has the guard, of those that wait for the task; else the task.
-[[nodiscard]] toadstone::detail::context* guard_holder(toadstone::detail::context& task,
-                                                       const void* guard) noexcept;
 /// In a handler of a poison_error, or of a would_deadlock: throws it with the other nested.
 [[noreturn, gnu::cold]] void nest_failure(const std::exception_ptr& failure);
 

@@ -59,7 +59,7 @@ void shared_core::hand_back(lock_waiter& waiter) noexcept {
     if (waiter.how() == lock_waiter::state::refused) static_cast<void>(waiter.take_failure());
 }
 
-void upgrade_leaf::refuse_second_upgrade() {
+void refuse_second_upgrade() {
     toadstone::detail::throw_misuse("one upgrade of a guard waits at a time");
 }
 

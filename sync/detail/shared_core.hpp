@@ -115,6 +115,9 @@ protected:
     }
 };
 
+/// Another upgrade of the same guard waits already.
+[[noreturn, gnu::cold]] void refuse_second_upgrade();
+
 /// The leaf behind upgrade(). Whatever ends it but a grant, the right to upgrade stays.
 class upgrade_leaf : public lock_leaf {
 public:
@@ -157,7 +160,6 @@ protected:
     }
 
 private:
-    [[noreturn, gnu::cold]] static void refuse_second_upgrade();
     std::uint64_t reader_ = 0; // who had the right before
 };
 

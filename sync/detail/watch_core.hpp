@@ -8,6 +8,7 @@
 #include <toadstone/runtime/detail/wait_leaf.hpp>
 #include <toadstone/runtime/detail/wait_queue.hpp>
 #include <toadstone/runtime/poison_cause.hpp>
+#include <toadstone/sync/detail/channel_counts.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -65,22 +66,13 @@ protected:
 /// once, under the lock `busy`. Who waits has seen the newest version, and it is not the end.
 ///
 /// Orderings: (A) who sees a version, by (R) of its publish, sees its value.
-class watch_core {
+class watch_core : public channel_counts {
 public:
-    explicit watch_core(watch_value& initial) noexcept : newest_(&initial) {}
-    watch_core(const watch_core&) = delete;
-    watch_core& operator=(const watch_core&) = delete;
+    explicit watch_core(watch_value& initial) noexcept : channel_counts(1), newest_(&initial) {}
 
-    /// For the halves.
-    void add_reference() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
-    [[nodiscard]] bool drop_reference() noexcept {
-        return references_.fetch_sub(1, std::memory_order_acq_rel) == 1; // (A) (R)
-    }
-    void add_sender() noexcept { senders_.fetch_add(1, std::memory_order_relaxed); }
-    /// The last one closes the channel.
+    /// For the halves. The last one closes the channel.
     void drop_sender() noexcept {
-        // (R) keeps what the others sent before it; (A) sees that.
-        if (senders_.fetch_sub(1, std::memory_order_acq_rel) == 1) close();
+        if (was_last_sender()) close();
     }
     void add_receiver() noexcept { receivers_.fetch_add(1, std::memory_order_relaxed); }
     void drop_receiver() noexcept { receivers_.fetch_sub(1, std::memory_order_relaxed); }
@@ -165,8 +157,6 @@ private:
     toadstone::detail::plain<watch_value*> newest_; // under the lock, as the queue
     toadstone::detail::wait_queue queue_;
     toadstone::detail::atomic<std::size_t> receivers_{0};
-    toadstone::detail::atomic<std::uint32_t> senders_{1};
-    toadstone::detail::atomic<std::uint32_t> references_{1};
     toadstone::detail::mutex changes_;
     /// Who has that mutex; only its own thread finds itself here. Orders nothing.
     toadstone::detail::atomic<const void*> changer_{nullptr};

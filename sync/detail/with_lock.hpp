@@ -42,11 +42,7 @@ task<R> run_locked_plain(Mutex& mutex, Fn fn, std::source_location where) {
 template <class Mutex, class Fn>
 TOADSTONE_CORO_WRAPPER auto run_with_lock(Mutex& mutex, Fn&& fn, std::source_location where) {
     using F = std::remove_cvref_t<Fn>;
-    static_assert(
-        !TOADSTONE_OLD_GCC || std::is_lvalue_reference_v<Fn> ||
-            std::is_trivially_destructible_v<F>,
-        "g++ 12 destroys the captures of a temporary closure in a co_await expression "
-        "twice: name the lambda first, or capture by reference");
+    toadstone::detail::check_closures<Fn>();
     using R = std::invoke_result_t<F&, typename Mutex::value_type&>;
     if constexpr (toadstone::detail::any_task<R>) {
         return run_locked<typename R::value_type, Mutex, F>(mutex, std::forward<Fn>(fn), where);

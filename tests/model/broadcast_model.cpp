@@ -260,10 +260,11 @@ struct the_last_sender : air<the_last_sender, 2> {
 
 using order = std::memory_order;
 const std::vector<spare> spares = {
-    {"sync/detail/broadcast_core.hpp", "drop_sender", "modify", order::acq_rel, order::acquire,
+    {"sync/detail/channel_counts.hpp", "was_last_sender", "modify", order::acq_rel,
+     order::acquire,
      "on hardware it keeps what was sent before it; Relacy lets no operation overtake"},
-    {"sync/detail/broadcast_core.hpp", "drop_sender", "modify", order::acq_rel, order::release,
-     "as above, of the other side: the lock orders what both did"},
+    {"sync/detail/channel_counts.hpp", "was_last_sender", "modify", order::acq_rel,
+     order::release, "as above, of the other side: the lock orders what both did"},
 };
 
 } // namespace toadstone::model
@@ -287,7 +288,7 @@ int main(int argc, char** argv) {
                  {"broadcast: the last sender ends it behind what all have sent",
                   explore<the_last_sender>},
              },
-         .files = {"sync/detail/broadcast", "runtime/detail/locked_word",
-                   "runtime/detail/wait_queue"},
+         .files = {"sync/detail/broadcast", "sync/detail/channel_counts",
+                   "runtime/detail/locked_word", "runtime/detail/wait_queue"},
          .spares = spares});
 }

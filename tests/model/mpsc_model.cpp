@@ -284,10 +284,11 @@ struct abandoned : channel<abandoned, 1> {
 
 using order = std::memory_order;
 const std::vector<spare> spares = {
-    {"sync/detail/mpsc_core.hpp", "drop_sender", "modify", order::acq_rel, order::acquire,
+    {"sync/detail/channel_counts.hpp", "was_last_sender", "modify", order::acq_rel,
+     order::acquire,
      "on hardware it keeps what was sent before it; Relacy lets no operation overtake"},
-    {"sync/detail/mpsc_core.hpp", "drop_sender", "modify", order::acq_rel, order::release,
-     "as above, of the other side: the lock orders what both did"},
+    {"sync/detail/channel_counts.hpp", "was_last_sender", "modify", order::acq_rel,
+     order::release, "as above, of the other side: the lock orders what both did"},
     {"runtime/detail/locked_word.hpp", "read", "load", order::acquire, order::relaxed,
      "besides the bits it shows the cause, in a shared_ptr, which is not in the model"},
 };
@@ -318,7 +319,7 @@ int main(int argc, char** argv) {
                   explore<the_last_sender>},
                  {"mpsc: a receiver that goes strands nobody", explore<abandoned>},
              },
-         .files = {"sync/detail/mpsc", "runtime/detail/locked_word",
-                   "runtime/detail/wait_queue"},
+         .files = {"sync/detail/mpsc", "sync/detail/channel_counts",
+                   "runtime/detail/locked_word", "runtime/detail/wait_queue"},
          .spares = spares});
 }

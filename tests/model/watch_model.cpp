@@ -180,10 +180,11 @@ struct the_last_sender : numbers<the_last_sender> {
 
 using order = std::memory_order;
 const std::vector<spare> spares = {
-    {"sync/detail/watch_core.hpp", "drop_sender", "modify", order::acq_rel, order::acquire,
+    {"sync/detail/channel_counts.hpp", "was_last_sender", "modify", order::acq_rel,
+     order::acquire,
      "on hardware it keeps what was sent before it; Relacy lets no operation overtake"},
-    {"sync/detail/watch_core.hpp", "drop_sender", "modify", order::acq_rel, order::release,
-     "as above, of the other side: the lock orders what both did"},
+    {"sync/detail/channel_counts.hpp", "was_last_sender", "modify", order::acq_rel,
+     order::release, "as above, of the other side: the lock orders what both did"},
     {"runtime/detail/locked_word.hpp", "read", "load", order::acquire, order::relaxed,
      "values are looked at under the lock; besides there is the cause, in a shared_ptr, which "
      "is not in the model"},
@@ -206,7 +207,7 @@ int main(int argc, char** argv) {
                  {"watch: the last sender ends it behind all changes",
                   explore<the_last_sender>},
              },
-         .files = {"sync/detail/watch", "runtime/detail/locked_word",
-                   "runtime/detail/wait_queue"},
+         .files = {"sync/detail/watch", "sync/detail/channel_counts",
+                   "runtime/detail/locked_word", "runtime/detail/wait_queue"},
          .spares = spares});
 }
