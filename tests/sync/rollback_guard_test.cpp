@@ -1,5 +1,6 @@
 // Mutexes whose type rolls back: sections on a copy, which take the data's place if they end
 // well.
+#include <toadstone/sync/local_mutex.hpp>
 #include <toadstone/sync/mutex.hpp>
 
 #include "support/lock_tasks.hpp"
@@ -68,15 +69,32 @@ result_of_change after(way how) {
     w.settle();
     CHECK(one.done());
     CHECK(m.get_mut(sync::ignore_poison).whole()); // whatever happened
+    CHECK_FALSE(m.is_locked());
     if (m.is_poisoned()) CHECK_FALSE(m.cause().to_string().empty());
+    if (how == way::reset_in_handler && m.is_poisoned()) {
+        CHECK_THAT(m.cause().to_string(), Catch::Contains("caught"));
+    }
     return {m.get_mut(sync::ignore_poison).left, m.is_poisoned()};
 }
 
+/// The mutexes with those policies, of each kind.
+struct of_any_worker {
+    template <on_cancel C, on_exception E>
+    using mutex = sync::mutex<pair_of, C, E>;
+};
+struct of_one_worker {
+    template <on_cancel C, on_exception E>
+    using mutex = sync::local_mutex<pair_of, C, E>;
+};
+#define TOADSTONE_KINDS of_any_worker, of_one_worker
+
 } // namespace
 
-TEST_CASE("S251: rollback for both kinds of end: unlock() and death in normal control flow "
-          "commit, everything else drops the copy and leaves the lock healthy") {
-    using both = mutex<pair_of, on_cancel::rollback, on_exception::rollback>;
+TEMPLATE_TEST_CASE(
+    "S251, S384: rollback for both kinds of end: unlock() and death in normal control flow "
+    "commit, everything else drops the copy and leaves the lock healthy",
+    "", TOADSTONE_KINDS) {
+    using both = typename TestType::template mutex<on_cancel::rollback, on_exception::rollback>;
     CHECK(after<both>(way::unlocks) == result_of_change{1, false});
     CHECK(after<both>(way::dies) == result_of_change{1, false});
     CHECK(after<both>(way::throws) == result_of_change{0, false});
@@ -86,29 +104,38 @@ TEST_CASE("S251: rollback for both kinds of end: unlock() and death in normal co
     CHECK(after<both>(way::poisons) == result_of_change{0, true});
 }
 
-TEST_CASE("S252: rollback mixed with the other kind's policy: the copy is dropped, and that "
-          "policy decides whether it poisons besides") {
-    using by_cancel = mutex<pair_of, on_cancel::rollback, on_exception::poison>;
+TEMPLATE_TEST_CASE(
+    "S252, S384: rollback mixed with the other kind's policy: the copy is dropped, and that "
+    "policy decides whether it poisons besides",
+    "", TOADSTONE_KINDS) {
+    using by_cancel =
+        typename TestType::template mutex<on_cancel::rollback, on_exception::poison>;
     CHECK(after<by_cancel>(way::is_cancelled) == result_of_change{0, false});
     CHECK(after<by_cancel>(way::throws) == result_of_change{0, true});
     CHECK(after<by_cancel>(way::reset_in_handler) == result_of_change{0, true});
     CHECK(after<by_cancel>(way::dies) == result_of_change{1, false});
 
-    using by_exception = mutex<pair_of, on_cancel::poison, on_exception::rollback>;
+    using by_exception =
+        typename TestType::template mutex<on_cancel::poison, on_exception::rollback>;
     CHECK(after<by_exception>(way::is_cancelled) == result_of_change{0, true});
     CHECK(after<by_exception>(way::throws) == result_of_change{0, false});
     CHECK(after<by_exception>(way::reset_in_handler) == result_of_change{0, false});
 
-    using releasing = mutex<pair_of, on_cancel::release, on_exception::rollback>;
+    using releasing =
+        typename TestType::template mutex<on_cancel::release, on_exception::rollback>;
     CHECK(after<releasing>(way::is_cancelled) == result_of_change{0, false});
     CHECK(after<releasing>(way::throws) == result_of_change{0, false});
 
-    using touched = mutex<pair_of, on_cancel::if_touched, on_exception::rollback>;
+    using touched =
+        typename TestType::template mutex<on_cancel::if_touched, on_exception::rollback>;
     CHECK(after<touched>(way::is_cancelled) == result_of_change{0, true});
 }
 
-TEST_CASE("S252: rollback for exceptions, deferred for cancellations: the section ends first") {
-    using deferring = mutex<pair_of, on_cancel::defer, on_exception::rollback>;
+TEMPLATE_TEST_CASE(
+    "S252: rollback for exceptions, deferred for cancellations: the section ends first", "",
+    TOADSTONE_KINDS) {
+    using deferring =
+        typename TestType::template mutex<on_cancel::defer, on_exception::rollback>;
     deferring m;
     gate middle;
     stepped w;

@@ -1,4 +1,5 @@
 // guard::unlocked() and guard::try_map(): a section that is open for a while, or narrower.
+#include <toadstone/sync/local_mutex.hpp>
 #include <toadstone/sync/mutex.hpp>
 
 #include "support/lock_tasks.hpp"
@@ -15,22 +16,23 @@ namespace toadstone::tests {
 namespace {
 
 using namespace std::chrono_literals;
-using lock = sync::mutex<int>;
 
 /// Its frame's last destructor uses the guard: an int of its own says what it found.
+template <class Guard>
 class uses_guard {
 public:
-    uses_guard(sync::guard<int>& held, int& found) : held_(held), found_(found) {}
+    uses_guard(Guard& held, int& found) : held_(held), found_(found) {}
     uses_guard(const uses_guard&) = delete;
     uses_guard& operator=(const uses_guard&) = delete;
     ~uses_guard() { found_ = held_.held() ? held_.view() : -1; }
 
 private:
-    sync::guard<int>& held_;
+    Guard& held_;
     int& found_;
 };
 
-task<> opens(lock& m, gate& until, int& found) {
+template <class Mutex>
+task<> opens(Mutex& m, gate& until, int& found) {
     auto held = co_await m.lock();
     uses_guard last(held, found);
     *held = 1;
@@ -38,7 +40,8 @@ task<> opens(lock& m, gate& until, int& found) {
     co_await held.unlocked(wait);
     *held = 2;
 }
-task<> poisons(lock& m, gate& until) {
+template <class Mutex>
+task<> poisons(Mutex& m, gate& until) {
     auto held = co_await m.lock();
     co_await until.pass();
     held.poison("broken");
@@ -46,8 +49,13 @@ task<> poisons(lock& m, gate& until) {
 
 } // namespace
 
-TEST_CASE("S364: the lock is open while something else runs, and held again after it, behind "
-          "those who came first") {
+#define TOADSTONE_MUTEXES sync::mutex<int>, sync::local_mutex<int>
+
+TEMPLATE_TEST_CASE(
+    "S364, S392: the lock is open while something else runs, and held again after it, behind "
+    "those who came first",
+    "", TOADSTONE_MUTEXES) {
+    using lock = TestType;
     lock m;
     gate until;
     gate holder;
@@ -72,8 +80,11 @@ TEST_CASE("S364: the lock is open while something else runs, and held again afte
     CHECK(entered == order{2, 3});
 }
 
-TEST_CASE("S364: results and exceptions come out, with the lock held; an exception that leaves "
-          "the section poisons only if the guard is used after it") {
+TEMPLATE_TEST_CASE(
+    "S364: results and exceptions come out, with the lock held; an exception that leaves "
+    "the section poisons only if the guard is used after it",
+    "", TOADSTONE_MUTEXES) {
+    using lock = TestType;
     stepped w;
     lock m;
     auto gives = [](lock& of) -> task<int> {
@@ -119,9 +130,11 @@ TEST_CASE("S364: results and exceptions come out, with the lock held; an excepti
     CHECK_FALSE(m.is_poisoned());
 }
 
-TEST_CASE(
+TEMPLATE_TEST_CASE(
     "S43: an open section that is cancelled has the lock again before any destructor, and "
-    "is not poisoned") {
+    "is not poisoned",
+    "", TOADSTONE_MUTEXES) {
+    using lock = TestType;
     for (const bool waits_for_lock : {false, true}) {
         lock m(7);
         gate until;
@@ -150,8 +163,11 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("S365: what has run inside to its end is delivered, though a request came while the "
-          "lock was waited for") {
+TEMPLATE_TEST_CASE(
+    "S365: what has run inside to its end is delivered, though a request came while the "
+    "lock was waited for",
+    "", TOADSTONE_MUTEXES) {
+    using lock = TestType;
     lock m;
     gate until;
     gate holder;
@@ -174,8 +190,11 @@ TEST_CASE("S365: what has run inside to its end is delivered, though a request c
     CHECK_FALSE(m.is_poisoned());
 }
 
-TEST_CASE("S45: poisoned while it was open: the await throws, holding nothing; a cancelled one "
-          "has the lock all the same, and poisons nothing more") {
+TEMPLATE_TEST_CASE(
+    "S45: poisoned while it was open: the await throws, holding nothing; a cancelled one "
+    "has the lock all the same, and poisons nothing more",
+    "", TOADSTONE_MUTEXES) {
+    using lock = TestType;
     lock m(7, "m");
     gate first;
     gate until;
@@ -201,9 +220,11 @@ TEST_CASE("S45: poisoned while it was open: the await throws, holding nothing; a
     CHECK(m.cause().attempts() == 0);
 }
 
-TEST_CASE(
+TEMPLATE_TEST_CASE(
     "S365: what ends inside by a token of its own ends the task, with the lock held again; "
-    "where another guard defers that, the await throws") {
+    "where another guard defers that, the await throws",
+    "", TOADSTONE_MUTEXES) {
+    using lock = TestType;
     const bool before =
         GENERATE(false, true); // the token is cancelled before the section opens
     for (const bool deferred : {false, true}) {
@@ -242,9 +263,11 @@ TEST_CASE(
     }
 }
 
-TEST_CASE(
+TEMPLATE_TEST_CASE(
     "S365: what ends by a token of its own ends the task, whose guard defers, once it has "
-    "its lock again; the next task is none the worse") {
+    "its lock again; the next task is none the worse",
+    "", TOADSTONE_MUTEXES) {
+    using lock = TestType;
     lock m(7);
     gate until;
     cancellation_source source;
@@ -262,8 +285,11 @@ TEST_CASE(
     CHECK(is_free(w, m));
 }
 
-TEST_CASE("S365: opened in a boundary, a section is the task's again: it defers, and the task "
-          "that asks for the lock is told") {
+TEMPLATE_TEST_CASE(
+    "S365: opened in a boundary, a section is the task's again: it defers, and the task "
+    "that asks for the lock is told",
+    "", TOADSTONE_MUTEXES) {
+    using lock = TestType;
     lock m(7);
     gate until;
     stepped w;
@@ -295,8 +321,10 @@ TEST_CASE("S365: opened in a boundary, a section is the task's again: it defers,
     CHECK(m.get_mut() == 2);
 }
 
-TEST_CASE(
-    "S364: poisoned meanwhile, and what runs inside fails: poison_error, with that nested") {
+TEMPLATE_TEST_CASE(
+    "S364: poisoned meanwhile, and what runs inside fails: poison_error, with that nested", "",
+    TOADSTONE_MUTEXES) {
+    using lock = TestType;
     lock m(7);
     stepped w;
     auto fails = [](lock& of) -> task<std::string> {
@@ -326,8 +354,10 @@ TEST_CASE(
     CHECK_FALSE(m.is_locked());
 }
 
-TEST_CASE(
-    "S366: what runs inside gives a guard of the same mutex: the wait would have no end") {
+TEMPLATE_TEST_CASE(
+    "S366: what runs inside gives a guard of the same mutex: the wait would have no end", "",
+    TOADSTONE_MUTEXES) {
+    using lock = TestType;
     lock m(7);
     stepped w;
     auto asks = [](lock& of) -> task<> {
@@ -340,7 +370,9 @@ TEST_CASE(
     CHECK_FALSE(m.is_poisoned());
 }
 
-TEST_CASE("S366: misuse: a guard that holds nothing opens nothing") {
+TEMPLATE_TEST_CASE("S366: misuse: a guard that holds nothing opens nothing", "",
+                   TOADSTONE_MUTEXES) {
+    using lock = TestType;
     lock m;
     stepped w;
     auto misuses = [](lock& of) -> task<> {
@@ -352,7 +384,10 @@ TEST_CASE("S366: misuse: a guard that holds nothing opens nothing") {
     CHECK_THROWS_AS(w.run(misuses(m)), std::logic_error);
 }
 
-TEST_CASE("S366: an open section defers nothing, and does so again when it has the lock") {
+TEMPLATE_TEST_CASE(
+    "S366: an open section defers nothing, and does so again when it has the lock", "",
+    TOADSTONE_MUTEXES) {
+    using lock = TestType;
     lock m;
     gate until;
     gate last;
@@ -387,7 +422,9 @@ TEST_CASE("S366: an open section defers nothing, and does so again when it has t
     CHECK_FALSE(m.is_poisoned());
 }
 
-TEST_CASE("S367: a forced end leaves the guard of an open section empty") {
+TEMPLATE_TEST_CASE("S367: a forced end leaves the guard of an open section empty", "",
+                   TOADSTONE_MUTEXES) {
+    using lock = TestType;
     lock m;
     gate until;
     gate never;
@@ -405,7 +442,57 @@ TEST_CASE("S367: a forced end leaves the guard of an open section empty") {
     } // the worker takes its tasks down
     CHECK(found == -1);
     CHECK_FALSE(m.is_poisoned());
-    CHECK(m.try_lock().has_value());
+    CHECK_FALSE(m.is_locked());
+}
+
+TEMPLATE_TEST_CASE("S366: what was said of a section holds when it goes on", "",
+                   TOADSTONE_MUTEXES) {
+    using lock = TestType;
+    lock m;
+    gate inside;
+    stepped w;
+    auto one = w.spawn([](lock& of, gate& at) -> task<> {
+        auto held = co_await of.lock();
+        held.mark_consistent();
+        auto wait = [&] { return at.pass(); };
+        co_await held.unlocked(wait);
+        ++*held;
+        throw std::runtime_error("boom");
+    }(m, inside));
+    w.settle();
+    CHECK(is_free(w, m)); // another section, of another kind
+    inside.open();
+    w.settle();
+    CHECK(w.end_of(one).has_exception());
+    CHECK_FALSE(m.is_poisoned());
+}
+
+TEMPLATE_TEST_CASE(
+    "S365: a limit of time around an open section gives it back as it was: left then, it "
+    "poisons",
+    "", TOADSTONE_MUTEXES) {
+    using lock = TestType;
+    for (const bool catches : {false, true}) {
+        lock m;
+        stepped w;
+        auto one = w.spawn([](lock& of, bool goes_on) -> task<> {
+            auto held = co_await of.lock();
+            ++*held;
+            auto nothing = []() -> task<> { co_await sleep_for(1h); };
+            try {
+                co_await with_timeout(1ms, held.unlocked(nothing));
+            } catch (const timeout_error&) {
+                CHECK(held.held());
+                if (!goes_on) throw;
+            }
+        }(m, catches));
+        w.settle();
+        CHECK(is_free(w, m));
+        w.advance(1ms);
+        CHECK(w.end_of(one).has_exception() != catches);
+        CHECK(m.is_poisoned() != catches);
+        CHECK_FALSE(m.is_locked());
+    }
 }
 
 TEST_CASE("S368: try_map() narrows a guard to what is there, or leaves it as it was") {
