@@ -285,40 +285,61 @@ TEMPLATE_TEST_CASE(
     CHECK(is_free(w, m));
 }
 
-TEMPLATE_TEST_CASE(
-    "S365: opened in a boundary, a section is the task's again: it defers, and the task "
-    "that asks for the lock is told",
-    "", TOADSTONE_MUTEXES) {
+TEMPLATE_TEST_CASE("S365: opened in a boundary that ends it, a section is the task's again: it "
+                   "defers, and the "
+                   "task that asks for the lock is told",
+                   "", TOADSTONE_MUTEXES) {
     using lock = TestType;
-    lock m(7);
-    gate until;
-    stepped w;
-    auto one = w.spawn([](lock& of, gate& after) -> task<> {
-        auto held = co_await of.lock(sync::on_cancel::defer);
-        auto nothing = []() -> task<> { co_await sleep_for(1h); };
-        const auto late = co_await try_with_timeout(1ms, held.unlocked(nothing));
-        CHECK_FALSE(late.has_value());
-        CHECK(held.held());
-        try {
-            auto again = co_await of.lock();
-            CHECK(false);
-        } catch (const sync::would_deadlock&) {
-        }
-        *held = 1;
-        co_await after.pass();
-        *held = 2;
-    }(m, until));
-    w.settle();
-    w.advance(1ms);
-    CHECK_FALSE(one.done());
-    one.cancel();
-    w.settle();
-    CHECK_FALSE(one.done()); // it defers
-    until.open();
-    w.settle();
-    CHECK(one.done());
-    CHECK_FALSE(m.is_poisoned());
-    CHECK(m.get_mut() == 2);
+    enum class ended_by { outcome, exception, race, scope };
+    for (const auto how :
+         {ended_by::outcome, ended_by::exception, ended_by::race, ended_by::scope}) {
+        lock m(7);
+        gate until;
+        stepped w;
+        auto one = w.spawn([](lock& of, gate& after, ended_by what) -> task<> {
+            auto held = co_await of.lock(sync::on_cancel::defer);
+            auto nothing = []() -> task<> { co_await sleep_for(1h); };
+            if (what == ended_by::outcome) {
+                const auto late = co_await try_with_timeout(1ms, held.unlocked(nothing));
+                CHECK_FALSE(late.has_value());
+            } else if (what == ended_by::exception) {
+                try {
+                    co_await with_timeout(1ms, held.unlocked(nothing));
+                } catch (const timeout_error&) {
+                }
+            } else if (what == ended_by::race) {
+                static_cast<void>(co_await when_any(sleep_for(1ms), held.unlocked(nothing)));
+            } else {
+                auto opens_it = [&]() -> task<> { co_await held.unlocked(nothing); };
+                auto body = [&](task_scope& scope) -> task<> {
+                    scope.spawn(opens_it()).detach();
+                    co_await shield(sleep_for(1ms));
+                    scope.cancel();
+                };
+                co_await with_scope(body);
+            }
+            CHECK(held.held());
+            try {
+                auto again = co_await of.lock();
+                CHECK(false);
+            } catch (const sync::would_deadlock&) {
+            }
+            *held = 1;
+            co_await after.pass();
+            *held = 2;
+        }(m, until, how));
+        w.settle();
+        w.advance(1ms);
+        CHECK_FALSE(one.done());
+        one.cancel();
+        w.settle();
+        CHECK_FALSE(one.done()); // it defers
+        until.open();
+        w.settle();
+        CHECK(one.done());
+        CHECK_FALSE(m.is_poisoned());
+        CHECK(m.get_mut() == 2);
+    }
 }
 
 TEMPLATE_TEST_CASE(

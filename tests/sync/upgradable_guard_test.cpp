@@ -513,8 +513,8 @@ TEST_CASE(
         co_await when_all(upgrade(), read());
     }(m, now, entered));
     w.settle();
-    now.open(); // made ready before the upgrade is
     reader.open();
+    now.open(); // the sibling runs when the upgrade is granted, and before it goes on
     w.settle();
     CHECK(w.end_of(two).has_value());
     CHECK(entered.size() == 3);
