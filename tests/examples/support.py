@@ -203,14 +203,18 @@ class Tracker(Server):
         return found
 
     def at_rest(self):
-        """How many tasks and descriptors there are when nobody is connected but the one who
-        asks: the least of some looks, as the one before him may still be on his way out."""
-        looks = []
+        """How many tasks there are when nobody is connected but the one who asks, and how many
+        descriptors when he has left, too. The least of some looks each: the one before him may
+        still be on his way out, and of the last one the server learns after his answer."""
+        tasks = []
         for _ in range(20):
-            tasks = self.metrics()["toadstone_live_tasks"]
-            looks.append((tasks, self.descriptors()))
+            tasks.append(self.metrics()["toadstone_live_tasks"])
             time.sleep(0.01)
-        return min(tasks for tasks, _ in looks), min(opened for _, opened in looks)
+        opened = []
+        for _ in range(50): # asks nothing: who asks is a descriptor
+            opened.append(self.descriptors())
+            time.sleep(0.01)
+        return min(tasks), min(opened)
 
 
 def read_all(connection):
