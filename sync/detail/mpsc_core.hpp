@@ -15,6 +15,14 @@
 
 namespace toadstone::sync::detail {
 
+/// The first of what is in the core: at the address of the core itself, which is in a register
+/// already.
+class mpsc_word {
+protected:
+    static constexpr std::uint32_t busy = 1;
+    mutable toadstone::detail::locked_word<std::uint32_t, busy> word_{0};
+};
+
 /// A node goes from hand to hand, and no code of the user runs while the channel is locked:
 ///
 ///     free -> claimed by a sender -> in the list -> taken by a receiver -> free
@@ -42,7 +50,7 @@ namespace toadstone::sync::detail {
 ///
 /// Orderings: (A) whoever locks sees, by (R), what was changed under the lock before; the
 /// message in a node with it.
-class mpsc_core : public channel_counts {
+class mpsc_core : mpsc_word, public channel_counts {
 public:
     /// `nodes`: memory for so many, each `stride` bytes, that are made as they are needed. An
     /// unbounded channel has none.
@@ -191,7 +199,6 @@ public:
     [[nodiscard]] message_node* take_blocking();
 
 private:
-    static constexpr std::uint32_t busy = 1;
     static constexpr std::uint32_t closed = 2;
     static constexpr std::uint32_t gone = 4;
     static constexpr std::uint32_t failed = 8;
@@ -225,7 +232,6 @@ private:
 
     template <class T>
     using plain = toadstone::detail::plain<T>;
-    mutable toadstone::detail::locked_word<std::uint32_t, busy> word_{0};
     // All below is changed under the lock.
     plain<message_node*> free_ = nullptr;
     plain<std::size_t> live_ = 0;
