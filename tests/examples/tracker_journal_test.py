@@ -2,15 +2,16 @@
 """The operation tracker and its journal, with others about: PROGRAM"""
 
 import fcntl
+import http.client
+import json
 import os
 import struct
 import sys
 import tempfile
-import threading
 import time
 import unittest
 
-from support import Tracker, refusal, wait_until
+from support import PATIENCE, Tracker, refusal
 
 PROGRAM = sys.argv.pop(1)
 
@@ -19,6 +20,27 @@ def take_lock(file):
     """An open file description lock, as another server would have it."""
     wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     fcntl.fcntl(file, 37, wanted) # F_OFD_SETLK
+
+
+class KeptConnection:
+    """One that the server knows: it has answered a request there."""
+
+    def __init__(self, tracker):
+        self.client = http.client.HTTPConnection("127.0.0.1", tracker.port, timeout=PATIENCE)
+        self.client.request("GET", "/healthz")
+        self.client.getresponse().read()
+
+    def begin_create(self, name):
+        """Returns when the request is sent."""
+        headers = {"Content-Type": "application/json"}
+        self.client.request("POST", "/operations", json.dumps({"name": name}), headers)
+
+    def created(self):
+        """The id in the answer."""
+        answer = self.client.getresponse()
+        operation = json.loads(answer.read())
+        self.client.close()
+        return operation["id"]
 
 
 class Alone(unittest.TestCase):
@@ -59,17 +81,14 @@ class Alone(unittest.TestCase):
                 Tracker(PROGRAM, "--journal-wait", 60000, journal=self.path,
                         ready=False) as new:
             new.says("waiting for its end")
-            answers = []
-            last = [threading.Thread(target=lambda: answers.append(old.create("last")))
-                    for _ in range(4)]
+            # Each has its connection; its request is in the server's socket before the signal.
+            last = [KeptConnection(old) for _ in range(4)]
             for each in last:
-                each.start()
-            wait_until("they are there", lambda: old.metrics()["tracker_connections"] >= 5)
+                each.begin_create("last")
             old.terminate()
             new.wait_until_ready()
             first = new.create("first of the new one")
-            for each in last:
-                each.join()
+            answers = [each.created() for each in last]
             self.assertEqual(sorted(answers), [1, 2, 3, 4])
             self.assertEqual(first, 5)
             self.assertEqual(old.exit_code(), 0)
