@@ -18,19 +18,22 @@ export TOADSTONE_SIM_DEEPER=${3:-0}
 [ $# -lt 4 ] || export TOADSTONE_SIM_REPEAT_PERCENT=$4
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-is_alone() {
-    sed -n '/^tests_alone/,/^]/p' "$root/tests/meson.build" | grep "'sim/$1'" >/dev/null
+# is_listed LIST NAME
+is_listed() {
+    sed -n "/^$1 = /,/^]/p" "$root/tests/meson.build" | grep "'sim/$2'" >/dev/null
 }
 
 failed=0
 for source in "$root"/tests/sim/*_test.cpp; do
     begun=$SECONDS
     : >"$statistics"
-    # Most are in one program; the others have one of their own.
+    # Most are in one of two programs; the others have one of their own.
     name=$(basename "$source" .cpp)
     log=$build/tests/sim_$name.log
-    if is_alone "${name%_test}"; then
+    if is_listed tests_alone "${name%_test}"; then
         program=("$build/tests/sim_$name")
+    elif is_listed tests_refused "${name%_test}"; then
+        program=("$build/tests/sim_tests_refused" '-#' "[#$name]")
     else
         program=("$build/tests/sim_tests" '-#' "[#$name]")
     fi

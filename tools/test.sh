@@ -199,10 +199,12 @@ plain=(-Dbench=enabled -Dwerror=true -Dtree_tests=true)
 sanitized=(-Doptimization=0 -Db_lundef=false)
 small=(-Dbench=disabled)
 
-# Of the random explorations a half: the plain build makes all of them, --full does here, too.
-share=2 preemptions=2
-[ $full = no ] || share=1 preemptions=3
-plain+=(-Dmodel_preemptions=$preemptions)
+# Of the random explorations a quarter: the plain build makes all of them, --full does here,
+# too.
+share=4 preemptions=2
+slow=false
+[ $full = no ] || share=1 preemptions=3 slow=true
+plain+=(-Dmodel_preemptions=$preemptions -Dslow_tests=$slow)
 # The suites of the lower floors run with g++'s optimiser under ThreadSanitizer, and need not be
 # built by g++ once more; and the simulations' own code takes it a third less time with -O1.
 # --full does all of it, with -O2.

@@ -4,7 +4,7 @@
 
 #include "support/simulated.hpp"
 
-#include <toadstone/sim/failing_new.hpp>
+#include "support/failing_new.hpp"
 
 #include <catch2/catch.hpp>
 

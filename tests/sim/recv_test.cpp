@@ -1,7 +1,7 @@
 // recv() against a hostile kernel, and cancelled at each await: no byte is lost or comes twice.
 #include "support/hostile.hpp"
 
-#include <toadstone/sim/failing_new.hpp>
+#include "support/failing_new.hpp"
 
 #include <catch2/catch.hpp>
 

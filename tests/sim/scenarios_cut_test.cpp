@@ -2,7 +2,7 @@
 // next read is told, and what a buffered reader keeps.
 #include "support/hostile.hpp"
 
-#include <toadstone/sim/failing_new.hpp>
+#include "support/failing_new.hpp"
 
 #include <catch2/catch.hpp>
 

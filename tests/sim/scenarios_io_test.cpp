@@ -1,7 +1,7 @@
 // Scenarios about operations in flight: a hostile kernel, and a cancellation at each await.
 #include "support/hostile.hpp"
 
-#include <toadstone/sim/failing_new.hpp>
+#include "support/failing_new.hpp"
 
 #include <toadstone/sync.hpp>
 

@@ -2,7 +2,7 @@
 // middle, a cancellation at each of its awaits.
 #include "support/tracker.hpp"
 
-#include <toadstone/sim/failing_new.hpp>
+#include "support/failing_new.hpp"
 
 #include <catch2/catch.hpp>
 
