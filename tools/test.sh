@@ -198,6 +198,7 @@ plain=(-Dbench=enabled -Dwerror=true -Dtree_tests=true)
 # clang sees everything else with its own warnings as errors.
 sanitized=(-Doptimization=0 -Db_lundef=false)
 small=(-Dbench=disabled)
+[ $full = no ] || small+=(-Dslow_tests=true)
 
 # Of the random explorations a quarter: the plain build makes all of them, --full does here,
 # too.
