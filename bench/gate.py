@@ -31,7 +31,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BOUNDS = HERE / "bounds.txt"
 TOLERANCE = 1.01
-PROGRAMS = ("bench_cancel", "bench_channels", "bench_echo", "bench_mutex", "bench_spawn")
+PROGRAMS = (
+    "bench_cancel",
+    "bench_channels",
+    "bench_echo",
+    "bench_fiber",
+    "bench_mutex",
+    "bench_spawn",
+)
 # Of a run that does not get going; see Run.stuck().
 TRIES = 20
 FEW, MANY = 10_000, 60_000
@@ -264,6 +271,16 @@ ECHOES = {
 }
 
 
+def fiber_switch(counter):
+    """A switch and back over the bare one: an await that suspends, without what the same costs
+    in a coroutine."""
+    bare, child, switched = (
+        counter.operation("bench_fiber", subject)
+        for subject in ("bare fcontext, pair", "co_await child", "fiber::await child")
+    )
+    return (switched - child) / bare
+
+
 def operation(program, subject):
     return lambda c: c.operation(program, subject)
 
@@ -291,6 +308,9 @@ OTHERS = {
     "with_timeout of a free lock": operation("bench_mutex", "with_timeout of sync::mutex lock"),
     "with_timeout of a ready child": operation("bench_spawn", "with_timeout of a ready child"),
     "checkpoint, 64 deep over 1 deep": Counter.nesting,
+    "run_fiber and return": operation("bench_fiber", "run_fiber and return"),
+    "fiber::await of a free lock": operation("bench_fiber", "fiber::await a free lock"),
+    "switch to a fiber, over a bare one": fiber_switch,
     "sleeper, cancelled": Counter.cancellation,
     "sleeper, bytes": Counter.sleeper_bytes,
 }

@@ -6,6 +6,7 @@
 #include <toadstone/runtime/detail/fork_mark.hpp>
 #include <toadstone/runtime/detail/time_limit.hpp>
 #include <toadstone/runtime/detail/program_end.hpp>
+#include <toadstone/runtime/uring/quota.hpp>
 #include <toadstone/runtime/uring/ring_memory.hpp>
 #include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/log.hpp>
@@ -36,8 +37,11 @@ using namespace std::chrono_literals;
 unsigned processors() {
     cpu_set_t set;
     CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-    return static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
+    const bool known = sched_getaffinity(0, sizeof set, &set) == 0;
+    const auto allowed = static_cast<unsigned>(known ? std::max(1, CPU_COUNT(&set)) : 1);
+    // More threads than that would be stopped together, in the middle of what they do.
+    const unsigned quota = processors_by_quota();
+    return quota ? std::min(quota, allowed) : allowed;
 }
 
 /// Errors: std::invalid_argument that names the option.
@@ -113,7 +117,7 @@ private:
         return static_cast<unsigned>(workers_.size());
     }
     [[nodiscard]] std::chrono::nanoseconds longest_spin() const noexcept override {
-        const bool enough = workers_.size() > 1 && workers_.size() <= processors();
+        const bool enough = workers_.size() > 1 && workers_.size() <= processors_;
         return enough ? options_.longest_spin : std::chrono::microseconds(0);
     }
     void root_gone() noexcept override;
@@ -132,6 +136,7 @@ private:
     [[nodiscard]] shutdown_report ask_for_leftovers();
 
     const fork_mark made_in_;
+    const unsigned processors_ = processors();
     runtime_options options_;
     runtime_core* left_before_ = nullptr; // see leave()
     std::vector<std::unique_ptr<worker>> workers_;
@@ -147,7 +152,7 @@ runtime_core::runtime_core(runtime_options options)
     : options_(checked(options)),
       blocking_(options.blocking_threads ? options.blocking_threads : usual_blocking_threads,
                 to_nanoseconds(options.blocking_keep_alive)) {
-    const unsigned count = options.workers ? options.workers : processors();
+    const unsigned count = options.workers ? options.workers : processors_;
     ring_options rings;
     rings.entries = options.ring_entries ? options.ring_entries : 256;
     const unsigned operations = options.max_operations ? options.max_operations : 16384;

@@ -27,7 +27,7 @@ enum class on_stuck : unsigned char {
 
 struct runtime_options {
     /// Threads, each with its own ring; 4096 at most. 0: one for each processor that the
-    /// process may use.
+    /// process may use, by its affinity and by the quota of its cgroups, rounded up.
     unsigned workers = 0;
     /// Submission entries per ring, rounded up to a power of two; 32768 at most. 0: 256.
     unsigned ring_entries = 0;

@@ -9,8 +9,8 @@ set -euo pipefail
 
 packages=(
     g++ make meson ninja-build pkgconf python3 ccache
-    liburing-dev libboost-dev
-    libhttp-parser-dev nlohmann-json3-dev libcli11-dev
+    liburing-dev libboost-dev libboost-context-dev
+    libhttp-parser-dev nlohmann-json3-dev libcli11-dev libexpat1-dev libsqlite3-dev
     curl jq
 )
 [ "${1-}" = --demo ] || packages+=(

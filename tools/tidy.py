@@ -24,8 +24,8 @@ COVERED_BY = {
     "sync/read_guard.hpp": "tests/sync/shared_mutex_test.cpp",
 }
 
-# With uring/, the part of runtime/ that may talk to the kernel. blocking/ stands beside it; all
-# else in runtime/ is vocabulary.
+# With uring/, the part of runtime/ that may talk to the kernel. blocking/ and fiber/ stand
+# beside it; all else in runtime/ is vocabulary.
 LOOP = {"runtime/loop.hpp", "runtime/loop.cpp"}
 
 # What of sim/ reaches into sim/kernel/: it starts a run, or is called from inside one.
@@ -37,6 +37,7 @@ MAY_INCLUDE = {
     "vocabulary": {"vocabulary"},
     "loop": {"vocabulary", "loop", "uring", "blocking"},
     "blocking": {"vocabulary", "blocking"},
+    "fiber": {"vocabulary", "fiber"},
     "uring": {"vocabulary", "loop", "uring"},
     "sync": {"vocabulary", "sync"},
     "io": {"vocabulary", "loop", "uring", "io"},
@@ -54,6 +55,7 @@ MAY_INCLUDE = {
         "loop",
         "uring",
         "blocking",
+        "fiber",
         "sync",
         "io",
         "sim",
@@ -61,13 +63,14 @@ MAY_INCLUDE = {
     },
 }
 
-NOT_INSTALLED = ("uring", "blocking", "sim kernel")
+NOT_INSTALLED = ("uring", "blocking", "fiber", "sim kernel")
 FLOORS = ("runtime", "sync", "io", "sim")
 PUBLIC_NEVER = re.compile(r"liburing(\.h|/.*)|sys/.*|iostream|functional")
 # Where the floors get their atomics from, and what they must not write elsewhere.
 ATOMICS = "runtime/detail/atomic.hpp"
 STD_ATOMIC = re.compile(r"std::atomic(?!_ref)\w*|<(stdatomic\.h|atomic)>")
 ATOMIC_CALL = re.compile(r"(?:\.|->)(load|store|exchange|fetch_\w+|compare_exchange_\w+)\(")
+BOOST = re.compile(r"boost/.*")
 KERNEL = re.compile(r"liburing(\.h|/.*)|sys/.*|linux/.*|asm/.*")
 COLUMNS = 96
 MOST_LINES = {".hpp": 400, ".cpp": 700}
@@ -112,6 +115,8 @@ def kind_of(path):
         return "uring"
     if path.startswith("runtime/blocking/"):
         return "blocking"
+    if path.startswith("runtime/fiber/"):
+        return "fiber"
     if path.startswith("sim/kernel/") or path in SIM_ENTRIES:
         return "sim kernel"
     if path in LOOP:
@@ -192,6 +197,8 @@ def check_foreign(tree, path, number, name, kind):
         tree.say(path, number, f"a public header does not include <{name}>")
     elif kind in ("vocabulary", "sync") and KERNEL.fullmatch(name):
         tree.say(path, number, f"<{name}> is for those who talk to the kernel, {kind} does not")
+    elif is_floor(path) and kind != "fiber" and BOOST.fullmatch(name):
+        tree.say(path, number, f"<{name}> is for runtime/fiber/")
     elif kind == "examples" and name.startswith("liburing"):
         tree.say(path, number, f"<{name}> is for the library, not for its users")
 

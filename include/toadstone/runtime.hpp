@@ -8,6 +8,9 @@
 #include <toadstone/runtime/async_generator.hpp>
 #include <toadstone/runtime/cancel.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
+#ifndef TOADSTONE_NO_FIBERS
+#include <toadstone/runtime/fiber.hpp>
+#endif
 #include <toadstone/runtime/finally.hpp>
 #include <toadstone/runtime/interval.hpp>
 #include <toadstone/runtime/join_set.hpp>

@@ -94,13 +94,19 @@ bool context::waited_for_by(std::uint64_t serial, std::uint64_t mask) const noex
 const context* context::holder_of(const void* object) const noexcept {
     for (const context* each = this; each; each = each->around()) {
         const extent own = each->record();
-        if (own.holds(object)) return each;
+        if (own.holds(object) || each->memory_holds(object)) return each;
         for (promise_base* frame = each->frame_; frame; frame = frame->parent) {
             const void* const begin = frame->handle().address();
             if (!own.holds(begin) && frame_holds(begin, object)) return each;
         }
     }
     return nullptr;
+}
+
+bool context::memory_holds(const void* object) const noexcept {
+    const task_memory* each = memory_;
+    while (each && !each->holds(object)) each = each->older;
+    return each != nullptr;
 }
 
 context& context::holder_or_self(const void* object) noexcept {

@@ -5,6 +5,7 @@
 #include <toadstone/runtime/cancel_reason.hpp>
 #include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/cancel_state.hpp>
+#include <toadstone/runtime/detail/fiber_host.hpp>
 #include <toadstone/runtime/detail/frame_pool.hpp>
 #include <toadstone/runtime/detail/level.hpp>
 
@@ -209,6 +210,12 @@ public:
     /// Of this context, which is suspended, and those that wait for it as above: the one that
     /// has `object` in a frame. Null if none has.
     [[nodiscard]] const context* holder_of(const void* object) const noexcept;
+    /// What else holds objects of the task, the newest removed first. Home worker only.
+    void add_memory(task_memory& more) noexcept {
+        more.older = memory_;
+        memory_ = &more;
+    }
+    void remove_memory(task_memory& newest) noexcept { memory_ = newest.older; }
 
     /// The cancellation state that tokens and defer guards share; made on first use.
     /// Home worker, or a task inside.
@@ -277,6 +284,7 @@ private:
     [[nodiscard]] [[gnu::noinline]] bool has_to_stop() noexcept;
     [[nodiscard]] bool requested_outside() noexcept;
     [[nodiscard]] bool carry_inwards(context& flagged) noexcept;
+    [[nodiscard]] bool memory_holds(const void* object) const noexcept;
     void adopt_extras_of(context& ended);
     void tell_extras() noexcept;
     void let_go_of_extras() noexcept;
@@ -311,6 +319,7 @@ private:
     std::uintptr_t next_ = 0; // a step, or 0
     promise_base* frame_ = nullptr;
     leaf* pending_ = nullptr;
+    task_memory* memory_ = nullptr;
     // Holds a reference. Set once, by the home worker or a task inside. (S) with request_: one
     // side sets the flag and then looks here, the other sets this and then looks at the flag,
     // so that one of them tells the state.

@@ -113,13 +113,14 @@ namespace {
 
 using waiting_thread = toadstone::detail::thread_wait<lock_waiter>;
 
-bool wait_for_lock_here(mutex_core& mutex, waiting_thread& waiter, bool block, const char* what,
+template <class Core>
+bool wait_for_lock_here(Core& mutex, waiting_thread& waiter, bool block, const char* what,
                         const char* instead) {
     const asker who = this_asker(mutex);
     if (!mutex.acquire_now(waiter, who)) {
         if (!block) return false;
-        toadstone::detail::refuse_to_block_worker(what, instead);
-        if (!mutex.acquire_or_queue(waiter, who)) waiter.wait();
+        waiter.wait_for(mutex, what, instead,
+                        [&] { return mutex.acquire_or_queue(waiter, who); });
     }
     switch (waiter.how()) {
     case lock_waiter::state::granted:
@@ -164,9 +165,9 @@ bool upgradable_here(shared_core& core, bool block) {
 bool upgrade_here(shared_core& core, bool block) {
     if (!core.try_upgrade() && !core.upgrade_now()) {
         if (!block) return false;
-        toadstone::detail::refuse_to_block_worker("blocking_upgrade()", "upgrade()");
         waiting_thread waiter(wants::anything, access::upgrade);
-        if (!core.upgrade_or_queue(waiter)) waiter.wait();
+        waiter.wait_for(core, "blocking_upgrade()", "upgrade()",
+                        [&] { return core.upgrade_or_queue(waiter); });
         if (waiter.how() == lock_waiter::state::refused) refuse_second_upgrade();
     }
     core.set_owner(toadstone::detail::current_serial());
