@@ -11,6 +11,7 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <memory>
@@ -351,23 +352,32 @@ TEST_CASE(
     "S399: who swallows an unwind, or awaits during one, ends the process with a sentence",
     "[fiber]") {
     const auto cancelled = [](auto body) {
-        dies_saying("this fiber is being unwound because its task was cancelled", [&] {
+        const child_end end = in_child([&]() -> int {
+            std::signal(SIGABRT, SIG_DFL);
             stepped w;
             gate at;
             auto handle = w.spawn(run_fiber([&] { body(at); }));
             w.settle();
             handle.cancel();
             w.settle();
+            return 0;
         });
+        CHECK(end.signal == SIGABRT);
+        CHECK(end.err.find("toadstone: this fiber is being unwound because its task was "
+                           "cancelled") != std::string::npos);
+        CHECK(end.err.find("went on") == std::string::npos);
     };
+    // At once, before the code behind it runs.
     cancelled([](gate& at) {
         try {
             fiber::await(at.pass());
         } catch (...) {
         }
+        std::fputs("went on\n", stderr);
     });
+    // At the end of the fiber, where the exception is kept by somebody.
+    static std::exception_ptr kept;
     cancelled([](gate& at) {
-        std::exception_ptr kept;
         try {
             fiber::await(at.pass());
         } catch (...) {
@@ -378,6 +388,7 @@ TEST_CASE(
         try {
             fiber::await(at.pass());
         } catch (...) {
+            kept = std::current_exception();
             throw std::runtime_error("instead");
         }
     });
