@@ -200,9 +200,9 @@ sanitized=(-Doptimization=0 -Db_lundef=false)
 small=(-Dbench=disabled)
 [ $full = no ] || small+=(-Dslow_tests=true)
 
-# Of the random explorations a quarter: the plain build makes all of them, --full does here,
+# Of the random explorations a sixth: the plain build makes all of them, --full does here,
 # too.
-share=4 preemptions=2
+share=6 preemptions=2
 slow=false
 [ $full = no ] || share=1 preemptions=3 slow=true
 plain+=(-Dmodel_preemptions=$preemptions -Dslow_tests=$slow)
