@@ -19,7 +19,7 @@ namespace toadstone {
 
 /// What the end of a runtime does about tasks that even force cannot end: those that compute
 /// without a co_await, or wait for what cannot be stopped, such as a function of
-/// spawn_blocking().
+/// spawn_blocking(), another library's awaitable, or a callback.
 enum class on_stuck : unsigned char {
     wait,  ///< waits, and names them in the log every runtime_options::report_every
     abort, ///< after the grace has passed once more: names them and aborts the process
@@ -94,7 +94,9 @@ struct leftover_task {
 
 /// What a task waits for and nobody can stop.
 struct unstoppable_call {
-    std::string what;                  ///< "a blocking function on thread block-3"
+    /// "a blocking function on thread block-3", "the answer of a completion", "a foreign
+    /// awaitable"
+    std::string what;
     std::uint64_t task = 0;            ///< the id of the task that waits
     std::string task_name;             ///< and its name
     std::string where;                 ///< the co_await that started it, "store.cpp:88"

@@ -8,6 +8,7 @@
 #include <toadstone/runtime/async_generator.hpp>
 #include <toadstone/runtime/cancel.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
+#include <toadstone/runtime/completion.hpp>
 #ifndef TOADSTONE_NO_FIBERS
 #include <toadstone/runtime/fiber.hpp>
 #endif
