@@ -13,6 +13,7 @@
 #include <toadstone/runtime/fiber.hpp>
 #endif
 #include <toadstone/runtime/finally.hpp>
+#include <toadstone/runtime/foreign.hpp>
 #include <toadstone/runtime/interval.hpp>
 #include <toadstone/runtime/join_set.hpp>
 #include <toadstone/runtime/log.hpp>
