@@ -7,6 +7,7 @@
 #include <toadstone/runtime/as_outcome.hpp>
 #include <toadstone/runtime/async_generator.hpp>
 #include <toadstone/runtime/cancel.hpp>
+#include <toadstone/runtime/cancellable.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/completion.hpp>
 #ifndef TOADSTONE_NO_FIBERS
