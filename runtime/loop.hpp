@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -132,6 +133,25 @@ private:
     std::unique_ptr<state> state_;
 };
 
+/// A task that calls a plain function.
+template <class Fn>
+class posted_function {
+public:
+    template <class F>
+    explicit posted_function(F&& fn) : fn_(std::forward<F>(fn)) {
+        static_assert(std::is_invocable_v<Fn&>, "post() calls a function without arguments");
+        static_assert(!library_awaitable<std::invoke_result_t<Fn&>>,
+                      "post() calls a plain function: a task is started by spawn()");
+    }
+    task<> operator()() {
+        static_cast<void>(fn_());
+        co_return;
+    }
+
+private:
+    Fn fn_;
+};
+
 } // namespace detail
 
 /// Owns the workers. Tasks run on the workers' own threads; the thread that made the runtime is
@@ -195,6 +215,19 @@ public:
                                                       Args&&... args) {
         return detail::spawn_on(choose(options.where), options, std::forward<Fn>(fn),
                                 std::forward<Args>(args)...);
+    }
+
+    /// Has `fn()`, a plain function, called on a worker, soon, after what is ready there: the
+    /// way into a worker from a callback or a thread. `fn` is moved or copied, and destroyed on
+    /// that worker. From one thread to one worker in order.
+    ///
+    /// Errors: std::logic_error after shutdown(); std::bad_alloc. What `fn` throws is told as
+    ///     the failure of a task that nobody joins. Threads: any.
+    template <class Fn>
+    void post(Fn&& fn, placement where = placement::any()) {
+        detail::spawn_on(choose(where), {.name = "posted"},
+                         detail::posted_function<std::decay_t<Fn>>(std::forward<Fn>(fn)))
+            .detach();
     }
 
     /// Cancels every task with cancel_reason::shutdown and waits for their end, at most

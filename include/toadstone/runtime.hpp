@@ -6,6 +6,7 @@
 #include <toadstone/runtime/aggregate_error.hpp>
 #include <toadstone/runtime/as_outcome.hpp>
 #include <toadstone/runtime/async_generator.hpp>
+#include <toadstone/runtime/await_future.hpp>
 #include <toadstone/runtime/cancel.hpp>
 #include <toadstone/runtime/cancellable.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
