@@ -8,6 +8,7 @@
 #include <toadstone/runtime/detail/list_gate.hpp>
 #include <toadstone/runtime/detail/posted.hpp>
 #include <toadstone/runtime/detail/timer_wheel.hpp>
+#include <toadstone/runtime/detail/unstoppable.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -171,6 +172,9 @@ public:
         return running_.load(std::memory_order_relaxed);
     }
 
+    /// What tasks wait for here and nobody can stop.
+    [[nodiscard]] unstoppable_list& unstoppable() noexcept { return unstoppable_; }
+
     /// Carries out a request, and those that it causes, one after the other. Home thread only.
     void carry_out_request(context& ctx) noexcept;
 
@@ -214,6 +218,7 @@ private:
     int turn_budget_ = 128;
     root_task* roots_ = nullptr; // changed by the home thread, inside the gate
     list_gate roots_gate_;
+    unstoppable_list unstoppable_;
     unmodelled_atomic<std::uint64_t> running_{0};
     const cancel_ref stop_state_;
     const cancel_ref force_state_;

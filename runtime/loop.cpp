@@ -132,6 +132,7 @@ private:
     void take_by_force();
     [[nodiscard]] bool wait_until_empty(std::chrono::milliseconds grace);
     [[nodiscard]] std::vector<unstoppable_call> unstoppable();
+    static void add_outside_waits(worker& of, std::vector<unstoppable_call>& calls);
     void name_unstoppable();
     [[nodiscard]] shutdown_report ask_for_leftovers();
 
@@ -390,7 +391,24 @@ std::vector<unstoppable_call> runtime_core::unstoppable() {
         call.where = describe_place(each.where);
         call.lasts = std::chrono::floor<std::chrono::milliseconds>(each.lasts);
     }
+    for (auto& each : workers_) add_outside_waits(*each, calls);
     return calls;
+}
+
+void runtime_core::add_outside_waits(worker& of, std::vector<unstoppable_call>& calls) {
+    const auto now = std::chrono::steady_clock::now();
+    const bool seen = of.unstoppable().look([&](const unstoppable_wait& each) {
+        unstoppable_call& call = calls.emplace_back();
+        call.what = each.what();
+        call.task = each.who().id();
+        call.task_name = each.who().name();
+        call.where = describe_place(each.started_at());
+        // The worker's clock may be a little ahead.
+        call.lasts = std::max(std::chrono::floor<std::chrono::milliseconds>(now - each.since()),
+                              std::chrono::milliseconds(0));
+    });
+    if (!seen)
+        calls.emplace_back().what = "what cannot be told: the worker cannot be looked at";
 }
 
 void runtime_core::name_unstoppable() {

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -19,7 +20,7 @@ namespace toadstone {
 
 /// What the end of a runtime does about tasks that even force cannot end: those that compute
 /// without a co_await, or wait for what cannot be stopped, such as a function of
-/// spawn_blocking().
+/// spawn_blocking(), another library's awaitable, or a callback.
 enum class on_stuck : unsigned char {
     wait,  ///< waits, and names them in the log every runtime_options::report_every
     abort, ///< after the grace has passed once more: names them and aborts the process
@@ -94,7 +95,9 @@ struct leftover_task {
 
 /// What a task waits for and nobody can stop.
 struct unstoppable_call {
-    std::string what;                  ///< "a blocking function on thread block-3"
+    /// "a blocking function on thread block-3", "the answer of a completion", "a foreign
+    /// awaitable"
+    std::string what;
     std::uint64_t task = 0;            ///< the id of the task that waits
     std::string task_name;             ///< and its name
     std::string where;                 ///< the co_await that started it, "store.cpp:88"
@@ -128,6 +131,25 @@ private:
     void root_ended() noexcept override;
     void root_ended(root_task&, std::exception_ptr) noexcept override {}
     std::unique_ptr<state> state_;
+};
+
+/// A task that calls a plain function.
+template <class Fn>
+class posted_function {
+public:
+    template <class F>
+    explicit posted_function(F&& fn) : fn_(std::forward<F>(fn)) {
+        static_assert(std::is_invocable_v<Fn&>, "post() calls a function without arguments");
+        static_assert(!library_awaitable<std::invoke_result_t<Fn&>>,
+                      "post() calls a plain function: a task is started by spawn()");
+    }
+    task<> operator()() {
+        static_cast<void>(fn_());
+        co_return;
+    }
+
+private:
+    Fn fn_;
 };
 
 } // namespace detail
@@ -193,6 +215,19 @@ public:
                                                       Args&&... args) {
         return detail::spawn_on(choose(options.where), options, std::forward<Fn>(fn),
                                 std::forward<Args>(args)...);
+    }
+
+    /// Has `fn()`, a plain function, called on a worker, soon, after what is ready there: the
+    /// way into a worker from a callback or a thread. `fn` is moved or copied, and destroyed on
+    /// that worker. From one thread to one worker in order.
+    ///
+    /// Errors: std::logic_error after shutdown(); std::bad_alloc. What `fn` throws is told as
+    ///     the failure of a task that nobody joins. Threads: any.
+    template <class Fn>
+    void post(Fn&& fn, placement where = placement::any()) {
+        detail::spawn_on(choose(where), {.name = "posted"},
+                         detail::posted_function<std::decay_t<Fn>>(std::forward<Fn>(fn)))
+            .detach();
     }
 
     /// Cancels every task with cancel_reason::shutdown and waits for their end, at most

@@ -6,12 +6,16 @@
 #include <toadstone/runtime/aggregate_error.hpp>
 #include <toadstone/runtime/as_outcome.hpp>
 #include <toadstone/runtime/async_generator.hpp>
+#include <toadstone/runtime/await_future.hpp>
 #include <toadstone/runtime/cancel.hpp>
+#include <toadstone/runtime/cancellable.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
+#include <toadstone/runtime/completion.hpp>
 #ifndef TOADSTONE_NO_FIBERS
 #include <toadstone/runtime/fiber.hpp>
 #endif
 #include <toadstone/runtime/finally.hpp>
+#include <toadstone/runtime/foreign.hpp>
 #include <toadstone/runtime/interval.hpp>
 #include <toadstone/runtime/join_set.hpp>
 #include <toadstone/runtime/log.hpp>

@@ -144,7 +144,6 @@ driver::seat& driver::seat_of(context& ctx) noexcept {
 // cancelled here never suspends again, so the next one has the same number, and is to go on.
 void driver::resuming(context& ctx) noexcept {
     if (!watching_ || !is_victim(ctx)) return;
-    const own_memory ours;
     position_before_ = seat_of(ctx).worker->queue().last_position();
     for (auto& each : cancels_) {
         if (each.moment != cancel_moment::before_start || each.point != resumed_) continue;
@@ -155,11 +154,15 @@ void driver::resuming(context& ctx) noexcept {
 
 void driver::suspended(context& ctx) noexcept {
     if (!watching_ || !is_victim(ctx)) return;
-    const own_memory ours;
     const std::uint64_t number = resumed_++;
     auto& root = static_cast<toadstone::detail::root_task&>(ctx.root());
-    points_.push_back(
-        {number, describe_place(ctx.where()), describe_task(number_of(root), root.name())});
+    {
+        const own_memory ours;
+        points_.push_back(
+            {number, describe_place(ctx.where()), describe_task(number_of(root), root.name())});
+        awaited_ends_.reserve(awaited_ends_.size() + cancels_.size());
+    }
+    // A request may run code of the scenario, whose memory is its own: an on_cancel().
     for (const auto& each : cancels_) {
         if (each.point != number) continue;
         switch (each.moment) {
@@ -178,6 +181,7 @@ void driver::suspended(context& ctx) noexcept {
             awaited_ends_.push_back({&ctx, each.moment});
             break;
         case cancel_moment::failed: {
+            const own_memory ours;
             seat& here = seat_of(ctx);
             const unsigned position = here.worker->queue().last_position();
             if (position != position_before_) here.kernel.doom(position);
@@ -193,7 +197,6 @@ void driver::before_run(context& ctx) noexcept {
     const auto found = std::find_if(awaited_ends_.begin(), awaited_ends_.end(),
                                     [&](const auto& each) { return each.ctx == &ctx; });
     if (found == awaited_ends_.end()) return;
-    const own_memory ours;
     const cancel_moment moment = found->moment;
     awaited_ends_.erase(found);
     auto& root = static_cast<toadstone::detail::root_task&>(ctx.root());

@@ -115,6 +115,15 @@ MUTANTS = {
         ),
         ("only the newest post is kept", "newest = next;", "newest = nullptr;", 2),
     ),
+    ("completion", "runtime/detail/completion_core.cpp"): (
+        ("the last who could answer says nothing", "tell();", NOTHING),
+        ("who leaves last frees nothing", "delete this;", NOTHING, 1),
+        ("the waiter that leaves last frees nothing", "delete this;", NOTHING, 2),
+        ("any copy that leaves breaks the wait", "seen < 2 * sender", "true"),
+        ("an answered wait is broken, too", "!(seen & claimed)", "true"),
+        ("who breaks the wait does not claim it", "(breaks ? claimed : 0)", "0"),
+        ("the news is not written", "broken_ = true;", NOTHING),
+    ),
     ("in_use", "io/detail/in_use.cpp"): (
         (
             "the last to leave wakes nobody",
