@@ -18,4 +18,8 @@
 #include <toadstone/io/file.hpp>
 #include <toadstone/io/signal_set.hpp>
 
+// Pipes, and descriptors of other libraries.
+#include <toadstone/io/pipe.hpp>
+#include <toadstone/io/readiness.hpp>
+
 #endif // TOADSTONE_IO_HPP
