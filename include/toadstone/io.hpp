@@ -18,7 +18,8 @@
 #include <toadstone/io/file.hpp>
 #include <toadstone/io/signal_set.hpp>
 
-// Pipes, and descriptors of other libraries.
+// Pipes, processes, and descriptors of other libraries.
+#include <toadstone/io/child_process.hpp>
 #include <toadstone/io/pipe.hpp>
 #include <toadstone/io/readiness.hpp>
 
