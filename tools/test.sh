@@ -202,6 +202,8 @@ small=(-Dbench=disabled)
 # Of the random explorations a half: the plain build makes all of them, --full does here, too.
 share=2 preemptions=2
 [ $full = no ] || share=1 preemptions=3
+# Queries to real servers, in the tests of their clients.
+[ $full = no ] || export TOADSTONE_CLIENT_QUERIES=10000
 plain+=(-Dmodel_preemptions=$preemptions)
 # The suites of the lower floors run with g++'s optimiser under ThreadSanitizer, and need not be
 # built by g++ once more; and the simulations' own code takes it a third less time with -O1.
