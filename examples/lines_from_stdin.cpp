@@ -1,24 +1,22 @@
-// A plain thread reads lines from standard input and spawns a task for each.
+// A task reads lines from standard input and starts a task for each.
 //
-// Shows: how something that blocks joins in. std::getline() blocks, and a blocking call in a
-// task stops its worker: every other task there, its timers and its sockets stand still until
-// the call returns. So a thread that is no worker, here main(), waits for the input and hands
-// each line to the runtime, which takes tasks from any thread. A counting semaphore bounds how
-// many lines are being worked on, so that a long input does not fill the memory; it blocks that
-// thread only.
+// Shows: io::standard_input(), read through a buffered_reader like any other stream: the worker
+// goes on with its other tasks meanwhile, and a read that is cancelled has consumed nothing. A
+// semaphore bounds how many lines are being worked on, so that a long input does not fill the
+// memory; a scope waits for all of them.
 //
 //     $ printf 'one line\nnot a number: x\n3 4\n' | lines_from_stdin
 //     line 1: 'one line', 2 words
 //     line 2: 'not a number: x', 4 words
 //     line 3: '3 4', 2 words
 //     3 lines
+#include <toadstone/io.hpp>
 #include <toadstone/runtime.hpp>
+#include <toadstone/sync.hpp>
 
 #include <chrono>
-#include <cstddef>
 #include <cstdio>
-#include <iostream>
-#include <semaphore>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -28,12 +26,9 @@ namespace {
 using namespace toadstone;
 using namespace std::chrono_literals;
 
-constexpr std::ptrdiff_t most_at_once = 16;
-using places = std::counting_semaphore<most_at_once>;
+constexpr std::size_t most_at_once = 16;
 
-task<> work_on(int number, std::string line, places& free) {
-    // However the task ends, its place is free again. release() never blocks.
-    const scope_exit leaves([&free] { free.release(); });
+task<> work_on(int number, std::string line, sync::semaphore::permit) {
     co_await sleep_for(1ms); // a database, far away
     std::istringstream words(line);
     int count = 0;
@@ -41,18 +36,37 @@ task<> work_on(int number, std::string line, places& free) {
     std::printf("line %d: '%s', %d words\n", number, line.c_str(), count);
 }
 
+/// The last line may be without its end.
+task<std::optional<std::string>> next_line(io::buffered_reader& from) {
+    std::optional<std::string> line;
+    try {
+        line = co_await from.read_line();
+    } catch (const io::unexpected_end&) {
+        line = std::string(from.buffered());
+        from.consume(line->size());
+    }
+    co_return line;
+}
+
+task<> read_lines() {
+    io::pipe_reader input = io::standard_input();
+    io::buffered_reader lines(input);
+    sync::semaphore free(most_at_once);
+    int count = 0;
+    auto body = [&](task_scope& scope) -> task<> {
+        std::optional<std::string> line = co_await next_line(lines);
+        while (line) {
+            auto permit = co_await free.acquire();
+            scope.spawn(work_on, ++count, std::move(*line), std::move(permit));
+            line = co_await next_line(lines);
+        }
+    };
+    co_await with_scope(body);
+    std::printf("%d lines\n", count);
+}
+
 } // namespace
 
 int main() {
-    open_standard_descriptors();
-    places free(most_at_once);
-    runtime here({.workers = 1});
-    int lines = 0;
-    for (std::string line; std::getline(std::cin, line);) {
-        free.acquire();
-        ++lines;
-        here.spawn(work_on(lines, std::move(line), free), {.name = "line"}).detach();
-    }
-    for (std::ptrdiff_t i = 0; i < most_at_once; ++i) free.acquire(); // all are done
-    std::printf("%d lines\n", lines);
+    return run(read_lines(), {.workers = 1});
 }

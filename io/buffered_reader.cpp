@@ -2,6 +2,7 @@
 #include <toadstone/io/buffered_reader.hpp>
 
 #include <toadstone/io/detail/error.hpp>
+#include <toadstone/io/pipe.hpp>
 #include <toadstone/io/tcp_stream.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
 
@@ -31,12 +32,32 @@ limit_exceeded::limit_exceeded(std::string_view operation, std::string_view obje
     : std::length_error(text_of(operation, object, limit)), limit_(limit) {}
 
 buffered_reader::buffered_reader(tcp_stream& from, std::size_t most)
-    : from_(from), most_(most) {
+    : stream_(&from), most_(most) {
+    if (most == 0) throw std::invalid_argument("buffered_reader: it may buffer nothing");
+}
+
+buffered_reader::buffered_reader(pipe_reader& from, std::size_t most)
+    : pipe_(&from), most_(most) {
     if (most == 0) throw std::invalid_argument("buffered_reader: it may buffer nothing");
 }
 
 buffered_reader::~buffered_reader() {
-    use_.check_unused([this] { return "reader of " + from_.peer().to_string(); });
+    use_.check_unused([this] { return "reader of " + source(); });
+}
+
+std::string buffered_reader::source() const {
+    return stream_ ? stream_->peer().to_string() : pipe_->name();
+}
+
+toadstone::task<std::size_t> buffered_reader::read_more(mutable_buffer into,
+                                                        std::source_location where) {
+    std::size_t count = 0;
+    if (stream_) {
+        count = co_await read_op(where, *stream_, into);
+    } else {
+        count = co_await detail::pipe_read_operation(*pipe_, into, where);
+    }
+    co_return count;
 }
 
 void buffered_reader::consume(std::size_t count) {
@@ -65,7 +86,7 @@ void buffered_reader::copy_out(void* to, std::size_t count) const noexcept {
 }
 
 void buffered_reader::refuse() const {
-    detail::throw_in_use("read from", from_.peer().to_string(), "reads from it");
+    detail::throw_in_use("read from", source(), "reads from it");
 }
 
 // In all that follows a read's bytes are counted in before the next cancellation point, and
@@ -78,11 +99,11 @@ toadstone::task<std::string_view> buffered_reader::peek(std::size_t at_least,
     if (!alone) refuse();
     if (at_least > most_) {
         throw std::invalid_argument("peek at " + std::to_string(at_least) + " bytes of " +
-                                    from_.peer().to_string() + ": the reader buffers at most " +
+                                    source() + ": the reader buffers at most " +
                                     std::to_string(most_));
     }
     while (size() < at_least) {
-        const std::size_t count = co_await read_op(where, from_, free_room());
+        const std::size_t count = co_await read_more(free_room(), where);
         if (count == 0) break;
         end_ += count;
     }
@@ -99,7 +120,7 @@ toadstone::task<std::size_t> buffered_reader::read_some(mutable_buffer into,
         copy_out(into.data(), count);
         consume(count);
     } else {
-        count = co_await read_op(where, from_, into);
+        count = co_await read_more(into, where);
     }
     co_return count;
 }
@@ -110,17 +131,22 @@ toadstone::task<> buffered_reader::read_exactly(mutable_buffer into,
     co_await toadstone::detail::checkpoint_for(where);
     if (!alone) refuse();
     if (into.size() > most_) {
+        if (!stream_) {
+            throw std::invalid_argument("read " + std::to_string(into.size()) + " bytes from " +
+                                        source() + ": the reader buffers at most " +
+                                        std::to_string(most_));
+        }
         const std::size_t have = size();
         copy_out(into.data(), have);
-        co_await from_.read_rest(into, have, where);
+        co_await stream_->read_rest(into, have, where);
         consume(have);
         co_return;
     }
     while (size() < into.size()) {
-        const std::size_t count = co_await read_op(where, from_, free_room());
+        const std::size_t count = co_await read_more(free_room(), where);
         if (count == 0) {
             throw unexpected_end("read " + std::to_string(into.size()) + " bytes from",
-                                 from_.peer().to_string(), size());
+                                 source(), size());
         }
         end_ += count;
     }
@@ -162,11 +188,11 @@ buffered_reader::read_piece(std::string delimiter, std::size_t limit,
             consume(piece->size());
             break;
         }
-        if (size() >= most) throw limit_exceeded(operation, from_.peer().to_string(), most);
+        if (size() >= most) throw limit_exceeded(operation, source(), most);
         searched = size() < delimiter.size() ? 0 : size() - delimiter.size() + 1;
-        const std::size_t count = co_await read_op(where, from_, free_room());
+        const std::size_t count = co_await read_more(free_room(), where);
         if (count == 0 && size() == 0) break;
-        if (count == 0) throw unexpected_end(operation, from_.peer().to_string(), size());
+        if (count == 0) throw unexpected_end(operation, source(), size());
         end_ += count;
     }
     co_return piece;

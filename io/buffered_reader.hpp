@@ -17,6 +17,7 @@
 
 namespace toadstone::io {
 
+class pipe_reader;
 class tcp_stream;
 
 /// Thrown where what is to be read does not end within the limit: "read a line from
@@ -30,7 +31,7 @@ private:
     std::size_t limit_;
 };
 
-/// Reads ahead from a stream, and gives out whole pieces.
+/// Reads ahead from a stream, or from a pipe, and gives out whole pieces.
 ///
 /// Errors: those of the stream's reads; std::logic_error where another task reads.
 /// Cancellation: every suspending member is a cancellation point that loses no byte: what a cut
@@ -48,6 +49,7 @@ public:
 
     /// Never has more than `most` bytes in its buffer. Errors: std::invalid_argument for 0.
     explicit buffered_reader(tcp_stream& from, std::size_t most = usual_most);
+    explicit buffered_reader(pipe_reader& from, std::size_t most = usual_most);
     buffered_reader(const buffered_reader&) = delete;
     buffered_reader& operator=(const buffered_reader&) = delete;
     ~buffered_reader();
@@ -74,7 +76,8 @@ public:
 
     /// Fills all of `into`, which stays alive until this returns or is torn down.
     ///
-    /// Errors also: unexpected_end; up to `most` bytes nothing is consumed then.
+    /// Errors also: unexpected_end; up to `most` bytes nothing is consumed then. Of a pipe,
+    ///     std::invalid_argument for more.
     /// Poisoning: one of more than `most` bytes goes past the buffer. Cut after some of them,
     ///     it poisons the reading half, as tcp_stream::read_exactly().
     [[nodiscard]] toadstone::task<>
@@ -102,6 +105,9 @@ public:
 private:
     [[nodiscard]] std::size_t size() const noexcept { return end_ - begin_; }
     [[nodiscard]] mutable_buffer free_room();
+    /// One read of what it reads from.
+    toadstone::task<std::size_t> read_more(mutable_buffer into, std::source_location where);
+    [[nodiscard]] std::string source() const;
     void copy_out(void* to, std::size_t count) const noexcept;
     [[noreturn]] void refuse() const;
     toadstone::task<std::optional<std::string>> read_piece(std::string delimiter,
@@ -109,7 +115,8 @@ private:
                                                            std::string_view operation,
                                                            std::source_location where);
 
-    tcp_stream& from_;
+    tcp_stream* stream_ = nullptr; ///< one of the two
+    pipe_reader* pipe_ = nullptr;
     std::size_t most_;
     std::vector<char> room_;
     std::size_t begin_ = 0; ///< what is buffered: [begin_, end_) of room_

@@ -1,6 +1,7 @@
 // The operations behind file, and the loops over short writes.
 #include <toadstone/io/file.hpp>
 
+#include <toadstone/io/detail/adopt.hpp>
 #include <toadstone/io/detail/error.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
@@ -139,6 +140,15 @@ toadstone::task<file> file::open_path(std::string path, open_options options,
     if (result < 0) detail::throw_io_error("open", path, -result);
     const bool appends = (flags & O_APPEND) != 0;
     co_return file(detail::descriptor(result), std::move(path), appends);
+}
+
+file file::adopt(int fd, std::string path) {
+    const detail::adoption about(fd, "a file");
+    const auto mode = about.mode();
+    if (!S_ISREG(mode) && !S_ISBLK(mode) && !S_ISCHR(mode)) about.refuse();
+    const bool appends = (about.flags() & O_APPEND) != 0;
+    if (path.empty()) path = about.describe();
+    return file(detail::descriptor::as_it_is(fd), std::move(path), appends);
 }
 
 void file::check_synced(const char* operation) const {

@@ -86,6 +86,15 @@ public:
     open(std::string_view path, open_options options = {},
          std::source_location where = std::source_location::current());
 
+    /// Takes over a descriptor that is open already. `path` is what errors call it, and what
+    /// is_at_path() looks for; by default its kind and number. It is appended to if it was
+    /// opened with O_APPEND.
+    ///
+    /// Errors: std::system_error for one that is not open (EBADF); std::invalid_argument for
+    ///     a folder, a pipe, a socket and what has no kind. What is not taken stays the
+    ///     caller's.
+    [[nodiscard]] static file adopt(int fd, std::string path = {});
+
     file(file&& other) noexcept
         : handle_((other.check_unused(), std::move(other.handle_))),
           path_(std::move(other.path_)), poison_(std::move(other.poison_)),

@@ -1,6 +1,7 @@
 // The operations behind tcp_stream.
 #include <toadstone/io/tcp_stream.hpp>
 
+#include <toadstone/io/detail/adopt.hpp>
 #include <toadstone/io/detail/error.hpp>
 #include <toadstone/io/detail/socket_address.hpp>
 #include <toadstone/io/detail/socket_option.hpp>
@@ -15,11 +16,13 @@
 #include <string>
 #include <string_view>
 
+#include <fcntl.h>
 #include <liburing.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 namespace toadstone::io {
 namespace {
@@ -247,6 +250,25 @@ toadstone::task<tcp_stream> tcp_stream::connect(endpoint to, std::source_locatio
     const int result = co_await connect_op(where, fd.get(), address);
     if (result < 0) detail::throw_io_error("connect to", to.to_string(), -result);
     co_return tcp_stream(std::move(fd), to);
+}
+
+tcp_stream tcp_stream::adopt(int fd) {
+    const detail::adoption about(fd, "a tcp stream");
+    if (!S_ISSOCK(about.mode())) about.refuse();
+    about.check_stream_socket();
+    const auto& calls = toadstone::detail::system();
+    detail::socket_address address;
+    if (calls.getpeername(fd, static_cast<sockaddr*>(address.data()), &address.length()) != 0) {
+        about.fail(errno);
+    }
+    const endpoint peer = address.to_endpoint();
+    if (peer.kind() == endpoint::family::none) about.refuse("it is not of IPv4 or IPv6");
+    const int flags = about.flags();
+    if ((flags & O_NONBLOCK) && calls.fcntl_flags(fd, F_SETFL, flags & ~O_NONBLOCK) != 0) {
+        about.fail(errno);
+    }
+    detail::set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1, "set TCP_NODELAY on", peer);
+    return tcp_stream(detail::descriptor::as_it_is(fd), peer);
 }
 
 bool tcp_stream::reads_ahead() const noexcept {

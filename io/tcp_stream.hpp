@@ -157,6 +157,15 @@ public:
     [[nodiscard]] static toadstone::task<tcp_stream>
     connect(endpoint to, std::source_location where = std::source_location::current());
 
+    /// Takes over a connected socket. It becomes a blocking one, which is what the ring waits
+    /// on without a thread, for all descriptors of it; TCP_NODELAY is set.
+    ///
+    /// Errors: std::system_error for a descriptor that is not open (EBADF), and for a socket
+    ///     that is not connected (ENOTCONN); std::invalid_argument for what is no socket, one
+    ///     that listens, has no streams, or is not of IPv4 or IPv6. What is not taken stays the
+    ///     caller's, and as it was.
+    [[nodiscard]] static tcp_stream adopt(int fd);
+
     tcp_stream(tcp_stream&& other) noexcept
         : handle_((other.check_unused(), std::move(other.handle_))), peer_(other.peer_),
           poison_(std::move(other.poison_)), read_poison_(std::move(other.read_poison_)),

@@ -12,6 +12,7 @@ packages=(
     liburing-dev libboost-dev libboost-context-dev
     libhttp-parser-dev nlohmann-json3-dev libcli11-dev libexpat1-dev libsqlite3-dev
     curl jq
+    libhiredis-dev libpq-dev # examples/redis_client, examples/postgres_client
 )
 [ "${1-}" = --demo ] || packages+=(
     catch2
@@ -22,6 +23,7 @@ packages=(
     llvm-19 # its symbolizer gives clang's sanitizer reports names and lines
     valgrind # its callgrind counts instructions for bench/gate.py
     wrk netcat-openbsd
+    redis-server postgresql # what those two examples talk to
 )
 
 [ "${1-}" != --bench ] || packages+=(

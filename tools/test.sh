@@ -205,6 +205,8 @@ small=(-Dbench=disabled)
 share=6 preemptions=2
 slow=false
 [ $full = no ] || share=1 preemptions=3 slow=true
+# Queries to real servers, in the tests of their clients.
+[ $full = no ] || export TOADSTONE_CLIENT_QUERIES=10000
 plain+=(-Dmodel_preemptions=$preemptions -Dslow_tests=$slow)
 # The suites of the lower floors run with g++'s optimiser under ThreadSanitizer, and need not be
 # built by g++ once more; and the simulations' own code takes it a third less time with -O1.

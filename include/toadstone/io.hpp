@@ -18,4 +18,9 @@
 #include <toadstone/io/file.hpp>
 #include <toadstone/io/signal_set.hpp>
 
+// Pipes, processes, and descriptors of other libraries.
+#include <toadstone/io/child_process.hpp>
+#include <toadstone/io/pipe.hpp>
+#include <toadstone/io/readiness.hpp>
+
 #endif // TOADSTONE_IO_HPP

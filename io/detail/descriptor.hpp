@@ -20,6 +20,12 @@ public:
     explicit descriptor(int fd) noexcept : fd_(fd) {
         if (fd >= 0 && fd <= 2) fd_ = toadstone::detail::above_standard(fd);
     }
+    /// One that the process had before, whatever its number is.
+    [[nodiscard]] static descriptor as_it_is(int fd) noexcept {
+        descriptor made;
+        made.fd_ = fd;
+        return made;
+    }
     descriptor(descriptor&& other) noexcept : fd_(other.release()) {}
     descriptor& operator=(descriptor&& other) noexcept {
         descriptor(std::move(other)).swap(*this);

@@ -17,6 +17,11 @@ struct system_calls {
     int (*listen)(int fd, int backlog);
     int (*setsockopt)(int fd, int level, int name, const void* value, socklen_t length);
     int (*getsockname)(int fd, sockaddr* address, socklen_t* length);
+    int (*getpeername)(int fd, sockaddr* address, socklen_t* length);
+    int (*getsockopt)(int fd, int level, int name, void* value, socklen_t* length);
+    int (*pipe2)(int* ends, int flags);
+    /// fcntl(2) for the flags of the open file: F_GETFL and F_SETFL.
+    int (*fcntl_flags)(int fd, int command, int flags);
     int (*shutdown)(int fd, int how);
     int (*close)(int fd);
     int (*fstat)(int fd, struct stat* about);

@@ -36,6 +36,7 @@ bool sim_kernel::ready(request& what) {
         return entry.opcode != IORING_OP_READ ||
                static_cast<event_object&>(*what.file).count > 0;
     }
+    if (what.file->type == object::kind::pipe) return pipe_ready(what);
     auto& socket = static_cast<socket_object&>(*what.file);
     switch (entry.opcode) {
     case IORING_OP_ACCEPT:
@@ -102,6 +103,8 @@ bool sim_kernel::attempt(request& what, int& result) {
         return attempt_socket(what, result);
     case object::kind::file:
         return attempt_file(what, result);
+    case object::kind::pipe:
+        return attempt_pipe(what, result);
     case object::kind::event: {
         auto& event = static_cast<event_object&>(*what.file);
         if (entry.opcode != IORING_OP_READ) {
@@ -217,6 +220,44 @@ bool sim_kernel::attempt_poll(request& what, int& result) {
         what.wakes = world_.wakes(socket);
     }
     return true;
+}
+
+bool sim_kernel::pipe_ready(const request& what) const {
+    const auto& end = static_cast<const pipe_object&>(*what.file);
+    const submission& entry = what.entry;
+    switch (entry.opcode) {
+    case IORING_OP_READ:
+        return what.never_waits || world_.can_read(end, entry.len);
+    case IORING_OP_WRITE:
+        return what.never_waits || world_.can_write(end, entry.len);
+    case IORING_OP_POLL_ADD:
+        return (world_.events(end) & (entry.flags | POLLERR | POLLHUP)) != 0;
+    default:
+        return true;
+    }
+}
+
+bool sim_kernel::attempt_pipe(request& what, int& result) {
+    auto& end = static_cast<pipe_object&>(*what.file);
+    const submission& entry = what.entry;
+    switch (entry.opcode) {
+    case IORING_OP_READ:
+        result = world_.read(end, pointer(entry.addr), entry.len);
+        return what.never_waits || result != -EAGAIN;
+    case IORING_OP_WRITE:
+        result = world_.write(end, pointer(entry.addr), entry.len);
+        return what.never_waits || result != -EAGAIN;
+    case IORING_OP_POLL_ADD:
+        result = world_.events(end) & (entry.flags | POLLERR | POLLHUP);
+        if (entry.multishot) result = -EINVAL; // not simulated
+        return result != 0;
+    case IORING_OP_FSYNC:
+        result = -EINVAL;
+        return true;
+    default:
+        result = -ENOTSOCK;
+        return true;
+    }
 }
 
 bool sim_kernel::attempt_file(request& what, int& result) {

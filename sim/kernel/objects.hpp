@@ -1,4 +1,4 @@
-// What simulated descriptors refer to: sockets, files, events.
+// What simulated descriptors refer to: sockets, pipes, files, events.
 #ifndef TOADSTONE_SIM_KERNEL_OBJECTS_HPP
 #define TOADSTONE_SIM_KERNEL_OBJECTS_HPP
 
@@ -34,7 +34,7 @@ using time_point = std::chrono::steady_clock::time_point;
 /// An open file description. Descriptors and operations in flight share it, as in the kernel:
 /// closing the descriptor ends nothing that is in flight.
 struct object {
-    enum class kind : unsigned char { event, socket, file };
+    enum class kind : unsigned char { event, socket, pipe, file };
     explicit object(kind what) noexcept : type(what) {}
     object(const object&) = delete;
     object& operator=(const object&) = delete;
@@ -124,6 +124,26 @@ struct socket_object final : object {
     [[nodiscard]] bool sleeps(std::uint64_t number) const noexcept {
         return std::find(sleepers.begin(), sleepers.end(), number) != sleepers.end();
     }
+};
+
+/// What is in a pipe, and how many open file descriptions there are of each end.
+struct pipe_buffer {
+    std::deque<std::byte> bytes;
+    unsigned readers = 0;
+    unsigned writers = 0;
+};
+
+struct pipe_object final : object {
+    pipe_object(std::shared_ptr<pipe_buffer> of, bool to_write, bool never_waits)
+        : object(kind::pipe), buffer(std::move(of)), writes(to_write),
+          nonblocking(never_waits) {
+        ++(writes ? buffer->writers : buffer->readers);
+    }
+    ~pipe_object() override { --(writes ? buffer->writers : buffer->readers); }
+
+    std::shared_ptr<pipe_buffer> buffer;
+    bool writes;
+    bool nonblocking;
 };
 
 /// A file: what readers see, and what a failure of power leaves.

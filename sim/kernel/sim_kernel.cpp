@@ -296,6 +296,10 @@ void sim_kernel::begin(request&& what) {
             conclude(std::move(what), -EBADF);
             return;
         }
+        // Linux waits on what it can poll, whatever O_NONBLOCK says; it has not always.
+        if (const auto* end = dynamic_cast<const pipe_object*>(what.file.get())) {
+            what.never_waits = end->nonblocking && world_.choose(2, choice::race) == 1;
+        }
         // Linux looks for a free number first, whether anybody is there to be accepted or not;
         // with IORING_ACCEPT_POLL_FIRST when somebody is.
         if (entry.opcode == IORING_OP_ACCEPT && !entry.polls_first && world_.full()) {

@@ -89,6 +89,7 @@ private:
         /// Of a buffer that only this one is to read, since it was submitted.
         std::optional<std::uint64_t> sum_when_submitted;
         std::shared_ptr<object> file;
+        bool never_waits = false; ///< on a non-blocking pipe
         loan buffer;
         std::uint32_t done = 0; ///< bytes so far, of a send or receive that wants all
         unsigned delays = 0;
@@ -145,6 +146,8 @@ private:
     [[nodiscard]] bool attempt_socket(request& what, int& result);
     [[nodiscard]] bool attempt_transfer(request& what, int& result);
     [[nodiscard]] bool attempt_file(request& what, int& result);
+    [[nodiscard]] bool attempt_pipe(request& what, int& result);
+    [[nodiscard]] bool pipe_ready(const request& what) const;
     [[nodiscard]] bool attempt_selecting(request& what, int& result);
     [[nodiscard]] bool attempt_poll(request& what, int& result);
     [[nodiscard]] int accept(socket_object& listener, const submission& entry);

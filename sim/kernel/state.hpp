@@ -125,6 +125,18 @@ public:
     /// When something arrives next; max() if nothing is on its way.
     [[nodiscard]] detail::time_point next_arrival() const noexcept;
 
+    // Pipes.
+    /// 0 or -EMFILE.
+    [[nodiscard]] int make_pipe(int ends[2], bool nonblocking);
+    /// Bytes taken, -errno, or -EAGAIN when there is no room.
+    [[nodiscard]] int write(detail::pipe_object& end, const std::byte* data, std::size_t size);
+    [[nodiscard]] int read(detail::pipe_object& end, std::byte* into, std::size_t size);
+    /// A write, or read, of so many bytes would not have to wait.
+    [[nodiscard]] bool can_write(const detail::pipe_object& end, std::size_t size) const;
+    [[nodiscard]] bool can_read(const detail::pipe_object& end, std::size_t size) const;
+    /// What poll(2) would report.
+    [[nodiscard]] int events(const detail::pipe_object& end) const;
+
     // Files.
     [[nodiscard]] int open_at(int folder, std::string_view path, int flags);
     [[nodiscard]] int write(detail::file_object& file, const std::byte* data, std::size_t size,
@@ -143,6 +155,14 @@ public:
 
 private:
     static constexpr int first_fd = 1 << 20; // a real call on one fails loudly
+
+    /// What a pipe takes all or not at all.
+    [[nodiscard]] std::size_t whole_write() const noexcept {
+        return std::min<std::size_t>(4096, options_.stream_capacity);
+    }
+    [[nodiscard]] std::size_t room_in(const detail::pipe_object& end) const noexcept {
+        return options_.stream_capacity - end.buffer->bytes.size();
+    }
 
     [[nodiscard]] bool conflicts(const detail::socket_object& socket, const detail::address& at,
                                  bool to_listen);

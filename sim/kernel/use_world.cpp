@@ -89,6 +89,62 @@ int tell_name(int fd, sockaddr* address, socklen_t* length) {
     return 0;
 }
 
+int tell_peer(int fd, sockaddr* address, socklen_t* length) {
+    std::shared_ptr<socket_object> socket;
+    if (const int error = find_socket(fd, socket)) return error;
+    if (socket->now != socket_object::state::connected) return -ENOTCONN;
+    *length = write_address(socket->family, socket->peer, address, *length);
+    return 0;
+}
+
+// Only what adopting a descriptor asks for.
+int tell_option(int fd, int level, int option, void* value, socklen_t* length) {
+    std::shared_ptr<socket_object> socket;
+    if (const int error = find_socket(fd, socket)) return error;
+    if (level != SOL_SOCKET || *length < sizeof(int)) return -EINVAL;
+    int number = 0;
+    switch (option) {
+    case SO_TYPE:
+        number = SOCK_STREAM;
+        break;
+    case SO_ACCEPTCONN:
+        number = socket->now == socket_object::state::listening;
+        break;
+    default:
+        return -ENOPROTOOPT;
+    }
+    std::memcpy(value, &number, sizeof number);
+    *length = sizeof number;
+    return 0;
+}
+
+int make_pipe(int* ends, int flags) {
+    if (flags & ~(O_CLOEXEC | O_NONBLOCK)) return -EINVAL;
+    return current->make_pipe(ends, (flags & O_NONBLOCK) != 0);
+}
+
+// Sockets are always blocking, and files have no such thing.
+int flags_of(int fd, int command, int flags) {
+    const auto any = current->find(fd);
+    if (!any) return -EBADF;
+    auto* const end = dynamic_cast<pipe_object*>(any.get());
+    const auto* const file = dynamic_cast<const file_object*>(any.get());
+    switch (command) {
+    case F_SETFL:
+        if (end) end->nonblocking = (flags & O_NONBLOCK) != 0;
+        return 0;
+    case F_GETFL:
+        if (end) {
+            return (end->writes ? O_WRONLY : O_RDONLY) | (end->nonblocking ? O_NONBLOCK : 0);
+        }
+        if (!file) return O_RDWR;
+        return (file->append ? O_APPEND : 0) |
+               (file->readable ? (file->writable ? O_RDWR : O_RDONLY) : O_WRONLY);
+    default:
+        return -EINVAL;
+    }
+}
+
 int resize(int fd, off_t size) {
     std::shared_ptr<file_object> file;
     if (const int error = find(fd, file, -EINVAL)) return error;
@@ -125,6 +181,29 @@ void describe(const inode& node, bool folder, struct stat& about) {
     about.st_ino = reinterpret_cast<std::uintptr_t>(&node);
 }
 
+int describe_any(int fd, struct stat& about) {
+    const auto any = current->find(fd);
+    if (!any) return -EBADF;
+    about = {};
+    switch (any->type) {
+    case object::kind::file: {
+        const auto& file = static_cast<const file_object&>(*any);
+        describe(*file.node, file.folder, about);
+        break;
+    }
+    case object::kind::socket:
+        about.st_mode = S_IFSOCK | 0777;
+        break;
+    case object::kind::pipe:
+        about.st_mode = S_IFIFO | 0600;
+        break;
+    case object::kind::event:
+        about.st_mode = 0600;
+        break;
+    }
+    return 0;
+}
+
 constexpr toadstone::detail::system_calls simulated = {
     .socket = [](int domain, int type, int) -> int {
         const own_memory ours;
@@ -149,6 +228,22 @@ constexpr toadstone::detail::system_calls simulated = {
         const own_memory ours;
         return answer(tell_name(fd, address, length));
     },
+    .getpeername = [](int fd, sockaddr* address, socklen_t* length) -> int {
+        const own_memory ours;
+        return answer(tell_peer(fd, address, length));
+    },
+    .getsockopt = [](int fd, int level, int option, void* value, socklen_t* length) -> int {
+        const own_memory ours;
+        return answer(tell_option(fd, level, option, value, length));
+    },
+    .pipe2 = [](int* ends, int flags) -> int {
+        const own_memory ours;
+        return answer(make_pipe(ends, flags));
+    },
+    .fcntl_flags = [](int fd, int command, int flags) -> int {
+        const own_memory ours;
+        return answer(flags_of(fd, command, flags));
+    },
     .shutdown = [](int fd, int how) -> int {
         const own_memory ours;
         std::shared_ptr<socket_object> socket;
@@ -161,10 +256,7 @@ constexpr toadstone::detail::system_calls simulated = {
     },
     .fstat = [](int fd, struct stat* about) -> int {
         const own_memory ours;
-        const auto file = current->find_as<file_object>(fd);
-        if (!file) return answer(-EBADF);
-        describe(*file->node, file->folder, *about);
-        return 0;
+        return answer(describe_any(fd, *about));
     },
     // Of files alone.
     .stat = [](const char* path, struct stat* about) -> int {
