@@ -1,8 +1,8 @@
 // Pipes and readiness against a hostile kernel, cancelled at each await.
+#include "support/failing_new.hpp"
 #include "support/hostile.hpp"
 
 #include <toadstone/runtime/uring/system_calls.hpp>
-#include "support/failing_new.hpp"
 
 #include <catch2/catch.hpp>
 
