@@ -19,7 +19,9 @@ void outside_wait::begin() noexcept {
     }
     started_ = true;
     // What the code that starts has asked for: only now there is something to withdraw.
-    if (asked_early_) ctx_->act_on_request();
+    // It is not queued for that: the loop, which it comes back to, tears it down.
+    if (!asked_early_ || !ctx_->should_stop()) return;
+    if (cancel(ctx_->reason(), ctx_->forced())) ctx_->stop_for(ctx_->reason());
 }
 
 // Whatever an answer that has come all the same would say, this is what the task has to know.

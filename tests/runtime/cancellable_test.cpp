@@ -202,7 +202,9 @@ TEST_CASE(
 TEST_CASE(
     "S423: cancellable: a start() that asks its own task to stop: cancel() is called when it "
     "has returned, also when it has resumed") {
+    const auto frames = detail::live_frames();
     for (const bool resumes : {false, true}) {
+        CHECK(detail::live_frames() == frames); // torn down once
         script by;
         by.ends_at_once = resumes;
         by.withdraws = !resumes;
