@@ -25,13 +25,20 @@ template <class A>
 using leaf_of_t =
     decltype(std::declval<A>().make_awaiter(std::declval<context&>(), std::source_location()));
 
+/// Its operation begins, or the task stops. What can fail there instead is for a task, in which
+/// that is an exception like any other.
+template <class Leaf>
+concept always_begins = requires(Leaf& leaf, std::coroutine_handle<promise_base> frame) {
+    { leaf.await_suspend(frame) } noexcept -> std::same_as<void>;
+};
+
 /// What a boundary can be fused with: it awaits one leaf, or a fused boundary, and is handed
 /// over. A task does not, nor does what has child contexts.
 template <class A>
-concept fusible =
-    !any_task<A> && !std::is_lvalue_reference_v<A> &&
-    !is_join_handle<std::remove_cvref_t<A>>::value && convertible_to_awaiter<A> &&
-    std::derived_from<leaf_of_t<A>, leaf> && !std::derived_from<leaf_of_t<A>, boundary>;
+concept fusible = !any_task<A> && !std::is_lvalue_reference_v<A> &&
+                  !is_join_handle<std::remove_cvref_t<A>>::value && convertible_to_awaiter<A> &&
+                  std::derived_from<leaf_of_t<A>, leaf> &&
+                  !std::derived_from<leaf_of_t<A>, boundary> && always_begins<leaf_of_t<A>>;
 
 /// The leaf that stands in for the one inside while the task is suspended.
 ///

@@ -381,3 +381,29 @@ TEST_CASE(
     CHECK_FALSE(waits); // a request would look for the call
     CHECK(b.w.end_of(handle).value() == 0);
 }
+
+TEST_CASE("S218: the same within a time limit, or under a token: an exception, or an outcome") {
+    bench b;
+    b.threads.refuses = true;
+    const auto returns_one = [] { return 1; };
+    const auto tries = [&]() -> task<int> {
+        int told = 0;
+        try {
+            static_cast<void>(co_await with_timeout(1h, spawn_blocking(returns_one)));
+        } catch (const std::runtime_error&) {
+            ++told;
+        }
+        try {
+            const cancellation_source source;
+            static_cast<void>(co_await with_token(source.token(), spawn_blocking(returns_one)));
+        } catch (const std::runtime_error&) {
+            ++told;
+        }
+        const auto ended = co_await try_with_timeout(1h, spawn_blocking(returns_one));
+        if (ended.has_exception()) ++told;
+        co_return told;
+    };
+    auto handle = b.w.spawn(tries());
+    b.w.settle();
+    CHECK(b.w.end_of(handle).value() == 3);
+}
