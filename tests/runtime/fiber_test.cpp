@@ -9,6 +9,7 @@
 #include <catch2/catch.hpp>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -19,8 +20,11 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
+
+#include <unistd.h>
 
 using namespace toadstone;
 using namespace toadstone::tests;
@@ -581,4 +585,23 @@ TEST_CASE("S472: stacks are used again, and go back when they are too many", "[f
     CHECK(detail::live_fiber_stacks() == 0);
     CHECK(detail::kept_fiber_stack_bytes() <= 16 * 1024 * 1024);
     CHECK(detail::live_frames() == frames);
+}
+
+TEST_CASE("S481: a fiber that blocks in C code is named by the report of a shutdown",
+          "[fiber]") {
+    std::atomic<bool> begun{false};
+    std::atomic<bool> go_on{false};
+    runtime one({.workers = 1});
+    auto blocks = [&] {
+        begun = true;
+        while (!go_on) ::usleep(1000); // as a C library that waits by itself
+    };
+    one.spawn({.name = "blocks in C"}, [&]() { return run_fiber(blocks); }).detach();
+    while (!begun) std::this_thread::yield();
+    const shutdown_report report = one.shutdown(10ms);
+    go_on = true;
+    REQUIRE(report.leftover.size() == 1);
+    CHECK(report.leftover[0].name == "blocks in C");
+    CHECK(report.leftover[0].where == "running, and does not reach a co_await");
+    CHECK_FALSE(report.leftover[0].suspended);
 }
