@@ -1,10 +1,14 @@
-// The least that a user writes: a task that locks a mutex. Both consumers build this file.
+// The least that a user writes: a task that locks a mutex, and a fiber. All consumers build it.
 #include <toadstone/runtime.hpp>
 #include <toadstone/sync.hpp>
 
 toadstone::task<int> body() {
     toadstone::sync::mutex<int> m{41};
     auto g = co_await m.lock();
+#ifndef TOADSTONE_NO_FIBERS
+    const auto on_fiber = [&] { toadstone::fiber::await(toadstone::yield_now()); };
+    co_await toadstone::run_fiber(on_fiber);
+#endif
     co_return ++*g;
 }
 
