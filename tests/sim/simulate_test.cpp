@@ -293,6 +293,7 @@ TEST_CASE("explore: the environment makes the random runs more, or a part of the
 }
 
 TEST_CASE("explore: priorities change inside a run, however short it is") {
+    const variable all("TOADSTONE_SIM_SHARE", nullptr);
     sim::explore_options options;
     options.world = {.workers = 3, .hostile = false};
     options.random_runs = 0;
