@@ -1,5 +1,6 @@
 """Starts the example servers, talks to them, and looks at what is left of them."""
 
+import contextlib
 import functools
 import http.client
 import json
@@ -154,9 +155,13 @@ class Tracker(Server):
         if self.folder:
             self.folder.cleanup()
 
-    def request(self, method, path, body=None, headers=None):
-        """One request on a connection of its own: status, JSON or text, headers."""
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+    def client(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+
+    def request(self, method, path, body=None, headers=None, kept=None):
+        """One request, on a connection of its own unless one is given that is kept: status,
+        JSON or text, headers."""
+        client = kept or self.client()
         try:
             if isinstance(body, (dict, list)):
                 body = json.dumps(body)
@@ -169,11 +174,12 @@ class Tracker(Server):
                 return answer.status, json.loads(text), answer.headers
             return answer.status, text, answer.headers
         finally:
-            client.close()
+            if not kept:
+                client.close()
 
-    def metrics(self):
+    def metrics(self, kept=None):
         found = {}
-        for line in self.request("GET", "/metrics")[1].splitlines():
+        for line in self.request("GET", "/metrics", kept=kept)[1].splitlines():
             if not line.startswith("#"):
                 name, value = line.rsplit(" ", 1)
                 found[name] = float(value)
@@ -204,12 +210,13 @@ class Tracker(Server):
 
     def at_rest(self):
         """How many tasks there are when nobody is connected but the one who asks, and how many
-        descriptors when he has left, too. The least of some looks each: the one before him may
-        still be on his way out, and of the last one the server learns after his answer."""
+        descriptors when he has left, too. The least of some looks each: whoever was there
+        before may still be on his way out, and so may he be, but nobody comes in between."""
         tasks = []
-        for _ in range(20):
-            tasks.append(self.metrics()["toadstone_live_tasks"])
-            time.sleep(0.01)
+        with contextlib.closing(self.client()) as asker:
+            for _ in range(20):
+                tasks.append(self.metrics(asker)["toadstone_live_tasks"])
+                time.sleep(0.01)
         opened = []
         for _ in range(50): # asks nothing: who asks is a descriptor
             opened.append(self.descriptors())

@@ -74,8 +74,8 @@ class Churn(unittest.TestCase):
             self.assertEqual(failures, [])
 
             wait_until("connections end", lambda: tracker.metrics()[CONNECTIONS] == 1)
-            wait_until("tasks end", lambda: tracker.metrics()[TASKS] <= tasks)
-            wait_until("descriptors are closed", lambda: tracker.descriptors() <= descriptors)
+            wait_until("tasks end", lambda: tracker.metrics()[TASKS] == tasks)
+            wait_until("descriptors are closed", lambda: tracker.descriptors() == descriptors)
             after = tracker.metrics()
             self.assertGreaterEqual(after["tracker_connections_total"], COUNT)
             self.assertGreater(after['tracker_poisonings_total{reason="requested"}'], 0)

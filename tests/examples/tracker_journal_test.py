@@ -2,7 +2,6 @@
 """The operation tracker and its journal, with others about: PROGRAM"""
 
 import fcntl
-import http.client
 import json
 import os
 import struct
@@ -11,7 +10,7 @@ import tempfile
 import time
 import unittest
 
-from support import PATIENCE, Tracker, refusal
+from support import Tracker, refusal
 
 PROGRAM = sys.argv.pop(1)
 
@@ -26,9 +25,8 @@ class KeptConnection:
     """One that the server knows: it has answered a request there."""
 
     def __init__(self, tracker):
-        self.client = http.client.HTTPConnection("127.0.0.1", tracker.port, timeout=PATIENCE)
-        self.client.request("GET", "/healthz")
-        self.client.getresponse().read()
+        self.client = tracker.client()
+        tracker.request("GET", "/healthz", kept=self.client)
 
     def begin_create(self, name):
         """Returns when the request is sent."""
