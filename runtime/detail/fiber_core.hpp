@@ -22,11 +22,6 @@
 
 namespace toadstone::detail {
 
-struct fiber_stack_place {
-    std::byte* top = nullptr;
-    std::size_t size = 0;
-};
-
 /// What sanitizers want to be told of two stacks. There in any build: the library's may be
 /// another than its user's.
 struct fiber_sanitizing {
@@ -107,7 +102,6 @@ private:
     const body run_;
     void* const argument_;
     const std::size_t stack_size_;
-    fiber_stack_place stack_;
     fiber_frame frame_{&resume, &destroy, {}};
     context* ctx_ = nullptr;
     void* fiber_ = nullptr;  // where it goes on, while it does not run

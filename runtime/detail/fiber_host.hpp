@@ -42,7 +42,7 @@ extern thread_local constinit per_thread<fiber_host*> fiber_here;
 /// Memory of a task that is neither frame nor record, in a list from the newest on. A fiber's
 /// stack: what lies on it belongs to the task.
 struct task_memory {
-    const std::byte* begin = nullptr;
+    std::byte* begin = nullptr;
     std::size_t size = 0;
     task_memory* older = nullptr;
     /// AddressSanitizer keeps local variables elsewhere, to find those who use them too late.

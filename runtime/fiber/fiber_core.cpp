@@ -3,8 +3,6 @@
 
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/level.hpp>
-#include <toadstone/runtime/detail/log.hpp>
-#include <toadstone/runtime/executor.hpp>
 #include <toadstone/runtime/fiber/stack.hpp>
 
 #include <boost/context/detail/fcontext.hpp>
@@ -39,7 +37,6 @@ void refuse_outside_of_fibers() {
 void fiber_core::begin(context& task, promise_base& caller) {
     ctx_ = &task;
     const fiber_stack stack = take_fiber_stack(stack_size_);
-    stack_ = {stack.top, stack.size};
     fiber_ = context_switch::make_fcontext(stack.top, stack.size, &fiber_entry::begin);
     memory_.begin = stack.top - stack.size;
     memory_.size = stack.size;
@@ -69,7 +66,7 @@ void fiber_core::begin(context& task, promise_base& caller) {
 #endif
 #if TOADSTONE_ASAN
     void* fake = nullptr;
-    __sanitizer_start_switch_fiber(&fake, stack_.top - stack_.size, stack_.size);
+    __sanitizer_start_switch_fiber(&fake, memory_.begin, memory_.size);
 #endif
     fiber_ = context_switch::jump_fcontext(fiber_, this).fctx;
 #if TOADSTONE_ASAN
@@ -119,7 +116,8 @@ void fiber_core::destroy(fiber_frame* frame) noexcept {
 #if TOADSTONE_TSAN
     __tsan_destroy_fiber(fiber.sanitizing_.fiber);
 #endif
-    give_back_fiber_stack({fiber.stack_.top, fiber.stack_.size});
+    const task_memory& stack = fiber.memory_;
+    give_back_fiber_stack({stack.begin + stack.size, stack.size});
 }
 
 void fiber_core::live() noexcept {
