@@ -222,7 +222,9 @@ public:
     /// that worker. From one thread to one worker in order.
     ///
     /// Errors: std::logic_error after shutdown(); std::bad_alloc. What `fn` throws is told as
-    ///     the failure of a task that nobody joins. Threads: any.
+    ///     the failure of a task that nobody joins.
+    /// Cancellation: none: it is called although the runtime shuts down meanwhile.
+    /// Threads: any.
     template <class Fn>
     void post(Fn&& fn, placement where = placement::any()) {
         detail::spawn_on(choose(where), {.name = "posted"},

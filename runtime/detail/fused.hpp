@@ -125,6 +125,7 @@ template <class A, class Base = fused_leaf>
 class fused_around : public Base {
 protected:
     using inner = leaf_of_t<A>;
+    static_assert(always_begins<inner>, "nobody here could be told that it has not begun");
 
     template <class... Args>
     fused_around(A&& inside, context& ctx, std::source_location where, Args&&... args)

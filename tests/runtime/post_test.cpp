@@ -97,3 +97,15 @@ TEST_CASE("S425: post: what the function throws is told; after the shutdown it i
                                Catch::Contains("bad errand"));
     CHECK_THROWS_AS(here.post([] {}), std::logic_error);
 }
+
+TEST_CASE("S425: post: what was posted is called although a shutdown follows at once") {
+    constexpr int many = 200;
+    int called[2] = {0, 0};
+    runtime here(two_workers());
+    for (int i = 0; i < many; ++i) {
+        const unsigned worker = i % 2 == 0 ? 0 : 1;
+        here.post([&called, worker] { ++called[worker]; }, placement::worker(worker));
+    }
+    CHECK(here.shutdown(1min).clean());
+    CHECK(called[0] + called[1] == many);
+}
