@@ -195,7 +195,7 @@ TEST_CASE("postgres client: S469: a query cancelled at each await; no row is ano
                 const auto second = "second " + std::to_string(n);
                 CHECK(awaits.run(database.echo(second)).value() == second);
             }
-            CHECK(poisoned >= 2); // to connect, to receive
+            CHECK(poisoned >= 1); // an answer may be there before it is awaited
             CHECK(world.worker().in_flight() == 0);
         }
         tally all;

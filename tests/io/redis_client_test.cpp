@@ -12,6 +12,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -55,16 +56,19 @@ struct listening {
     int port = 0;
 };
 
-/// Knows ECHO alone, and answers a byte at a time.
+/// Knows ECHO alone, and answers a byte each time that it is told to: never sooner than the
+/// client waits.
 class echoing_server {
 public:
     echoing_server() {
         thread_ = std::thread([this] { serve(); });
     }
     ~echoing_server() {
+        ends_ = true;
         ::shutdown(at_.fd, SHUT_RDWR);
         thread_.join();
     }
+    void next_byte() noexcept { may_send_ = true; }
     [[nodiscard]] int port() const noexcept { return at_.port; }
 
 private:
@@ -75,7 +79,7 @@ private:
             if (client < 0) break;
             const int on = 1;
             ::setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-            clients.emplace_back([client] { answer(client); });
+            clients.emplace_back([this, client] { answer(client); });
         }
         for (auto& each : clients) each.join();
     }
@@ -88,7 +92,14 @@ private:
         }
         return std::nullopt;
     }
-    static void answer(int client) {
+    [[nodiscard]] bool told_to() {
+        while (!may_send_.exchange(false)) {
+            if (ends_) return false;
+            std::this_thread::yield();
+        }
+        return true;
+    }
+    void answer(int client) {
         for (;;) {
             // *2 $4 ECHO $n text
             std::optional<std::string> text;
@@ -100,13 +111,15 @@ private:
             const std::string whole =
                 "$" + std::to_string(text->size()) + "\r\n" + *text + "\r\n";
             for (const char byte : whole) {
-                if (::send(client, &byte, 1, MSG_NOSIGNAL) != 1) break;
+                if (!told_to() || ::send(client, &byte, 1, MSG_NOSIGNAL) != 1) break;
             }
         }
         ::close(client);
     }
 
     listening at_;
+    std::atomic<bool> may_send_ = false;
+    std::atomic<bool> ends_ = false;
     std::thread thread_;
 };
 
@@ -138,7 +151,8 @@ private:
 } // namespace
 
 TEST_CASE("redis client: S468: cancelled at each await, the next command gets its own answer") {
-    const echoing_server server;
+    echoing_server server;
+    const auto waits = [&server] { server.next_byte(); };
     stepped world;
     const std::size_t before = open_descriptors();
     {
@@ -149,12 +163,12 @@ TEST_CASE("redis client: S468: cancelled at each await, the next command gets it
             REQUIRE(n < 1000);
             client redis(server.port());
             const auto first = "first " + std::to_string(n);
-            auto end = awaits.run(redis.echo(first), n);
+            auto end = awaits.run(redis.echo(first), n, waits);
             stopped = end.is_cancelled();
             if (!stopped) CHECK(end.value() == first);
             poisoned += redis.is_poisoned();
             const auto second = "second " + std::to_string(n);
-            CHECK(awaits.run(redis.echo(second)).value() == second);
+            CHECK(awaits.run(redis.echo(second), 0, waits).value() == second);
             CHECK_FALSE(redis.is_poisoned());
         }
         CHECK(poisoned >= 2); // to connect, to receive

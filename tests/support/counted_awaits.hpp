@@ -21,20 +21,24 @@ public:
     ~counted_awaits() { world_.worker().observe(nullptr); }
 
     /// Runs it; with `n` > 0 it is asked to stop at its n-th suspension, while the other side
-    /// goes on. Gives its end.
-    template <class T>
-    outcome<T> run(task<T> body, unsigned n = 0) {
+    /// goes on. Gives its end. `waits` is called whenever nothing is ready.
+    template <class T, class Waits>
+    outcome<T> run(task<T> body, unsigned n, Waits waits) {
         count_ = 0;
         auto handle = world_.spawn(std::move(body));
         bool asked = false;
         while (!handle.done()) {
-            if (world_.worker().step(false, 1) == 0) std::this_thread::yield();
+            if (world_.worker().step(false, 1) == 0) waits();
             if (!asked && n > 0 && count_ >= n) {
                 asked = true;
                 handle.cancel();
             }
         }
         return world_.end_of(handle);
+    }
+    template <class T>
+    outcome<T> run(task<T> body, unsigned n = 0) {
+        return run(std::move(body), n, [] { std::this_thread::yield(); });
     }
     /// In the last run.
     [[nodiscard]] unsigned suspensions() const noexcept { return count_; }
