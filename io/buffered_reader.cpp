@@ -15,7 +15,61 @@ namespace {
 
 constexpr std::size_t first_room = 4096; // bytes
 
-using read_op = toadstone::detail::called_from<detail::tcp_read, tcp_stream&, mutable_buffer>;
+using toadstone::detail::context;
+
+/// One read of a stream or of a pipe, in the frame of whoever fills a buffer.
+class read_leaf {
+public:
+    read_leaf(context& ctx, std::source_location where, tcp_stream* stream, pipe_reader* pipe,
+              mutable_buffer into)
+        : of_stream_(stream) {
+        if (of_stream_) {
+            ::new (&stream_) stream_read(ctx, where, *stream, into);
+        } else {
+            ::new (&pipe_)
+                pipe_read(detail::pipe_read_operation(*pipe, into).make_awaiter(ctx, where));
+        }
+    }
+    read_leaf(const read_leaf&) = delete;
+    read_leaf& operator=(const read_leaf&) = delete;
+    ~read_leaf() { of_stream_ ? stream_.~stream_read() : pipe_.~pipe_read(); }
+
+    bool await_ready() { return of_stream_ ? stream_.await_ready() : pipe_.await_ready(); }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        of_stream_ ? stream_.await_suspend(frame) : pipe_.await_suspend(frame);
+    }
+    std::size_t await_resume() {
+        return of_stream_ ? stream_.await_resume() : pipe_.await_resume();
+    }
+
+private:
+    using stream_read = toadstone::detail::bound<detail::tcp_read>;
+    using pipe_read = detail::pipe_read;
+
+    bool of_stream_;
+    union {
+        stream_read stream_;
+        pipe_read pipe_;
+    };
+};
+
+class [[nodiscard("write co_await")]] read_from {
+public:
+    static constexpr bool acquires = false;
+    read_from(tcp_stream* stream, pipe_reader* pipe, mutable_buffer into,
+              std::source_location where) noexcept
+        : stream_(stream), pipe_(pipe), into_(into), where_(where) {}
+    read_leaf make_awaiter(context& ctx, std::source_location) const {
+        return {ctx, where_, stream_, pipe_, into_};
+    }
+
+private:
+    tcp_stream* stream_;
+    pipe_reader* pipe_;
+    mutable_buffer into_;
+    std::source_location where_; ///< of who called the reader
+};
 
 std::string text_of(std::string_view operation, std::string_view object, std::size_t limit) {
     std::string text(operation);
@@ -47,17 +101,6 @@ buffered_reader::~buffered_reader() {
 
 std::string buffered_reader::source() const {
     return stream_ ? stream_->peer().to_string() : pipe_->name();
-}
-
-toadstone::task<std::size_t> buffered_reader::read_more(mutable_buffer into,
-                                                        std::source_location where) {
-    std::size_t count = 0;
-    if (stream_) {
-        count = co_await read_op(where, *stream_, into);
-    } else {
-        count = co_await detail::pipe_read_operation(*pipe_, into, where);
-    }
-    co_return count;
 }
 
 void buffered_reader::consume(std::size_t count) {
@@ -103,7 +146,7 @@ toadstone::task<std::string_view> buffered_reader::peek(std::size_t at_least,
                                     std::to_string(most_));
     }
     while (size() < at_least) {
-        const std::size_t count = co_await read_more(free_room(), where);
+        const std::size_t count = co_await read_from(stream_, pipe_, free_room(), where);
         if (count == 0) break;
         end_ += count;
     }
@@ -120,7 +163,7 @@ toadstone::task<std::size_t> buffered_reader::read_some(mutable_buffer into,
         copy_out(into.data(), count);
         consume(count);
     } else {
-        count = co_await read_more(into, where);
+        count = co_await read_from(stream_, pipe_, into, where);
     }
     co_return count;
 }
@@ -143,7 +186,7 @@ toadstone::task<> buffered_reader::read_exactly(mutable_buffer into,
         co_return;
     }
     while (size() < into.size()) {
-        const std::size_t count = co_await read_more(free_room(), where);
+        const std::size_t count = co_await read_from(stream_, pipe_, free_room(), where);
         if (count == 0) {
             throw unexpected_end("read " + std::to_string(into.size()) + " bytes from",
                                  source(), size());
@@ -190,7 +233,7 @@ buffered_reader::read_piece(std::string delimiter, std::size_t limit,
         }
         if (size() >= most) throw limit_exceeded(operation, source(), most);
         searched = size() < delimiter.size() ? 0 : size() - delimiter.size() + 1;
-        const std::size_t count = co_await read_more(free_room(), where);
+        const std::size_t count = co_await read_from(stream_, pipe_, free_room(), where);
         if (count == 0 && size() == 0) break;
         if (count == 0) throw unexpected_end(operation, source(), size());
         end_ += count;

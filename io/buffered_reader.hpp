@@ -105,8 +105,6 @@ public:
 private:
     [[nodiscard]] std::size_t size() const noexcept { return end_ - begin_; }
     [[nodiscard]] mutable_buffer free_room();
-    /// One read of what it reads from.
-    toadstone::task<std::size_t> read_more(mutable_buffer into, std::source_location where);
     [[nodiscard]] std::string source() const;
     void copy_out(void* to, std::size_t count) const noexcept;
     [[noreturn]] void refuse() const;

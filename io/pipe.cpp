@@ -226,7 +226,7 @@ void pipe_write::await_resume() {
 
 pipe_read pipe_read_operation::make_awaiter(toadstone::detail::context& ctx,
                                             std::source_location where) const {
-    return pipe_read(ctx, where_.value_or(where), pipe_read_inside(*from_, into_),
+    return pipe_read(ctx, where, pipe_read_inside(*from_, into_),
                      from_->closing_.token());
 }
 

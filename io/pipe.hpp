@@ -12,7 +12,6 @@
 
 #include <coroutine>
 #include <cstddef>
-#include <optional>
 #include <source_location>
 #include <string>
 #include <utility>
@@ -147,15 +146,13 @@ public:
 class [[nodiscard("write co_await")]] pipe_read_operation {
 public:
     static constexpr bool acquires = false;
-    pipe_read_operation(pipe_reader& from, mutable_buffer into,
-                        std::optional<std::source_location> where = {}) noexcept
-        : from_(&from), into_(into), where_(where) {}
+    pipe_read_operation(pipe_reader& from, mutable_buffer into) noexcept
+        : from_(&from), into_(into) {}
     pipe_read make_awaiter(toadstone::detail::context& ctx, std::source_location where) const;
 
 private:
     pipe_reader* from_;
     mutable_buffer into_;
-    std::optional<std::source_location> where_; ///< of who called, if that is another place
 };
 
 class [[nodiscard("write co_await")]] pipe_write_operation {
