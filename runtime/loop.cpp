@@ -25,7 +25,6 @@
 #include <thread>
 
 #include <pthread.h>
-#include <sched.h>
 #include <sys/resource.h>
 
 namespace toadstone {
@@ -33,16 +32,6 @@ namespace detail {
 namespace {
 
 using namespace std::chrono_literals;
-
-unsigned processors() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    const bool known = sched_getaffinity(0, sizeof set, &set) == 0;
-    const auto allowed = static_cast<unsigned>(known ? std::max(1, CPU_COUNT(&set)) : 1);
-    // More threads than that would be stopped together, in the middle of what they do.
-    const unsigned quota = processors_by_quota();
-    return quota ? std::min(quota, allowed) : allowed;
-}
 
 /// Errors: std::invalid_argument that names the option.
 const runtime_options& checked(const runtime_options& options) {
@@ -97,8 +86,28 @@ public:
     [[nodiscard]] executor& choose(placement where);
     shutdown_report shutdown(std::chrono::milliseconds grace);
     [[nodiscard]] bool on_own_worker() const noexcept;
+    /// This thread is the one that lends itself, and is no worker just now.
+    [[nodiscard]] bool may_lend() const noexcept {
+        return options_.on_this_thread && std::this_thread::get_id() == maker_ &&
+               !executor::current();
+    }
+    [[nodiscard]] bool is_lent_elsewhere() const noexcept {
+        return options_.on_this_thread && !may_lend();
+    }
+    /// Is worker 0 until `enough()`. Where may_lend().
+    template <class Enough>
+    void lend(Enough enough) noexcept {
+        workers_.front()->run_until(enough);
+    }
+    /// What lend() waits for has come. Any thread, worker 0 itself too: it may be on its way to
+    /// sleep, with nothing else to do.
+    void wake_lent() noexcept {
+        if (options_.on_this_thread) workers_.front()->wake();
+    }
     /// For every use that starts or waits for something. Errors: std::logic_error.
     void refuse_fork() const;
+    /// For every wait. Errors: std::logic_error.
+    void refuse_foreign_task() const;
     [[nodiscard]] bool forked() const noexcept { return made_in_.forked(); }
     /// Keeps the core for ever: its threads, and what they hold, are not in this process.
     static void leave(std::unique_ptr<runtime_core> core) noexcept;
@@ -111,6 +120,7 @@ public:
 private:
     class stop_message;
     class question;
+    class deadline_timer;
 
     [[nodiscard]] executor& place(placement where, executor& from) noexcept override;
     [[nodiscard]] unsigned size() const noexcept override {
@@ -137,6 +147,7 @@ private:
     [[nodiscard]] shutdown_report ask_for_leftovers();
 
     const fork_mark made_in_;
+    const std::thread::id maker_ = std::this_thread::get_id();
     const unsigned processors_ = processors();
     runtime_options options_;
     runtime_core* left_before_ = nullptr; // see leave()
@@ -230,7 +241,13 @@ private:
 void runtime_core::start_threads() {
     const auto all = std::make_shared<beginning>();
     try {
-        for (auto& each : workers_) start_thread(*each, all);
+        for (auto& each : workers_) {
+            if (each != workers_.front() || !options_.on_this_thread) start_thread(*each, all);
+        }
+        if (options_.on_this_thread) {
+            workers_.front()->attach();
+            workers_.front()->leave_thread();
+        }
         all->wait_for(threads_.size());
     } catch (...) {
         all->decide(false);
@@ -269,6 +286,10 @@ runtime_core::~runtime_core() {
         take_by_force();
     }
     for (auto& each : workers_) each->stop();
+    if (options_.on_this_thread) {
+        workers_.front()->run();
+        workers_.front()->detach();
+    }
     for (auto& each : threads_) each.join();
 }
 
@@ -295,6 +316,14 @@ void runtime_core::refuse_fork() const {
                            "its threads do not exist; make a new runtime in the child");
 }
 
+void runtime_core::refuse_foreign_task() const {
+    if (!options_.on_this_thread || std::this_thread::get_id() != maker_) return;
+    if (!executor::current() || on_own_worker()) return;
+    throw std::logic_error("a runtime with on_this_thread was waited for inside a task of "
+                           "another runtime, whose worker this thread is just now; wait for "
+                           "it outside of every task");
+}
+
 void runtime_core::leave(std::unique_ptr<runtime_core> core) noexcept {
     static constinit atomic<runtime_core*> left{nullptr};
     runtime_core* const own = core.release();
@@ -316,7 +345,8 @@ executor& runtime_core::choose(placement where) {
     if (stopping()) {
         throw std::logic_error("the runtime is shutting down and takes no new tasks");
     }
-    return place(where.is_here() ? placement::any() : where, *workers_.front());
+    const bool anywhere = where.is_here() && !may_lend();
+    return place(anywhere ? placement::any() : where, *workers_.front());
 }
 
 bool runtime_core::on_own_worker() const noexcept {
@@ -337,8 +367,11 @@ std::size_t runtime_core::live() const noexcept {
 
 void runtime_core::root_gone() noexcept {
     if (!stopping()) return;
-    const std::lock_guard hold(lock_);
-    changed_.notify_all();
+    {
+        const std::lock_guard hold(lock_);
+        changed_.notify_all();
+    }
+    if (live() == 0) wake_lent();
 }
 
 /// Tells a worker, on its own thread, to stop its tasks. Frees itself.
@@ -364,14 +397,36 @@ void runtime_core::stop_all(bool force) {
     for (auto& each : workers_) each->announce_stop(cancel_reason::shutdown, force);
 }
 
+/// Wakes its worker at a time. Made and destroyed by the thread that lends itself.
+class runtime_core::deadline_timer final : timer_node {
+public:
+    deadline_timer(worker& of, std::chrono::steady_clock::time_point when) : of_(of) {
+        of_.arm(*this, when);
+    }
+    deadline_timer(const deadline_timer&) = delete;
+    deadline_timer& operator=(const deadline_timer&) = delete;
+    ~deadline_timer() override {
+        if (armed()) of_.disarm(*this);
+    }
+    [[nodiscard]] bool is_over() const noexcept { return !armed(); }
+
+private:
+    void expired() noexcept override { of_.wake(); }
+    worker& of_;
+};
+
 bool runtime_core::wait_until_empty(std::chrono::milliseconds grace) {
     using clock = std::chrono::steady_clock;
     const auto until = deadline_after(clock::now(), to_nanoseconds(grace));
     for (;;) {
         const auto report = deadline_after(clock::now(), to_nanoseconds(options_.report_every));
-        {
+        const auto empty = [this] { return live() == 0; };
+        if (may_lend()) {
+            const deadline_timer deadline(*workers_.front(), std::min(until, report));
+            lend([&] { return empty() || deadline.is_over(); });
+            if (empty()) return true;
+        } else {
             std::unique_lock hold(lock_);
-            const auto empty = [this] { return live() == 0; };
             if (changed_.wait_until(hold, std::min(until, report), empty)) return true;
         }
         if (report >= until) return false;
@@ -423,9 +478,10 @@ void runtime_core::name_unstoppable() {
 /// answer after the asker has given up.
 class runtime_core::question final : posted {
 public:
-    static std::vector<leftover_task> ask(worker& whom) {
+    static std::vector<leftover_task> ask(worker& whom, bool lent_here) {
         auto state = std::make_shared<answer>();
         whom.post(*new question(whom, state));
+        if (lent_here) whom.step(false);
         std::unique_lock hold(state->lock);
         state->ready.wait_for(hold, answer_time, [&] { return state->done; });
         if (state->done) return std::move(state->tasks);
@@ -509,7 +565,7 @@ private:
 shutdown_report runtime_core::ask_for_leftovers() {
     shutdown_report report;
     for (auto& each : workers_) {
-        auto tasks = question::ask(*each);
+        auto tasks = question::ask(*each, each == workers_.front() && may_lend());
         for (auto& task : tasks) report.leftover.push_back(std::move(task));
     }
     report.unstoppable = unstoppable();
@@ -524,24 +580,30 @@ shutdown_report runtime_core::shutdown(std::chrono::milliseconds grace) {
 }
 
 struct thread_joiner::state {
+    explicit state(runtime_core& core) : of(core), lends(core.may_lend()) {}
+    runtime_core& of;
+    const bool lends; ///< is a worker while it waits
     std::mutex lock;
     std::condition_variable changed;
-    bool done = false;
+    atomic<bool> done{false};
 };
 
-thread_joiner::thread_joiner() : state_(std::make_unique<state>()) {}
+thread_joiner::thread_joiner(runtime_core& of) : state_(std::make_unique<state>(of)) {}
 thread_joiner::~thread_joiner() = default;
 
 void thread_joiner::wait(root_task& root) {
     if (root.wait(*this) != root_task::wait_result::waits) return;
+    const auto done = [this] { return state_->done.load(std::memory_order_acquire); };
+    if (state_->lends) state_->of.lend(done);
     std::unique_lock hold(state_->lock);
-    state_->changed.wait(hold, [this] { return state_->done; });
+    state_->changed.wait(hold, done);
 }
 
 void thread_joiner::root_ended() noexcept {
     const std::lock_guard hold(state_->lock); // held while notifying: the waiter owns the state
-    state_->done = true;
+    state_->done.store(true, std::memory_order_release);
     state_->changed.notify_one();
+    if (state_->lends) state_->of.wake_lent();
 }
 
 } // namespace detail
@@ -574,6 +636,9 @@ runtime::~runtime() {
     TOADSTONE_ASSERT(!core_->on_own_worker(),
                      "a runtime is not destroyed by a task of its own, which would wait for "
                      "itself; let it outlive its tasks");
+    TOADSTONE_ASSERT(!core_->is_lent_elsewhere(),
+                     "a runtime with on_this_thread is destroyed by the thread that made it, "
+                     "outside of every task: its first worker is that thread");
 }
 
 shutdown_report runtime::shutdown(std::chrono::milliseconds grace) {
@@ -583,6 +648,7 @@ shutdown_report runtime::shutdown(std::chrono::milliseconds grace) {
             "shutdown() was called by a task of the same runtime, which would "
             "wait for itself; end the main task instead");
     }
+    core_->refuse_foreign_task();
     return core_->shutdown(grace);
 }
 
@@ -610,54 +676,11 @@ detail::executor& runtime::choose(placement where) {
 
 void runtime::check_block_on() const {
     core_->refuse_fork();
+    core_->refuse_foreign_task();
     if (core_->on_own_worker()) {
         throw std::logic_error("block_on() was called by a task of the same runtime, which "
                                "would wait for itself; co_await the task instead");
     }
-}
-
-namespace {
-
-// Whole, as this is the last that the program says; in one line.
-void say_why(std::string_view what) noexcept {
-    try {
-        log_line("toadstone: " + std::string(what));
-    } catch (...) {
-        log_line(what);
-    }
-}
-
-template <class T>
-int run_main(task<T> body, runtime_options options) {
-    if (detail::executor::current()) {
-        throw std::logic_error("run() was called inside a task, whose worker it would block, "
-                               "with every task on it; co_await the task, or spawn() it");
-    }
-    open_standard_descriptors();
-    try {
-        runtime here(options);
-        if constexpr (std::is_void_v<T>) {
-            here.block_on(std::move(body));
-            return 0;
-        } else {
-            return here.block_on(std::move(body));
-        }
-    } catch (const std::exception& error) {
-        say_why(what_of(error));
-    } catch (...) {
-        log_line("toadstone: the main task failed with an unknown exception");
-    }
-    return 1;
-}
-
-} // namespace
-
-int run(task<int> body, runtime_options options) {
-    return run_main(std::move(body), options);
-}
-
-int run(task<void> body, runtime_options options) {
-    return run_main(std::move(body), options);
 }
 
 } // namespace toadstone

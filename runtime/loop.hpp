@@ -30,6 +30,12 @@ struct runtime_options {
     /// Threads, each with its own ring; 4096 at most. 0: one for each processor that the
     /// process may use, by its affinity and by the quota of its cgroups, rounded up.
     unsigned workers = 0;
+    /// Worker 0 has no thread of its own: it is the thread that makes the runtime, while that
+    /// is in block_on(), in shutdown() or in the destructor. In between, the tasks on that
+    /// worker stand still, and whoever waits for one of them waits; so that thread does not
+    /// wait for them in another way. It also destroys the runtime. run() does so by itself
+    /// where there is one worker.
+    bool on_this_thread = false;
     /// Submission entries per ring, rounded up to a power of two; 32768 at most. 0: 256.
     unsigned ring_entries = 0;
     /// Operations that one worker may have in flight; more wait for their turn. The completion
@@ -119,10 +125,10 @@ namespace detail {
 
 class runtime_core;
 
-/// Blocks a plain thread until a root has ended.
+/// Holds a plain thread until a root has ended: it blocks, or is a worker meanwhile.
 class thread_joiner final : root_waiter, public root_group {
 public:
-    thread_joiner();
+    explicit thread_joiner(runtime_core& of);
     ~thread_joiner();
     void wait(root_task& root);
 
@@ -154,8 +160,9 @@ private:
 
 } // namespace detail
 
-/// Owns the workers. Tasks run on the workers' own threads; the thread that made the runtime is
-/// free, or waits in block_on().
+/// Owns the workers. Tasks run on the workers' own threads, and the thread that made the
+/// runtime is free, or waits in block_on(); or it is the first of the workers then, see
+/// runtime_options::on_this_thread.
 ///
 /// Errors: the constructor throws ring_unavailable when io_uring cannot be used, also when a
 ///     filter of system calls comes in the middle of it; std::system_error when a thread cannot
@@ -259,7 +266,7 @@ private:
     template <class... A>
     detail::spawned_t<A...> wait_for(A&&... body) {
         check_block_on();
-        detail::thread_joiner joiner; // before the launch: nothing may fail after it
+        detail::thread_joiner joiner(*core_); // before the launch: nothing may fail after it
         const auto made =
             detail::prepare_root(choose({}), {"block_on"}, std::forward<A>(body)...);
         auto& root = made.root;

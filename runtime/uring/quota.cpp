@@ -8,6 +8,8 @@
 #include <sstream>
 #include <string>
 
+#include <sched.h>
+
 namespace toadstone::detail {
 namespace {
 
@@ -71,6 +73,16 @@ unsigned processors_by_quota(const std::string& root) {
         }
     }
     return least < 1e6 ? static_cast<unsigned>(std::max(1.0, std::ceil(least))) : 0;
+}
+
+unsigned processors() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    const bool known = sched_getaffinity(0, sizeof set, &set) == 0;
+    const auto allowed = static_cast<unsigned>(known ? std::max(1, CPU_COUNT(&set)) : 1);
+    // More threads than that would be stopped together, in the middle of what they do.
+    const unsigned quota = processors_by_quota();
+    return quota ? std::min(quota, allowed) : allowed;
 }
 
 } // namespace toadstone::detail

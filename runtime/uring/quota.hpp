@@ -1,4 +1,4 @@
-// How many processors a container leaves to the process.
+// How many processors the process may use.
 #ifndef TOADSTONE_RUNTIME_URING_QUOTA_HPP
 #define TOADSTONE_RUNTIME_URING_QUOTA_HPP
 
@@ -12,6 +12,9 @@ namespace toadstone::detail {
 ///     around it (kernel: admin-guide/cgroup-v2.rst, scheduler/sched-bwc.rst).
 /// `root`: before the paths of /proc and /sys, for tests.
 [[nodiscard]] unsigned processors_by_quota(const std::string& root = {});
+
+/// By the affinity of this thread, and by the quota. At least 1.
+[[nodiscard]] unsigned processors();
 
 } // namespace toadstone::detail
 

@@ -298,11 +298,10 @@ void worker::wait() noexcept {
 }
 
 void worker::run() noexcept {
-    const slice_scope nobody(nullptr);
-    while (!stop_.load(std::memory_order_acquire) || first_root() || has_ready() ||
-           !inbox_empty()) {
-        turn(true, ~0U, true);
-    }
+    run_until([this] {
+        return stop_.load(std::memory_order_acquire) && !first_root() && !has_ready() &&
+               inbox_empty();
+    });
 }
 
 void worker::stop() noexcept {

@@ -5,6 +5,7 @@
 #include <toadstone/runtime/detail/atomic.hpp>
 #include <toadstone/runtime/detail/fork_mark.hpp>
 #include <toadstone/runtime/detail/io_op.hpp>
+#include <toadstone/runtime/detail/level.hpp>
 #include <toadstone/runtime/executor.hpp>
 #include <toadstone/runtime/uring/adaptive_spin.hpp>
 #include <toadstone/runtime/uring/quick_clock.hpp>
@@ -91,6 +92,19 @@ public:
     /// Steps until stop() has been called and no root, operation or message is left.
     void run() noexcept;
     void stop() noexcept; ///< from any thread
+
+    /// For a thread that lends itself now and then: binds it to this worker for as long as
+    /// `enough()` is false, and steps. It is asked after each turn; wake() makes it be asked.
+    template <class Enough>
+    void run_until(Enough enough) noexcept {
+        executor* const outer = bind_thread(this);
+        const slice_scope nobody(nullptr);
+        while (!enough()) turn(true, ~0U, true);
+        bind_thread(outer);
+    }
+    /// The same thread does so no more.
+    void leave_thread() noexcept { bind_thread(nullptr); }
+    void wake() noexcept { waker_->notify(); } ///< from any thread
 
     /// Cancels the wake-up read and waits for it; the last thing on the worker's thread.
     void detach() noexcept;

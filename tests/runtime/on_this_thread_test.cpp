@@ -1,0 +1,258 @@
+// A runtime whose first worker is the thread that made it.
+#include <toadstone/runtime.hpp>
+
+#include "support/capture.hpp"
+#include "support/dies.hpp"
+#include "support/probe.hpp"
+#include "support/resources.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+
+using namespace toadstone;
+using namespace toadstone::tests;
+using namespace std::chrono_literals;
+
+namespace {
+
+runtime_options here(unsigned workers = 1) {
+    runtime_options options;
+    options.workers = workers;
+    options.on_this_thread = true;
+    options.grace = 10ms;
+    return options;
+}
+
+std::size_t threads() {
+    const std::filesystem::directory_iterator all("/proc/self/task");
+    return static_cast<std::size_t>(std::distance(begin(all), end(all)));
+}
+
+task<std::thread::id> whose_thread() {
+    co_await yield_now();
+    co_return std::this_thread::get_id();
+}
+task<> sleeps_for(std::chrono::milliseconds length) {
+    co_await sleep_for(length);
+}
+task<int> counts_to(int last) {
+    int count = 0;
+    for (int i = 0; i < last; ++i) {
+        co_await yield_now();
+        ++count;
+    }
+    co_return count;
+}
+task<> fails() {
+    co_await yield_now();
+    throw std::runtime_error("as any other");
+}
+task<> goes_on_for_ever(std::atomic<int>& turns) {
+    for (;;) {
+        ++turns;
+        co_await yield_now();
+    }
+}
+task<> waits_for(scope_end& end) {
+    scope_probe probe(end);
+    co_await sleep_for(24h);
+}
+task<> outlasts(scope_end& end) {
+    scope_probe probe(end);
+    co_await shield(sleep_for(24h));
+}
+/// Waits for an answer, and hands out the right to give it.
+task<int> answered(std::atomic<completion<int>*>& by) {
+    completion<int> right;
+    auto start = [&](completion<int> own) {
+        right = std::move(own);
+        by = &right;
+        by.notify_all();
+    };
+    co_return co_await with_completion<int>(start);
+}
+/// Computes there until told.
+task<> computes(const std::atomic<bool>& enough) {
+    while (!enough) std::this_thread::yield();
+    co_return;
+}
+task<> asks(runtime& other, std::string& said) {
+    try {
+        other.block_on(counts_to(1));
+    } catch (const std::logic_error& error) {
+        said = error.what();
+    }
+    co_return;
+}
+task<> shuts_down(runtime& other, std::string& said) {
+    try {
+        other.shutdown(0ms);
+    } catch (const std::logic_error& error) {
+        said = error.what();
+    }
+    co_return;
+}
+task<int> tells_threads() {
+    co_await yield_now();
+    co_return static_cast<int>(threads());
+}
+
+} // namespace
+
+TEST_CASE("on_this_thread: S515: its tasks run on the thread that made it, and on no other") {
+    const auto own = std::this_thread::get_id();
+    flush_log(1s); // whose thread may be there already
+    const std::size_t before = threads();
+    const std::size_t descriptors = open_descriptors();
+    {
+        runtime rt(here());
+        CHECK(threads() == before);
+        CHECK(rt.workers() == 1);
+        CHECK(rt.block_on(whose_thread()) == own);
+        auto spawned = rt.spawn(whose_thread());
+        CHECK_FALSE(spawned.done()); // nobody runs it
+        CHECK(rt.block_on(std::move(spawned)) == own);
+        CHECK_THROWS_AS(rt.block_on(fails()), std::runtime_error);
+        rt.block_on(sleeps_for(2ms));
+    }
+    CHECK(open_descriptors() == descriptors);
+}
+
+TEST_CASE(
+    "on_this_thread: S515: between two block_on() a task stands still, and then goes on") {
+    std::atomic<int> turns = 0;
+    runtime rt(here());
+    auto busy = rt.spawn(goes_on_for_ever(turns));
+    CHECK(turns == 0);
+    CHECK(rt.block_on(counts_to(10)) == 10);
+    const int first = turns;
+    CHECK(first >= 10);
+    CHECK(rt.block_on(counts_to(10)) == 10);
+    CHECK(turns >= first + 10);
+    busy.cancel();
+    CHECK(rt.block_on(busy.outcome()).is_cancelled());
+    CHECK(rt.live_tasks() == 0);
+}
+
+TEST_CASE("on_this_thread: S515: other threads are served while it is lent") {
+    runtime rt(here());
+    std::atomic<completion<int>*> answer = nullptr;
+    std::atomic<int> posted = 0;
+    int of_thread = 0;
+    std::thread other([&] {
+        answer.wait(nullptr);
+        of_thread = rt.block_on(counts_to(5));
+        rt.spawn(counts_to(5)).detach();
+        rt.post([&posted] { ++posted; });
+        rt.post([&answer] { answer.load()->complete(3); });
+    });
+    CHECK(rt.block_on(answered(answer)) == 3); // asleep meanwhile
+    other.join();
+    CHECK(of_thread == 5);
+    CHECK(posted == 1);
+    while (rt.live_tasks() > 0) rt.block_on(counts_to(1));
+}
+
+TEST_CASE(
+    "on_this_thread: S515: here() is its worker, and the others have threads of their own") {
+    const auto own = std::this_thread::get_id();
+    runtime rt(here(2));
+    const auto there = rt.block_on(rt.spawn({.where = placement::worker(1)}, whose_thread));
+    CHECK(there != own);
+    for (int i = 0; i < 4; ++i) CHECK(rt.block_on(whose_thread()) == own);
+    for (int i = 0; i < 4; ++i) {
+        CHECK(rt.block_on(rt.spawn({.where = placement::here()}, whose_thread)) == own);
+    }
+    // The last that it waits for ends on the other worker, while this one has nothing to do.
+    for (int i = 0; i < 200; ++i) {
+        auto elsewhere = [](runtime& of) -> task<> {
+            co_await of.spawn({.where = placement::worker(1)}, counts_to, 3);
+        };
+        rt.block_on(elsewhere(rt));
+    }
+}
+
+TEST_CASE("on_this_thread: S516: a shutdown lends the thread, for the grace at most") {
+    scope_end patient;
+    scope_end stubborn;
+    {
+        runtime rt(here(2));
+        rt.spawn({.where = placement::worker(0)}, waits_for(patient)).detach();
+        rt.block_on(counts_to(1));
+        CHECK(rt.shutdown(10s).clean());
+        CHECK(patient.torn_down);
+        CHECK(patient.reason == cancel_reason::shutdown);
+        CHECK_THROWS_AS(rt.block_on(counts_to(1)), std::logic_error);
+    }
+    const stderr_capture err;
+    {
+        runtime rt(here());
+        rt.spawn(spawn_options{.name = "stubborn"}, outlasts, std::ref(stubborn)).detach();
+        rt.block_on(counts_to(2));
+        const shutdown_report report = rt.shutdown(1ms);
+        REQUIRE(report.leftover.size() == 1);
+        CHECK(report.leftover.front().name == "stubborn");
+        CHECK(report.leftover.front().suspended);
+        CHECK(stubborn.times == 0);
+    } // by force
+    CHECK(stubborn.torn_down);
+    CHECK_THAT(err.text(), Catch::Contains("are taken by force"));
+}
+
+TEST_CASE("on_this_thread: S516: a shutdown is woken by the end of the last task elsewhere") {
+    for (int i = 0; i < 100; ++i) {
+        std::atomic<bool> enough = false;
+        runtime rt(here(2));
+        rt.spawn({.where = placement::worker(1)}, computes(enough)).detach();
+        std::thread other([&enough] { enough = true; });
+        CHECK(rt.shutdown(1h).clean());
+        other.join();
+    }
+}
+
+TEST_CASE("on_this_thread: S516: another thread shuts it down while it is lent") {
+    scope_end end;
+    runtime rt(here());
+    std::thread other([&rt] { rt.shutdown(1h); });
+    CHECK_THROWS_AS(rt.block_on(waits_for(end)), task_cancelled);
+    other.join();
+    CHECK(rt.live_tasks() == 0);
+}
+
+TEST_CASE("on_this_thread: S517: misuse is refused with a sentence") {
+    std::string said;
+    {
+        runtime outer(here());
+        runtime other(here());
+        outer.block_on(asks(other, said));
+        CHECK_THAT(said, Catch::Contains("inside a task of another runtime"));
+        said.clear();
+        outer.block_on(shuts_down(other, said));
+        CHECK_THAT(said, Catch::Contains("inside a task of another runtime"));
+        outer.block_on(asks(outer, said));
+        CHECK_THAT(said,
+                   Catch::Contains("block_on() was called by a task of the same runtime"));
+        CHECK(other.block_on(counts_to(3)) == 3);
+    }
+    dies_saying("a runtime with on_this_thread is destroyed by the thread that made it", [] {
+        auto rt = std::make_unique<runtime>(here());
+        std::thread([own = std::move(rt)] {}).join();
+    });
+}
+
+TEST_CASE("on_this_thread: S518: run() with one worker makes no thread") {
+    flush_log(1s);
+    const auto before = static_cast<int>(threads());
+    CHECK(run(tells_threads(), {.workers = 1}) == before);
+    CHECK(run(tells_threads(), {.workers = 2}) == before + 2);
+}
