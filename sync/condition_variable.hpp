@@ -92,7 +92,8 @@ public:
         return wait_until(held, this_task::now() + limit, std::move(done), where);
     }
 
-    /// On a plain thread. Errors: as wait(); std::logic_error on a worker.
+    /// On a plain thread; on a fiber, where it waits as wait(). Errors: as wait();
+    /// std::logic_error elsewhere on a worker.
     template <class T>
     void blocking_wait(guard<T>& held) {
         detail::wait_here(core_, held.core());

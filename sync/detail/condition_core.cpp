@@ -2,12 +2,16 @@
 #include <toadstone/sync/detail/condition_core.hpp>
 
 #include <toadstone/runtime/detail/context.hpp>
+#include <toadstone/runtime/detail/fiber_host.hpp>
 #include <toadstone/runtime/detail/thread_wait.hpp>
 #include <toadstone/sync/detail/lock_awaiter.hpp>
 
 #include <utility>
 
 namespace toadstone::sync::detail {
+
+using toadstone::detail::fiber_host;
+using toadstone::detail::fiber_that_waits;
 
 void condition_core::add(condition_waiter& one, const mutex_core& mutex) {
     const std::uint32_t word = word_.lock();
@@ -77,9 +81,42 @@ bool condition_leaf::taken() noexcept {
     return true;
 }
 
+namespace {
+
+/// On a fiber it is the task that waits; within fiber::no_unwind to the end.
+class fiber_condition_wait final : public condition_leaf {
+public:
+    fiber_condition_wait(fiber_host& fiber, condition_core& core, guard_core& guard) noexcept
+        : condition_leaf(core, guard), fiber_(&fiber) {
+        ctx_ = &fiber.task();
+    }
+    bool cancel(cancel_reason reason, bool force) noexcept override {
+        return !fiber_->must_return() && condition_leaf::cancel(reason, force);
+    }
+    bool taken() noexcept override { return !fiber_->must_return() && condition_leaf::taken(); }
+    void wait() {
+        static_cast<void>(await_ready());
+        if (fiber_->begin_wait(*this)) {
+            open();
+        } else {
+            spare_guard();
+        }
+        fiber_->suspend();
+        await_resume();
+    }
+
+private:
+    fiber_host* fiber_;
+};
+
+} // namespace
+
 void wait_here(condition_core& core, guard_core& guard) {
     if (!guard.mutex()) toadstone::detail::throw_misuse(holds_mutex);
-    toadstone::detail::refuse_to_block_worker("blocking_wait()", "wait()");
+    if (fiber_host* const fiber = fiber_that_waits("blocking_wait()", "wait()")) {
+        fiber_condition_wait(*fiber, core, guard).wait();
+        return;
+    }
     toadstone::detail::thread_wait<condition_waiter> one;
     mutex_core& mutex = *guard.mutex();
     core.add(one, mutex);

@@ -143,7 +143,8 @@ private:
     }
 };
 
-/// Blocks a plain thread. Errors: as condition_leaf; std::logic_error on a worker.
+/// Blocks a plain thread, or holds a fiber. Errors: as condition_leaf; std::logic_error on a
+/// worker outside of fibers.
 void wait_here(condition_core& core, guard_core& guard);
 
 } // namespace toadstone::sync::detail

@@ -107,6 +107,49 @@ task<> nested_scenario(sim::world&) {
     no_stack_is_left();
 }
 
+/// Waits on a fiber until it is its turn, and passes the turn on.
+void takes_turn(lock& m, sync::condition_variable& changed, int mine) {
+    auto held = m.blocking_lock();
+    while (*held % 2 != mine) changed.blocking_wait(held);
+    const int seen = *held;
+    *held = half;
+    fiber::await(yield_now());
+    *held = seen + 1;
+    held.unlock();
+    changed.notify_all();
+}
+task<> takes_turns(lock& m, sync::condition_variable& changed, int mine, int& taken) {
+    auto body = [&] {
+        try {
+            takes_turn(m, changed, mine);
+            takes_turn(m, changed, mine);
+            taken = 2;
+        } catch (const poison_error&) {
+        } catch (const std::bad_alloc&) {
+        }
+    };
+    try {
+        co_await with_timeout(5ms, run_fiber(body));
+    } catch (const timeout_error&) { // the other was cancelled
+    } catch (const std::bad_alloc&) {
+    }
+}
+task<> turns_scenario(sim::world&) {
+    lock m;
+    sync::condition_variable changed;
+    int taken[2] = {};
+    auto body = [&](task_scope& scope) -> task<> {
+        scope.spawn(takes_turns(m, changed, 0, taken[0]), on(0, "even"));
+        scope.spawn(takes_turns(m, changed, 1, taken[1]), on(1, "odd"));
+        co_return;
+    };
+    co_await all_of(body);
+    data_or_poison(m);
+    const int turns = m.get_mut(sync::ignore_poison);
+    if (taken[0] + taken[1] == 4) expect(turns == 4 && !m.is_poisoned(), "a turn is lost");
+    no_stack_is_left();
+}
+
 /// As a callback of C code, which must return.
 int calls_back(lock& m, int& entered, int& left) {
     const fiber::no_unwind keep;
@@ -149,6 +192,9 @@ TEST_CASE("S476: sections on fibers are cancelled at every await, in pairs, and 
 TEST_CASE("S477: blocking forms and boundaries on fibers are cancelled at every await",
           "[fiber]") {
     cancelled_everywhere(nested_scenario, 6);
+}
+TEST_CASE("S477: condition variables on fibers are cancelled at every await", "[fiber]") {
+    cancelled_everywhere(turns_scenario, 6);
 }
 TEST_CASE("S478: callbacks of C code on a fiber return, wherever they are cancelled",
           "[fiber]") {

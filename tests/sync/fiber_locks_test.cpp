@@ -35,6 +35,23 @@ task<> keeps(lock& m, gate& at) {
     held.mark_consistent();
     co_await at.pass();
 }
+task<> waits_too(lock& m, sync::condition_variable& changed, event_log& log) {
+    auto held = co_await m.lock();
+    co_await changed.wait(held);
+    log.push_back("other");
+}
+/// Says at its end whether the guard holds its lock.
+class finally_sees {
+public:
+    finally_sees(const lock::guard& held, event_log& log) : held_(held), log_(log) {}
+    finally_sees(const finally_sees&) = delete;
+    finally_sees& operator=(const finally_sees&) = delete;
+    ~finally_sees() { log_.push_back(held_ ? "locked" : "open"); }
+
+private:
+    const lock::guard& held_;
+    event_log& log_;
+};
 task<bool> is_free(lock& m) {
     co_await yield_now();
     auto held = m.try_lock();
@@ -176,6 +193,116 @@ TEST_CASE("S473: within no_unwind a blocking wait is not cut, and the fiber ends
     CHECK(log == event_log{"locked", "fiber!"});
     CHECK_FALSE(m.is_poisoned());
     CHECK(holder.done());
+}
+
+TEST_CASE("S475: condition_variable::blocking_wait() on a fiber waits as a task does",
+          "[fiber]") {
+    stepped w;
+    lock m;
+    sync::condition_variable changed;
+    event_log log;
+    auto body = [&] {
+        auto held = m.blocking_lock();
+        *held = 1;
+        const finally_sees sees(held, log); // has the lock in every end
+        changed.blocking_wait(held);
+        log.push_back("told");
+        *held = 0;
+    };
+    auto handle = w.spawn(run_fiber(body));
+    w.settle();
+    REQUIRE(w.run(is_free(m)));
+    SECTION("notified") {
+        changed.notify_one();
+        w.settle();
+        CHECK(log == event_log{"told", "locked"});
+    }
+    SECTION("cancelled while it waits: it has the lock again, and poisons nothing") {
+        handle.cancel();
+        w.settle();
+        CHECK(log == event_log{"locked"});
+        CHECK_FALSE(m.is_poisoned());
+    }
+    SECTION("cancelled while it waits for the lock again") {
+        gate at;
+        auto holder = w.spawn(keeps(m, at));
+        w.settle();
+        changed.notify_one();
+        w.settle();
+        handle.cancel();
+        w.settle();
+        CHECK(log.empty());
+        at.open();
+        w.settle();
+        CHECK(log == event_log{"locked"});
+        CHECK_FALSE(m.is_poisoned());
+    }
+    SECTION("cancelled at the tie: the notification goes on") {
+        auto other = w.spawn(waits_too(m, changed, log));
+        w.settle();
+        changed.notify_one();
+        handle.cancel();
+        w.settle();
+        CHECK(log == event_log{"locked", "other"});
+        CHECK_FALSE(m.is_poisoned());
+    }
+    w.settle();
+    CHECK(handle.done());
+    CHECK(w.run(is_free(m)));
+}
+
+TEST_CASE("S475: blocking_wait() within no_unwind goes on until it is notified", "[fiber]") {
+    stepped w;
+    lock m;
+    sync::condition_variable changed;
+    event_log log;
+    auto body = [&] {
+        {
+            const fiber::no_unwind whole;
+            auto held = m.blocking_lock();
+            changed.blocking_wait(held);
+            log.push_back("told");
+        }
+        fiber::await(yield_now());
+        log.push_back("went on");
+    };
+    auto handle = w.spawn(run_fiber(body));
+    w.settle();
+    handle.cancel();
+    w.settle();
+    CHECK(log.empty());
+    changed.notify_all();
+    w.settle();
+    CHECK(log == event_log{"told"});
+    CHECK(w.end_of(handle).is_cancelled());
+    CHECK(w.run(is_free(m)));
+}
+
+TEST_CASE("S475: blocking_wait() on a fiber refuses a wrong guard, and others wait on",
+          "[fiber]") {
+    stepped w;
+    lock m;
+    lock another;
+    sync::condition_variable changed;
+    event_log log;
+    auto waiting = w.spawn(waits_too(m, changed, log));
+    w.settle();
+    auto body = [&] {
+        auto held = another.blocking_lock();
+        *held = 1;
+        CHECK_THROWS_WITH(changed.blocking_wait(held), Catch::Contains("the same mutex"));
+        *held = 0;
+        auto empty = m.blocking_lock();
+        empty.unlock();
+        CHECK_THROWS_AS(changed.blocking_wait(empty), std::logic_error);
+        fiber::await(yield_now()); // the fiber is whole
+    };
+    w.run(run_fiber(body));
+    CHECK_FALSE(another.is_poisoned());
+    changed.notify_one();
+    w.settle();
+    CHECK(log == event_log{"other"});
+    CHECK(waiting.done());
 }
 
 TEST_CASE("blocking_lock() of a poisoned, or a hopeless, lock on a fiber throws", "[fiber]") {
