@@ -256,3 +256,18 @@ TEST_CASE("on_this_thread: S518: run() with one worker makes no thread") {
     CHECK(run(tells_threads(), {.workers = 1}) == before);
     CHECK(run(tells_threads(), {.workers = 2}) == before + 2);
 }
+
+TEST_CASE("on_this_thread: S516: an exception that leaves the scope of a runtime destroys it") {
+    scope_end patient;
+    scope_end stubborn;
+    try {
+        runtime rt(here());
+        rt.spawn(waits_for(patient)).detach();
+        rt.spawn(outlasts(stubborn)).detach();
+        rt.block_on(counts_to(2));
+        throw std::runtime_error("leaves");
+    } catch (const std::runtime_error&) {
+        CHECK(patient.torn_down);
+        CHECK(stubborn.torn_down);
+    }
+}
