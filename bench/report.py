@@ -84,6 +84,11 @@ class Group:
 # with.
 OURS, FLOOR, PEER = "ours", "floor", "peer"
 MILLION = 1_000_000
+BARE_SWITCH = "bare fcontext, pair"
+FIBER_LOCK = "fiber::await a free lock"
+TWO_THREADS = "two threads, std::condition_variable"
+FROM_A_THREAD = "with_completion, from a thread"
+ROUND_TRIP = "spawn_blocking, round trip"
 GROUPS = (
     (
         "lock",
@@ -248,6 +253,37 @@ GROUPS = (
             (PEER, "Boost.Fiber", "peers_fiber", "yield-100", MILLION // 5),
             (PEER, "Boost.Asio", "peers_asio", "yield-100", MILLION // 5),
             (PEER, "Go", "peers_go", "yield-100", MILLION // 5),
+        ),
+    ),
+    (
+        "fiber",
+        "start a fiber and wait for its end",
+        1,
+        (
+            (FLOOR, "bare fcontext, a switch and back", "bench_fiber", BARE_SWITCH, MILLION),
+            (OURS, "toadstone, run_fiber", "bench_fiber", "run_fiber and return", MILLION),
+            (PEER, "Boost.Fiber", "peers_fiber", "spawn", MILLION // 20),
+        ),
+    ),
+    (
+        "fiberlock",
+        "lock and unlock on a fiber, nobody else wants it",
+        1,
+        (
+            (OURS, "sync::mutex, fiber::await", "bench_fiber", FIBER_LOCK, MILLION),
+            (PEER, "Boost.Fiber", "peers_fiber", "lock", MILLION),
+        ),
+    ),
+    (
+        "answer",
+        "ask another thread and wait for its answer, wall clock",
+        2,
+        (
+            (FLOOR, "two threads", "bench_doors", TWO_THREADS, MILLION // 50),
+            (OURS, "with_completion", "bench_doors", FROM_A_THREAD, MILLION // 50),
+            (OURS, "spawn_blocking", "bench_doors", ROUND_TRIP, MILLION // 50),
+            (PEER, "Boost.Asio, post there and back", "peers_asio", "post", MILLION // 50),
+            (PEER, "Go, a locked thread", "peers_go", "answer", MILLION // 50),
         ),
     ),
     (

@@ -39,7 +39,7 @@ else
     mkdir -p build
     "${setup[@]}" >"$build.log"
 fi
-ninja -C "$build" bench/bench_{cancel,channels,contended,echo,mutex,readers,spawn} \
+ninja -C "$build" bench/bench_{cancel,channels,contended,doors,echo,fiber,mutex,readers,spawn} \
     bench-peers >>"$build.log"
 
 # The trace point that counts system calls. Without it a column stays empty.

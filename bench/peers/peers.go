@@ -193,6 +193,25 @@ func channelStream(n int) {
 	<-done
 }
 
+// One goroutine has a thread for itself, as what calls into C would have.
+func answer(n int) {
+	questions := make(chan int)
+	answers := make(chan int)
+	go func() {
+		runtime.LockOSThread()
+		for each := range questions {
+			answers <- each
+		}
+		close(answers)
+	}()
+	for i := 0; i < n; i++ {
+		questions <- i
+		sum += <-answers
+	}
+	close(questions)
+	<-answers
+}
+
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == "echo" {
 		echo()
@@ -217,6 +236,7 @@ func main() {
 		"channel":       {1, channel},
 		"stream":        {1, channelStream},
 		"stream-across": {2, channelStream},
+		"answer":        {2, answer},
 	}
 	switch os.Args[1] {
 	case "sleepers":
