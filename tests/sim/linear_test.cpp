@@ -22,13 +22,13 @@ namespace {
 
 using maker = std::unique_ptr<subject> (*)(dice&);
 
-task<> one_history(sim::world& world, maker make) {
+task<> one_history(sim::world& world, maker make, unsigned workers) {
     dice chance(pick(world, 1'000'000));
     const auto in = std::make_unique<detail::run>(make(chance));
     in->left = detail::tasks; // and no plain thread
     for (unsigned i = 0; i < detail::tasks; ++i) {
         auto actor = detail::plays(*in, i, chance.below(1u << 30), detail::departure(*in));
-        in->handles[i] = spawn(std::move(actor), on(static_cast<int>(chance.below(2))));
+        in->handles[i] = spawn(std::move(actor), on(static_cast<int>(chance.below(workers))));
     }
     auto end = spawn(detail::ends_waits(*in, chance.below(1u << 30)), on(0));
     co_await detail::joins(*in, end);
@@ -41,14 +41,15 @@ std::unique_ptr<subject> made(dice&) {
     return std::make_unique<Subject>();
 }
 
-void explore_histories(maker make) {
+void explore_histories(maker make, unsigned workers = 2) {
     sim::explore_options options;
-    options.world.workers = 2;
+    options.world.workers = workers;
     options.world.hostile = false;
     options.random_runs = 200;
     options.pct_runs = 200;
-    const auto found =
-        sim::explore(options, [make](sim::world& world) { return one_history(world, make); });
+    const auto found = sim::explore(options, [make, workers](sim::world& world) {
+        return one_history(world, make, workers);
+    });
     INFO(found.to_string());
     CHECK(found);
 }
@@ -57,6 +58,8 @@ void explore_histories(maker make) {
 
 TEST_CASE("S351: histories of locks are linearisable in every schedule that is tried") {
     explore_histories(made<mutex_subject>);
+    explore_histories(made<batched_subject>);
+    explore_histories(made<local_subject>, 1);
     explore_histories(made<shared_subject>);
     explore_histories(made<condition_subject>);
     explore_histories(made<cell_subject>);

@@ -22,6 +22,9 @@ TEST_CASE(
     "S339: histories of a mutex are linearisable: sections, waits in order, poison, repair") {
     check_all_histories<mutex_subject>();
 }
+TEST_CASE("S339: histories of a batched mutex are linearisable") {
+    check_all_histories<batched_subject>();
+}
 TEST_CASE(
     "S340: histories of a shared mutex are linearisable: readers together, writers alone") {
     check_all_histories<shared_subject>();

@@ -37,12 +37,14 @@ private:
 };
 
 /// The calls that both mutexes have; the second one's are named otherwise.
-template <class Mutex>
+template <class Mutex, sync::fairness Order = sync::fairness::strict>
 class lock_subject : public subject {
 protected:
-    using m = lock_model;
+    using m = lock_model; // in what order they asked, overlapping calls do not tell
     using guard = typename Mutex::guard;
-    static constexpr bool shared = !std::is_same_v<Mutex, sync::mutex<int>>;
+    static constexpr bool shared = std::is_same_v<Mutex, sync::shared_mutex<int>>;
+    /// It has one worker, and nobody blocks.
+    static constexpr bool local = std::is_same_v<Mutex, sync::local_mutex<int>>;
 
 public:
     std::string complaint(const history& calls) const override {
@@ -84,7 +86,7 @@ public:
             try {
                 if constexpr (shared) {
                     held = it_.blocking_write();
-                } else {
+                } else if constexpr (!local) {
                     held = it_.blocking_lock();
                 }
             } catch (const poison_error&) {
@@ -249,10 +251,19 @@ protected:
         co_await stays(by, std::move(held));
     }
 
-    Mutex it_{0, "it"};
+    static Mutex made() {
+        if constexpr (Order == sync::fairness::batched) {
+            return Mutex(0, "it", Order);
+        } else {
+            return Mutex(0, "it");
+        }
+    }
+    Mutex it_{made()};
 };
 
 using mutex_subject = lock_subject<sync::mutex<int>>;
+using batched_subject = lock_subject<sync::mutex<int>, sync::fairness::batched>;
+using local_subject = lock_subject<sync::local_mutex<int>>;
 
 class shared_subject final : public lock_subject<sync::shared_mutex<int>> {
     using base = lock_subject<sync::shared_mutex<int>>;
