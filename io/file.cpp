@@ -3,6 +3,7 @@
 
 #include <toadstone/io/detail/adopt.hpp>
 #include <toadstone/io/detail/error.hpp>
+#include <toadstone/io/detail/open.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
 
@@ -15,22 +16,6 @@
 
 namespace toadstone::io {
 namespace {
-
-class open_leaf : public toadstone::detail::io_op {
-public:
-    open_leaf(const char* path, int flags, unsigned mode) noexcept
-        : path_(path), flags_(flags), mode_(mode) {}
-    [[nodiscard]] int await_resume() const noexcept { return result(); }
-
-private:
-    void fill(io_uring_sqe& entry) noexcept override {
-        io_uring_prep_openat(&entry, AT_FDCWD, path_, flags_, mode_);
-    }
-    const char* path_;
-    int flags_;
-    unsigned mode_;
-};
-using open_op = toadstone::detail::called_from<open_leaf, const char*, int, unsigned>;
 
 /// Returns what write(2) would: a count or -errno.
 class write_leaf : public detail::handle_op {
@@ -127,16 +112,16 @@ void file_sync::await_resume() {
 
 toadstone::task<file> file::open(std::string_view path, open_options options,
                                  std::source_location where) {
-    return open_path(std::string(path), options, where);
+    return open_path(AT_FDCWD, std::string(path), {}, options, where);
 }
 
-toadstone::task<file> file::open_path(std::string path, open_options options,
-                                      std::source_location where) {
+toadstone::task<file> file::open_path(int from, std::string name, std::string folder,
+                                      open_options options, std::source_location where) {
+    const bool whole = from == AT_FDCWD || (!name.empty() && name.front() == '/');
+    std::string path = whole ? name : folder + (folder.ends_with('/') ? "" : "/") + name;
     const int flags = flags_of(options, path);
-    if (path.find('\0') != std::string::npos) {
-        throw std::invalid_argument("open " + path + ": it contains a zero byte");
-    }
-    const int result = co_await open_op(where, path.c_str(), flags, options.mode);
+    detail::check_path("open", path);
+    const int result = co_await detail::open_op(where, from, name.c_str(), flags, options.mode);
     if (result < 0) detail::throw_io_error("open", path, -result);
     const bool appends = (flags & O_APPEND) != 0;
     co_return file(detail::descriptor(result), std::move(path), appends);

@@ -29,6 +29,7 @@ struct open_options {
 };
 
 class file;
+class folder;
 
 namespace detail {
 
@@ -213,13 +214,14 @@ public:
 private:
     friend class detail::file_read;
     friend class detail::file_sync;
+    friend class folder;
 
     static constexpr std::uint64_t own_position = ~std::uint64_t{0};
 
     file(detail::descriptor&& fd, std::string&& path, bool appends) noexcept
         : handle_(std::move(fd)), path_(std::move(path)), appends_(appends) {}
-    static toadstone::task<file> open_path(std::string path, open_options options,
-                                           std::source_location where);
+    static toadstone::task<file> open_path(int from, std::string name, std::string folder,
+                                           open_options options, std::source_location where);
     [[nodiscard]] int sync_error() const noexcept {
         return sync_error_.load(std::memory_order_relaxed);
     }

@@ -89,7 +89,7 @@ void world::put_file(std::string_view path, std::string_view content) {
     node.cached.assign(bytes, bytes + content.size());
     node.durable = node.cached;
     node.dirty.clear();
-    node.entry_durable = true;
+    state_.sync_name(path);
 }
 
 } // namespace toadstone::sim

@@ -16,6 +16,7 @@
 
 // Files and signals.
 #include <toadstone/io/file.hpp>
+#include <toadstone/io/folder.hpp>
 #include <toadstone/io/signal_set.hpp>
 
 // Pipes, processes, and descriptors of other libraries.

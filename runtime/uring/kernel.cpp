@@ -104,6 +104,12 @@ const char* opcode_name(std::uint8_t opcode) noexcept {
         return "ASYNC_CANCEL";
     case IORING_OP_POLL_ADD:
         return "POLL_ADD";
+    case IORING_OP_RENAMEAT:
+        return "RENAMEAT";
+    case IORING_OP_UNLINKAT:
+        return "UNLINKAT";
+    case IORING_OP_MKDIRAT:
+        return "MKDIRAT";
     default:
         return "?";
     }

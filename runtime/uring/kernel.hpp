@@ -50,10 +50,11 @@ protected:
 
 /// Every opcode that toadstone submits. One list serves the start-up probe, a restriction list,
 /// a simulator and a conformance test.
-inline constexpr std::array<std::uint8_t, 12> opcodes_in_use = {
-    IORING_OP_NOP,    IORING_OP_READ,  IORING_OP_WRITE,        IORING_OP_FSYNC,
-    IORING_OP_OPENAT, IORING_OP_CLOSE, IORING_OP_ACCEPT,       IORING_OP_CONNECT,
-    IORING_OP_RECV,   IORING_OP_SEND,  IORING_OP_ASYNC_CANCEL, IORING_OP_POLL_ADD,
+inline constexpr std::array<std::uint8_t, 15> opcodes_in_use = {
+    IORING_OP_NOP,      IORING_OP_READ,     IORING_OP_WRITE,        IORING_OP_FSYNC,
+    IORING_OP_OPENAT,   IORING_OP_CLOSE,    IORING_OP_ACCEPT,       IORING_OP_CONNECT,
+    IORING_OP_RECV,     IORING_OP_SEND,     IORING_OP_ASYNC_CANCEL, IORING_OP_POLL_ADD,
+    IORING_OP_RENAMEAT, IORING_OP_UNLINKAT, IORING_OP_MKDIRAT,
 };
 
 [[nodiscard]] const char* opcode_name(std::uint8_t opcode) noexcept;

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace toadstone::detail {
@@ -28,6 +29,10 @@ constexpr system_calls operating_system = {
     .ftruncate = ::ftruncate,
     .fcntl_lock = [](int fd, int command,
                      struct flock* lock) { return ::fcntl(fd, command, lock); },
+    .getdents64 =
+        [](int fd, void* records, unsigned size) {
+            return static_cast<int>(::syscall(SYS_getdents64, fd, records, size));
+        },
 };
 
 thread_local constinit const system_calls* replaced = nullptr;

@@ -29,6 +29,8 @@ struct system_calls {
     int (*ftruncate)(int fd, off_t size);
     /// fcntl(2) for locks: F_OFD_SETLK alone is used, which never waits.
     int (*fcntl_lock)(int fd, int command, struct flock* lock);
+    /// getdents64(2), which blocks: records of a folder, 0 bytes at its end.
+    int (*getdents64)(int fd, void* records, unsigned size);
 };
 
 /// The table of this thread: the operating system's, unless a simulation runs here.

@@ -87,6 +87,18 @@ bool sim_kernel::attempt(request& what, int& result) {
         result =
             world_.open_at(entry.fd, reinterpret_cast<const char*>(entry.addr), entry.flags);
         return true;
+    case IORING_OP_RENAMEAT:
+        result = world_.rename_at(
+            entry.fd, reinterpret_cast<const char*>(entry.addr), static_cast<int>(entry.len),
+            reinterpret_cast<const char*>(entry.off), static_cast<unsigned>(entry.flags));
+        return true;
+    case IORING_OP_UNLINKAT:
+        result = world_.remove_at(entry.fd, reinterpret_cast<const char*>(entry.addr),
+                                  static_cast<unsigned>(entry.flags));
+        return true;
+    case IORING_OP_MKDIRAT:
+        result = world_.make_folder_at(entry.fd, reinterpret_cast<const char*>(entry.addr));
+        return true;
     case IORING_OP_CLOSE:
         result = world_.close(entry.fd);
         return true;

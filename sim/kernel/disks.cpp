@@ -3,24 +3,24 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
+#include <cstring>
 #include <stdexcept>
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <stdio.h> // RENAME_NOREPLACE
 
 namespace toadstone::sim {
 
 using detail::file_object;
 using detail::inode;
+using detail::names;
 
 namespace {
 
-// Names of files and folders are those from the root, without dots and doubled slashes.
-const std::string root = "/";
-
-std::string parent_of(const std::string& name) {
-    const auto slash = name.rfind('/');
-    return slash == 0 ? root : name.substr(0, slash);
-}
+const std::string root = names::root;
+constexpr std::size_t sector = 512;
 
 // Calls `fn(part)` for what is between the slashes, as long as that gives 0.
 template <class Fn>
@@ -37,7 +37,7 @@ int for_each_part(std::string_view path, Fn fn) {
 
 void step(std::string& name, std::string_view part) {
     if (part == "..") {
-        name = parent_of(name);
+        name = names::parent_of(name);
     } else if (part != ".") {
         if (name != root) name += '/';
         name.append(part);
@@ -59,7 +59,7 @@ std::string name_of(std::string_view path) {
 int world::state::walk(std::string_view path, std::string& name) const {
     if (path.front() == '/') name = root;
     return for_each_part(path, [&](std::string_view part) {
-        if (folders_.count(name) == 0) return directory_.count(name) ? -ENOTDIR : -ENOENT;
+        if (!names_.is_folder(name)) return names_.find(name) ? -ENOTDIR : -ENOENT;
         step(name, part);
         return 0;
     });
@@ -69,13 +69,14 @@ void world::state::make_folder(std::string_view path) {
     std::string name = root;
     for_each_part(path, [&](std::string_view part) {
         step(name, part);
-        if (directory_.count(name) > 0) {
+        if (names_.find(name)) {
             throw std::invalid_argument("make_folder " + std::string(path) + ": " + name +
                                         " is a file");
         }
-        folders_.insert(name);
+        names_.add_folder(name);
         return 0;
     });
+    names_.sync_name(name);
 }
 
 int world::state::open_folder(std::string_view path, int flags) {
@@ -89,25 +90,26 @@ int world::state::open_folder(std::string_view path, int flags) {
 
 int world::state::open_from(std::string name, std::string_view path, int flags) {
     if (const int error = walk(path, name)) return error;
-    if (folders_.count(name) > 0) return open_folder(name, flags);
-    auto found = directory_.find(name);
+    if (names_.is_folder(name)) return open_folder(name, flags);
+    auto found = names_.share(name);
     if (path.back() == '/') {
         if (flags & O_CREAT) return -EISDIR;
-        return found == directory_.end() ? -ENOENT : -ENOTDIR;
+        return found ? -ENOTDIR : -ENOENT;
     }
-    if (found == directory_.end()) {
+    if (!found) {
         if (!(flags & O_CREAT)) return -ENOENT;
         if (disk_fault(50)) return -ENOSPC;
-        found = directory_.emplace(name, std::make_shared<inode>()).first;
+        found = std::make_shared<inode>();
+        names_.add_file(name, found);
     } else if ((flags & O_CREAT) && (flags & O_EXCL)) {
         return -EEXIST;
     }
     if (flags & O_DIRECTORY) return -ENOTDIR;
     if (flags & O_TRUNC) {
-        found->second->cached.clear();
-        found->second->dirty.clear();
+        found->cached.clear();
+        found->dirty.clear();
     }
-    auto file = std::make_shared<file_object>(found->second);
+    auto file = std::make_shared<file_object>(found);
     const int access = flags & O_ACCMODE;
     file->readable = access != O_WRONLY;
     file->writable = access != O_RDONLY;
@@ -115,15 +117,130 @@ int world::state::open_from(std::string name, std::string_view path, int flags) 
     return add(std::move(file));
 }
 
-int world::state::open_at(int folder, std::string_view path, int flags) {
+int world::state::start_of(int folder, std::string_view path, std::string& name) const {
     if (path.empty()) return -ENOENT;
-    if (full()) return -EMFILE; // before anything is looked up or made
-    if (folder == AT_FDCWD || path.front() == '/') return open_from(root, path, flags);
+    name = root;
+    if (folder == AT_FDCWD || path.front() == '/') return 0;
     const auto found = find(folder);
     if (!found) return -EBADF;
     const auto* from = dynamic_cast<const file_object*>(found.get());
     if (!from || !from->folder) return -ENOTDIR;
-    return open_from(from->path, path, flags);
+    name = from->path;
+    return 0;
+}
+
+int world::state::resolve(int folder, std::string_view path, std::string& name) const {
+    if (const int error = start_of(folder, path, name)) return error;
+    return walk(path, name);
+}
+
+int world::state::open_at(int folder, std::string_view path, int flags) {
+    if (path.empty()) return -ENOENT;
+    if (full()) return -EMFILE; // before anything is looked up or made
+    std::string from;
+    if (const int error = start_of(folder, path, from)) return error;
+    return open_from(std::move(from), path, flags);
+}
+
+namespace {
+
+// The last part of a path, by which nothing is renamed or removed.
+bool ends_in_dots(std::string_view path) {
+    while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
+    const std::string_view last = path.substr(path.rfind('/') + 1);
+    return last == "." || last == "..";
+}
+
+} // namespace
+
+int world::state::rename_at(int from_folder, std::string_view from, int to_folder,
+                            std::string_view to, unsigned flags) {
+    std::string old_name;
+    std::string new_name;
+    if (const int error = resolve(from_folder, from, old_name)) return error;
+    if (const int error = resolve(to_folder, to, new_name)) return error;
+    if (old_name == root || new_name == root) return -EBUSY;
+    if (ends_in_dots(from) || ends_in_dots(to)) return -EBUSY;
+    const bool is_folder = names_.is_folder(old_name);
+    if (!is_folder && !names_.find(old_name)) return -ENOENT;
+    if (!is_folder && (from.back() == '/' || to.back() == '/')) return -ENOTDIR;
+    return rename(old_name, new_name, (flags & RENAME_NOREPLACE) == 0);
+}
+
+int world::state::rename(const std::string& from, const std::string& to, bool replaces) {
+    const bool is_folder = names_.is_folder(from);
+    const bool on_folder = names_.is_folder(to);
+    const bool on_file = names_.find(to) != nullptr;
+    if (!replaces && (on_folder || on_file)) return -EEXIST;
+    if (is_folder && names::is_within(to, from)) return -EINVAL;
+    if (from == to) return 0;
+    if (is_folder && on_file) return -ENOTDIR;
+    if (names::is_within(from, to)) return -ENOTEMPTY;
+    if (!is_folder && on_folder) return -EISDIR;
+    if (on_folder && !names_.list(to).empty()) return -ENOTEMPTY;
+    if (disk_fault(50)) return -ENOSPC;
+    names_.rename(from, to);
+    for (const auto& each : descriptors_) {
+        auto* const open = dynamic_cast<file_object*>(each.get());
+        if (!is_folder || !open || !open->folder) continue;
+        if (open->path == from || names::is_within(open->path, from)) {
+            open->path = to + open->path.substr(from.size());
+        }
+    }
+    return 0;
+}
+
+int world::state::remove_at(int folder, std::string_view path, unsigned flags) {
+    std::string name;
+    if (const int error = resolve(folder, path, name)) return error;
+    const bool is_folder = names_.is_folder(name);
+    if (flags & AT_REMOVEDIR) {
+        if (name == root) return -EBUSY;
+        if (ends_in_dots(path))
+            return path.substr(path.size() - 2) == ".." ? -ENOTEMPTY : -EINVAL;
+        if (!is_folder) return names_.find(name) ? -ENOTDIR : -ENOENT;
+        if (!names_.list(name).empty()) return -ENOTEMPTY;
+    } else {
+        if (is_folder) return -EISDIR;
+        if (!names_.find(name)) return -ENOENT;
+        if (path.back() == '/') return -ENOTDIR;
+    }
+    names_.remove(name);
+    return 0;
+}
+
+int world::state::make_folder_at(int folder, std::string_view path) {
+    std::string name;
+    if (const int error = resolve(folder, path, name)) return error;
+    if (names_.is_folder(name) || names_.find(name)) return -EEXIST;
+    if (disk_fault(50)) return -ENOSPC;
+    names_.add_folder(name);
+    return 0;
+}
+
+int world::state::list(file_object& folder, std::byte* into, std::size_t size) {
+    if (!folder.folder) return -ENOTDIR;
+    if (!names_.is_folder(folder.path)) return -ENOENT;
+    auto all = names_.list(folder.path);
+    all.insert(all.begin(), {{".", true}, {"..", true}});
+    std::size_t used = 0;
+    for (; folder.position < all.size(); ++folder.position) {
+        const auto& [name, is_folder] = all[folder.position];
+        // As in the kernel's linux_dirent64, which no header declares.
+        constexpr std::size_t name_at = 19;
+        const std::size_t record = (name_at + name.size() + 1 + 7) / 8 * 8;
+        if (used + record > size) return used ? static_cast<int>(used) : -EINVAL;
+        std::memset(into + used, 0, record);
+        const std::uint64_t next = folder.position + 1;
+        const auto length = static_cast<std::uint16_t>(record);
+        std::memcpy(into + used, &next, sizeof next); // a number, and not 0
+        std::memcpy(into + used + 8, &next, sizeof next);
+        std::memcpy(into + used + 16, &length, sizeof length);
+        into[used + 18] = static_cast<std::byte>(is_folder ? DT_DIR : DT_REG);
+        std::memcpy(into + used + name_at, name.c_str(), name.size());
+        used += record;
+    }
+    return static_cast<int>(used);
 }
 
 int world::state::write(file_object& file, const std::byte* data, std::size_t size,
@@ -158,9 +275,8 @@ int world::state::read(file_object& file, std::byte* into, std::size_t size,
 
 int world::state::sync(file_object& file) {
     if (file.folder) {
-        for (auto& [path, node] : directory_) {
-            if (parent_of(path) == file.path) node->entry_durable = true;
-        }
+        if (disk_fault(40)) return -EIO;
+        names_.sync_folder(file.path);
         return 0;
     }
     inode& node = *file.node;
@@ -174,18 +290,13 @@ int world::state::sync(file_object& file) {
         std::copy_n(node.cached.data() + begin, end - begin, node.durable.data() + begin);
     });
     node.dirty.clear();
-    if (!options_.strict_folders) node.entry_durable = true;
+    if (!options_.strict_folders) names_.sync_file(node);
     return 0;
 }
 
 void world::state::crash_disks() {
-    constexpr std::size_t sector = 512;
-    for (auto each = directory_.begin(); each != directory_.end();) {
-        inode& node = *each->second;
-        if (!node.entry_durable && dice_.choose(2, choice::fault)) {
-            each = directory_.erase(each);
-            continue;
-        }
+    names_.crash([this] { return dice_.choose(2, choice::fault) == 0; });
+    names_.for_each_file([this](inode& node) {
         std::vector<std::byte> after = node.durable;
         // A file that was made shorter may be so on the disk already.
         if (after.size() > node.cached.size() && dice_.choose(2, choice::fault)) {
@@ -202,28 +313,32 @@ void world::state::crash_disks() {
         node.cached = after;
         node.durable = std::move(after);
         node.dirty.clear();
-        ++each;
-    }
+    });
 }
 
 const inode* world::state::file(std::string_view path) const {
-    const auto found = directory_.find(name_of(path));
-    return found == directory_.end() ? nullptr : found->second.get();
+    return names_.find(name_of(path));
 }
 
 void world::state::remove_file(std::string_view path) {
-    directory_.erase(name_of(path));
+    const std::string name = name_of(path);
+    if (!names_.find(name)) return;
+    names_.remove(name);
+    names_.sync_name(name);
+}
+
+void world::state::sync_name(std::string_view path) {
+    names_.sync_name(name_of(path));
 }
 
 inode& world::state::make_file(std::string_view path) {
     const std::string name = name_of(path);
-    if (folders_.count(name) > 0) {
+    if (names_.is_folder(name)) {
         throw std::invalid_argument("put_file " + std::string(path) + ": it is a folder");
     }
-    make_folder(parent_of(name));
-    auto& node = directory_[name];
-    if (!node) node = std::make_shared<inode>();
-    return *node;
+    make_folder(names::parent_of(name));
+    if (!names_.find(name)) names_.add_file(name, std::make_shared<inode>());
+    return *names_.find(name);
 }
 
 } // namespace toadstone::sim

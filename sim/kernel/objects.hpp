@@ -155,7 +155,6 @@ struct inode {
     /// Pages that are to be written back. A failed fsync forgets them, as Linux does: what they
     /// hold is seen until the power fails, and never gets to the disk unless written again.
     std::set<std::size_t> dirty;
-    bool entry_durable = false;
     /// Open file descriptions that have it locked: one alone, or any number that share it.
     const file_object* locked_by = nullptr;
     std::set<const file_object*> shared_by;

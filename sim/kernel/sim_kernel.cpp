@@ -225,6 +225,10 @@ bool sim_kernel::known_flags(const io_uring_sqe& entry) noexcept {
         return (entry.msg_flags & ~static_cast<unsigned>(MSG_WAITALL | MSG_NOSIGNAL)) == 0;
     case IORING_OP_POLL_ADD:
         return (entry.len & ~IORING_POLL_ADD_MULTI) == 0;
+    case IORING_OP_RENAMEAT: // an exchange is not simulated
+        return (entry.rename_flags & ~static_cast<unsigned>(RENAME_NOREPLACE)) == 0;
+    case IORING_OP_UNLINKAT:
+        return (entry.unlink_flags & ~static_cast<unsigned>(AT_REMOVEDIR)) == 0;
     default:
         return true;
     }
@@ -284,6 +288,9 @@ void sim_kernel::begin(request&& what) {
         return;
     case IORING_OP_NOP:
     case IORING_OP_OPENAT:
+    case IORING_OP_RENAMEAT:
+    case IORING_OP_UNLINKAT:
+    case IORING_OP_MKDIRAT:
         break;
     case IORING_OP_CLOSE: // resolved when it runs; never holds a reference
         break;
@@ -366,6 +373,9 @@ sim_kernel::extent sim_kernel::extent_of(const submission& entry) noexcept {
     case IORING_OP_CONNECT:
         return {at, entry.off, false};
     case IORING_OP_OPENAT:
+    case IORING_OP_RENAMEAT: // of its other path the kernel has a copy soon enough
+    case IORING_OP_UNLINKAT:
+    case IORING_OP_MKDIRAT:
         return {at, std::strlen(reinterpret_cast<const char*>(at)) + 1, false};
     default:
         return {};

@@ -4,6 +4,7 @@
 
 #include <toadstone/runtime/detail/time_limit.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
+#include <toadstone/sim/kernel/names.hpp>
 #include <toadstone/sim/kernel/objects.hpp>
 #include <toadstone/sim/world.hpp>
 
@@ -144,9 +145,18 @@ public:
     [[nodiscard]] int read(detail::file_object& file, std::byte* into, std::size_t size,
                            std::uint64_t offset);
     [[nodiscard]] int sync(detail::file_object& file);
+    // Each: 0 or -errno. Names are looked up from a folder's descriptor, or AT_FDCWD.
+    [[nodiscard]] int rename_at(int from_folder, std::string_view from, int to_folder,
+                                std::string_view to, unsigned flags);
+    [[nodiscard]] int remove_at(int folder, std::string_view path, unsigned flags);
+    [[nodiscard]] int make_folder_at(int folder, std::string_view path);
+    /// As getdents64(2), from the position of the folder on: bytes, 0 at the end, or -errno.
+    [[nodiscard]] int list(detail::file_object& folder, std::byte* into, std::size_t size);
     void crash_disks();
     void fail_next_sync() noexcept { fail_sync_ = true; }
     [[nodiscard]] const detail::inode* file(std::string_view path) const;
+    /// The file of that path is on the disk, with its name and the folders on its way.
+    void sync_name(std::string_view path);
     /// With the folders on its way. Errors: std::invalid_argument when it is a folder.
     detail::inode& make_file(std::string_view path);
     /// As above. Errors: std::invalid_argument when a file is in the way.
@@ -178,6 +188,11 @@ private:
     void reset(detail::connection& link, int side) noexcept;
     /// Goes from the folder `name` to where `path` leads, which need not exist. 0 or -errno.
     [[nodiscard]] int walk(std::string_view path, std::string& name) const;
+    /// Where it begins: the folder of a descriptor, or the root. 0 or -errno.
+    [[nodiscard]] int start_of(int folder, std::string_view path, std::string& name) const;
+    /// start_of() and walk().
+    [[nodiscard]] int resolve(int folder, std::string_view path, std::string& name) const;
+    [[nodiscard]] int rename(const std::string& from, const std::string& to, bool replaces);
     [[nodiscard]] int open_from(std::string name, std::string_view path, int flags);
     [[nodiscard]] int open_folder(std::string_view path, int flags);
 
@@ -194,9 +209,7 @@ private:
     bool partitioned_ = false;
     std::set<std::pair<std::uint64_t, int>> clogged_; // a connection, and the side not reached
     bool all_clogged_[2] = {};
-    // By their whole names; "/" is the working folder, too.
-    std::set<std::string, std::less<>> folders_{"/", "/tmp"};
-    std::map<std::string, std::shared_ptr<detail::inode>, std::less<>> directory_;
+    detail::names names_; // "/" is the working folder, too
     bool fail_sync_ = false;
 };
 

@@ -174,6 +174,12 @@ int set_lock(int fd, int command, const struct flock& wanted) {
     }
 }
 
+int list(int fd, void* records, unsigned size) {
+    std::shared_ptr<file_object> folder;
+    if (const int error = find(fd, folder, -ENOTDIR)) return error;
+    return current->list(*folder, static_cast<std::byte*>(records), size);
+}
+
 void describe(const inode& node, bool folder, struct stat& about) {
     about = {};
     about.st_mode = folder ? S_IFDIR | 0755 : S_IFREG | 0644;
@@ -273,6 +279,10 @@ constexpr toadstone::detail::system_calls simulated = {
     .fcntl_lock = [](int fd, int command, struct flock* lock) -> int {
         const own_memory ours;
         return answer(set_lock(fd, command, *lock));
+    },
+    .getdents64 = [](int fd, void* records, unsigned size) -> int {
+        const own_memory ours;
+        return answer(list(fd, records, size));
     },
 };
 

@@ -1,5 +1,6 @@
 // What the simulated kernel answers is what the real one answers: files, and what has no
 // descriptor.
+#include "support/conformance_files.hpp"
 #include "support/two_kernels.hpp"
 
 #include <catch2/catch.hpp>
@@ -9,43 +10,6 @@ using namespace toadstone::tests;
 
 namespace {
 
-constexpr auto own_position = static_cast<std::uint64_t>(-1);
-
-constexpr int read_write = O_RDWR | O_CREAT | O_CLOEXEC;
-
-// In as many parts as the kernel likes.
-task<int> write_all(lab& in, int fd, std::string text, std::uint64_t offset) {
-    const char* const from = in.text(std::move(text));
-    const auto size = static_cast<unsigned>(std::strlen(from));
-    unsigned done = 0;
-    while (done < size) {
-        const std::uint64_t at = offset == own_position ? offset : offset + done;
-        const int count = co_await in.run(in.write(fd, from + done, size - done, at));
-        if (count < 0) co_return count;
-        done += static_cast<unsigned>(count);
-    }
-    co_return static_cast<int>(done);
-}
-task<std::string> read_all(lab& in, int fd, std::uint64_t offset) {
-    std::string all;
-    char* const to = in.buffer(100);
-    for (;;) {
-        const std::uint64_t at = offset == own_position ? offset : offset + all.size();
-        const int count = co_await in.run(in.read(fd, to, 100, at));
-        if (count < 0) all += name_of(count);
-        if (count <= 0) break;
-        all.append(to, static_cast<std::size_t>(count));
-    }
-    co_return all;
-}
-task<int> file_with(lab& in, const char* name, std::string text) {
-    const int fd = co_await in.run(in.open(in.path(name), read_write));
-    in.holds("a file is made", fd >= 0);
-    const auto size = static_cast<int>(text.size());
-    const int written = co_await write_all(in, fd, std::move(text), 0);
-    in.holds("and filled", written == size);
-    co_return fd;
-}
 long size_of(int fd) {
     struct stat about = {};
     return detail::system().fstat(fd, &about) == 0 ? about.st_size : -errno;
@@ -506,10 +470,11 @@ constexpr cell cells[] = {
 
 } // namespace
 
-TEST_CASE("conformance: every opcode in use belongs to one of the two tables of cells") {
+TEST_CASE("conformance: every opcode in use belongs to one of the tables of cells") {
     for (const std::uint8_t opcode : detail::opcodes_in_use) {
         INFO(detail::opcode_name(opcode));
         CHECK(std::count(std::begin(file_opcodes), std::end(file_opcodes), opcode) +
+                  std::count(std::begin(folder_opcodes), std::end(folder_opcodes), opcode) +
                   std::count(std::begin(socket_opcodes), std::end(socket_opcodes), opcode) ==
               1);
     }

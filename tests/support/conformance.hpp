@@ -268,6 +268,11 @@ struct cell {
 };
 
 /// The opcodes of each of the two files of cells; a new one belongs to one of them.
+inline constexpr std::uint8_t folder_opcodes[] = {
+    IORING_OP_RENAMEAT,
+    IORING_OP_UNLINKAT,
+    IORING_OP_MKDIRAT,
+};
 inline constexpr std::uint8_t file_opcodes[] = {
     IORING_OP_NOP,    IORING_OP_READ,  IORING_OP_WRITE,        IORING_OP_FSYNC,
     IORING_OP_OPENAT, IORING_OP_CLOSE, IORING_OP_ASYNC_CANCEL,
