@@ -4,6 +4,7 @@
 #include <toadstone/runtime/blocking/pool.hpp>
 #include <toadstone/runtime/detail/cause_state.hpp>
 #include <toadstone/runtime/detail/fork_mark.hpp>
+#include <toadstone/runtime/detail/thread_lender.hpp>
 #include <toadstone/runtime/detail/time_limit.hpp>
 #include <toadstone/runtime/detail/program_end.hpp>
 #include <toadstone/runtime/uring/quota.hpp>
@@ -78,7 +79,7 @@ constexpr auto answer_time = 1s;
 
 } // namespace
 
-class runtime_core final : worker_group {
+class runtime_core final : worker_group, thread_lender {
 public:
     explicit runtime_core(runtime_options options);
     ~runtime_core();
@@ -104,6 +105,11 @@ public:
     void wake_lent() noexcept {
         if (options_.on_this_thread) workers_.front()->wake();
     }
+    // As thread_lender, for the blocking forms of locks and channels.
+    void lend_until(const atomic<bool>& over) noexcept override {
+        lend([&over] { return over.load(std::memory_order_acquire); });
+    }
+    void wake() noexcept override { wake_lent(); }
     /// For every use that starts or waits for something. Errors: std::logic_error.
     void refuse_fork() const;
     /// For every wait. Errors: std::logic_error.
@@ -255,6 +261,7 @@ void runtime_core::start_threads() {
         throw;
     }
     all->decide(true);
+    if (options_.on_this_thread) enter_here();
 }
 
 void runtime_core::start_thread(worker& which, const std::shared_ptr<beginning>& all) {
@@ -277,6 +284,7 @@ void runtime_core::start_thread(worker& which, const std::shared_ptr<beginning>&
 }
 
 runtime_core::~runtime_core() {
+    leave_here();
     const shutdown_report report = shutdown(options_.grace);
     if (!report.clean()) {
         log_lines("toadstone: these tasks did not end within " +
@@ -327,6 +335,7 @@ void runtime_core::refuse_foreign_task() const {
 void runtime_core::leave(std::unique_ptr<runtime_core> core) noexcept {
     static constinit atomic<runtime_core*> left{nullptr};
     runtime_core* const own = core.release();
+    own->leave_here();
     own->left_before_ = left.exchange(own, std::memory_order_relaxed);
 }
 

@@ -4,6 +4,7 @@
 
 #include <toadstone/runtime/detail/fiber_host.hpp>
 #include <toadstone/runtime/detail/leaf.hpp>
+#include <toadstone/runtime/detail/thread_lender.hpp>
 #include <toadstone/runtime/detail/wait_queue.hpp>
 #include <toadstone/runtime/executor.hpp>
 
@@ -74,8 +75,9 @@ public:
     }
     /// Of one that is queued, on a plain thread.
     void wait() {
+        if (lender_) lender_->lend_until(done_);
         std::unique_lock hold(lock_);
-        changed_.wait(hold, [this] { return done_; });
+        changed_.wait(hold, [this] { return done_.load(std::memory_order_acquire); });
     }
 
 private:
@@ -85,14 +87,16 @@ private:
             return;
         }
         const std::lock_guard hold(lock_); // held while notifying: the waiter owns all this
-        done_ = true;
+        done_.store(true, std::memory_order_release);
         changed_.notify_one();
+        if (lender_) lender_->wake();
     }
 
-    context* task_ = nullptr; // whose fiber waits
+    thread_lender* const lender_ = thread_lender::here(); ///< whose thread waits
+    context* task_ = nullptr;                             // whose fiber waits
     std::mutex lock_;
     std::condition_variable changed_;
-    bool done_ = false;
+    atomic<bool> done_{false};
 };
 
 } // namespace toadstone::detail
