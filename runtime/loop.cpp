@@ -7,6 +7,7 @@
 #include <toadstone/runtime/detail/thread_lender.hpp>
 #include <toadstone/runtime/detail/time_limit.hpp>
 #include <toadstone/runtime/detail/program_end.hpp>
+#include <toadstone/runtime/uring/leftovers.hpp>
 #include <toadstone/runtime/uring/quota.hpp>
 #include <toadstone/runtime/uring/ring_memory.hpp>
 #include <toadstone/runtime/detail/log.hpp>
@@ -63,6 +64,10 @@ const runtime_options& checked(const runtime_options& options) {
                                     std::to_string(each.value) + ", and at most " +
                                     std::to_string(each.most) + " are possible: " + each.why);
     }
+    if (options.on_this_thread && executor::current()) {
+        throw std::logic_error("runtime_options::on_this_thread was asked for inside a task, "
+                               "whose worker this thread is already");
+    }
     if (options.report_every < 1ms) {
         throw std::invalid_argument("runtime_options::report_every is " +
                                     std::to_string(options.report_every.count()) +
@@ -73,9 +78,6 @@ const runtime_options& checked(const runtime_options& options) {
 
 // Files and sockets take none, and so fewer do than where they would.
 constexpr unsigned usual_blocking_threads = 64;
-
-// How long a worker that is asked for its tasks may take before it is reported as busy.
-constexpr auto answer_time = 1s;
 
 } // namespace
 
@@ -89,7 +91,7 @@ public:
     [[nodiscard]] bool on_own_worker() const noexcept;
     /// This thread is the one that lends itself, and is no worker just now.
     [[nodiscard]] bool may_lend() const noexcept {
-        return options_.on_this_thread && std::this_thread::get_id() == maker_ &&
+        return options_.on_this_thread && thread_lender::this_thread() == maker_ &&
                !executor::current();
     }
     [[nodiscard]] bool is_lent_elsewhere() const noexcept {
@@ -98,7 +100,23 @@ public:
     /// Is worker 0 until `enough()`. Where may_lend().
     template <class Enough>
     void lend(Enough enough) noexcept {
+        const own_exceptions_aside aside;
+        lent_.store(true, std::memory_order_relaxed);
         workers_.front()->run_until(enough);
+        lent_.store(false, std::memory_order_relaxed);
+        leave_lending();
+    }
+    /// lend(), and on while another thread shuts down and waits for tasks of this one.
+    template <class Enough>
+    void lend_for(Enough enough) noexcept {
+        lend(enough);
+        const auto over = [this] {
+            return shutdowns_.load(std::memory_order_acquire) == 0 || live() == 0;
+        };
+        if (!over()) lend(over);
+    }
+    [[nodiscard]] bool is_lent() const noexcept {
+        return lent_.load(std::memory_order_relaxed);
     }
     /// What lend() waits for has come. Any thread, worker 0 itself too: it may be on its way to
     /// sleep, with nothing else to do.
@@ -110,6 +128,7 @@ public:
         lend([&over] { return over.load(std::memory_order_acquire); });
     }
     void wake() noexcept override { wake_lent(); }
+    [[nodiscard]] bool is_of_parent() const noexcept override { return forked(); }
     /// For every use that starts or waits for something. Errors: std::logic_error.
     void refuse_fork() const;
     /// For every wait. Errors: std::logic_error.
@@ -125,7 +144,18 @@ public:
 
 private:
     class stop_message;
-    class question;
+    /// As long as one is under way, whoever waits in block_on() has tasks to end.
+    struct count_of_shutdowns {
+        explicit count_of_shutdowns(runtime_core& core) : of(core) {
+            of.shutdowns_.fetch_add(1, std::memory_order_acq_rel);
+        }
+        count_of_shutdowns(const count_of_shutdowns&) = delete;
+        count_of_shutdowns& operator=(const count_of_shutdowns&) = delete;
+        ~count_of_shutdowns() {
+            if (of.shutdowns_.fetch_sub(1, std::memory_order_acq_rel) == 1) of.wake_lent();
+        }
+        runtime_core& of;
+    };
     class deadline_timer;
 
     [[nodiscard]] executor& place(placement where, executor& from) noexcept override;
@@ -145,6 +175,10 @@ private:
     void start_thread(worker& which, const std::shared_ptr<beginning>& all);
 
     void stop_all(bool force);
+    template <class Fn>
+    void watched(Fn fn);
+    [[nodiscard]] shutdown_report shut_down(std::chrono::milliseconds grace);
+    void end_tasks();
     void take_by_force();
     [[nodiscard]] bool wait_until_empty(std::chrono::milliseconds grace);
     [[nodiscard]] std::vector<unstoppable_call> unstoppable();
@@ -153,7 +187,7 @@ private:
     [[nodiscard]] shutdown_report ask_for_leftovers();
 
     const fork_mark made_in_;
-    const std::thread::id maker_ = std::this_thread::get_id();
+    const std::uint64_t maker_ = thread_lender::this_thread();
     const unsigned processors_ = processors();
     runtime_options options_;
     runtime_core* left_before_ = nullptr; // see leave()
@@ -161,6 +195,8 @@ private:
     std::vector<std::thread> threads_;
     atomic<unsigned> turn_{0};
     atomic<bool> stopping_{false};
+    atomic<bool> lent_{false};
+    atomic<unsigned> shutdowns_{0}; // that are under way
     std::mutex lock_;
     std::condition_variable changed_;
     blocking_pool blocking_; // ends first, after the last task
@@ -283,9 +319,39 @@ void runtime_core::start_thread(worker& which, const std::shared_ptr<beginning>&
     }
 }
 
+// Somebody else looks after the end, so that a task that computes for ever is named, too.
+template <class Fn>
+void runtime_core::watched(Fn fn) {
+    if (!may_lend() || live() == 0) return fn();
+    atomic<bool> over{false};
+    std::thread watcher;
+    try {
+        watcher = std::thread([&] {
+            pthread_setname_np(pthread_self(), "toadstone/end");
+            fn();
+            over.store(true, std::memory_order_release);
+            wake_lent();
+        });
+    } catch (const std::system_error&) {
+        return fn(); // as well as it goes
+    }
+    lend_until(over);
+    watcher.join();
+}
+
 runtime_core::~runtime_core() {
     leave_here();
-    const shutdown_report report = shutdown(options_.grace);
+    watched([this] { end_tasks(); });
+    for (auto& each : workers_) each->stop();
+    if (options_.on_this_thread) {
+        lend([this] { return workers_.front()->ended(); });
+        workers_.front()->detach();
+    }
+    for (auto& each : threads_) each.join();
+}
+
+void runtime_core::end_tasks() {
+    const shutdown_report report = shut_down(options_.grace);
     if (!report.clean()) {
         log_lines("toadstone: these tasks did not end within " +
                   std::to_string(options_.grace.count()) +
@@ -293,12 +359,6 @@ runtime_core::~runtime_core() {
                   report.to_string());
         take_by_force();
     }
-    for (auto& each : workers_) each->stop();
-    if (options_.on_this_thread) {
-        workers_.front()->run();
-        workers_.front()->detach();
-    }
-    for (auto& each : threads_) each.join();
 }
 
 void runtime_core::take_by_force() {
@@ -325,7 +385,7 @@ void runtime_core::refuse_fork() const {
 }
 
 void runtime_core::refuse_foreign_task() const {
-    if (!options_.on_this_thread || std::this_thread::get_id() != maker_) return;
+    if (!options_.on_this_thread || thread_lender::this_thread() != maker_) return;
     if (!executor::current() || on_own_worker()) return;
     throw std::logic_error("a runtime with on_this_thread was waited for inside a task of "
                            "another runtime, whose worker this thread is just now; wait for "
@@ -341,9 +401,12 @@ void runtime_core::leave(std::unique_ptr<runtime_core> core) noexcept {
 
 executor& runtime_core::place(placement where, executor& from) noexcept {
     if (where.is_here()) return from;
-    const unsigned index =
-        where.is_any() ? turn_.fetch_add(1, std::memory_order_relaxed) : where.index();
-    return *workers_[index % workers_.size()];
+    if (!where.is_any()) return *workers_[where.index() % workers_.size()];
+    // Where nobody runs them just now, tasks would stand still.
+    const bool away = options_.on_this_thread && !is_lent() && !may_lend();
+    const std::size_t first = away && workers_.size() > 1 ? 1 : 0;
+    const unsigned turn = turn_.fetch_add(1, std::memory_order_relaxed);
+    return *workers_[first + turn % (workers_.size() - first)];
 }
 
 executor& runtime_core::choose(placement where) {
@@ -483,98 +546,11 @@ void runtime_core::name_unstoppable() {
               report.to_string());
 }
 
-/// Asks a worker, on its own thread, which tasks it has. Shared with the worker, which may
-/// answer after the asker has given up.
-class runtime_core::question final : posted {
-public:
-    static std::vector<leftover_task> ask(worker& whom, bool lent_here) {
-        auto state = std::make_shared<answer>();
-        whom.post(*new question(whom, state));
-        if (lent_here) whom.step(false);
-        std::unique_lock hold(state->lock);
-        state->ready.wait_for(hold, answer_time, [&] { return state->done; });
-        if (state->done) return std::move(state->tasks);
-        hold.unlock();
-        return look_at(whom);
-    }
-
-private:
-    struct answer {
-        std::mutex lock;
-        std::condition_variable ready;
-        std::vector<leftover_task> tasks;
-        bool done = false;
-    };
-    question(worker& whom, std::shared_ptr<answer> state)
-        : whom_(whom), state_(std::move(state)) {}
-
-    static leftover_task describe(const context& task, const worker& home) {
-        leftover_task left;
-        left.id = task.id();
-        left.name = task.name();
-        left.worker = home.index();
-        left.suspended = task.where().line() != 0;
-        left.where =
-            left.suspended ? describe_place(task.where()) : "not started, or not suspended yet";
-        return left;
-    }
-    static leftover_task about(const worker& whom, std::string what) {
-        leftover_task left;
-        left.worker = whom.index();
-        left.where = std::move(what);
-        return left;
-    }
-    /// From outside, because a task of the worker does not let it answer.
-    static std::vector<leftover_task> look_at(worker& whom) {
-        std::vector<leftover_task> tasks;
-        const std::uint64_t running = whom.running();
-        bool named = false;
-        const bool seen = whom.look_at_roots([&](const context& task) {
-            leftover_task left = describe(task, whom);
-            if (task.id() == running) {
-                named = true;
-                const std::string last =
-                    left.suspended ? " (the last was at " + left.where + ")" : std::string();
-                left.where = "running, and does not reach a co_await" + last;
-                left.suspended = false;
-            }
-            tasks.push_back(std::move(left));
-        });
-        if (!named) {
-            tasks.push_back(about(whom, "a task that is running and does not reach a "
-                                        "co_await"));
-        }
-        const std::uint64_t live = whom.roots_launched() - whom.roots_ended();
-        if (!seen) {
-            tasks.push_back(about(whom, "its other tasks cannot be told"));
-        } else if (live > tasks.size()) {
-            tasks.push_back(about(whom, std::to_string(live - tasks.size()) +
-                                            " more, which have not begun"));
-        }
-        return tasks;
-    }
-
-    void run_posted() noexcept override {
-        std::vector<leftover_task> tasks;
-        whom_.for_each_root(
-            [&](const context& task) { tasks.push_back(describe(task, whom_)); });
-        {
-            const std::lock_guard hold(state_->lock);
-            state_->tasks = std::move(tasks);
-            state_->done = true;
-            state_->ready.notify_all();
-        }
-        delete this;
-    }
-
-    worker& whom_;
-    std::shared_ptr<answer> state_;
-};
-
 shutdown_report runtime_core::ask_for_leftovers() {
     shutdown_report report;
     for (auto& each : workers_) {
-        auto tasks = question::ask(*each, each == workers_.front() && may_lend());
+        const bool rests = options_.on_this_thread && each == workers_.front() && !is_lent();
+        auto tasks = rests ? leftovers_at_rest(*each) : leftovers_of(*each);
         for (auto& task : tasks) report.leftover.push_back(std::move(task));
     }
     report.unstoppable = unstoppable();
@@ -582,6 +558,13 @@ shutdown_report runtime_core::ask_for_leftovers() {
 }
 
 shutdown_report runtime_core::shutdown(std::chrono::milliseconds grace) {
+    shutdown_report report;
+    watched([&] { report = shut_down(grace); });
+    return report;
+}
+
+shutdown_report runtime_core::shut_down(std::chrono::milliseconds grace) {
+    const count_of_shutdowns under_way(*this);
     stopping_.store(true, std::memory_order_seq_cst); // before live() is looked at
     stop_all(false);
     if (wait_until_empty(grace)) return {};
@@ -603,7 +586,7 @@ thread_joiner::~thread_joiner() = default;
 void thread_joiner::wait(root_task& root) {
     if (root.wait(*this) != root_task::wait_result::waits) return;
     const auto done = [this] { return state_->done.load(std::memory_order_acquire); };
-    if (state_->lends) state_->of.lend(done);
+    if (state_->lends) state_->of.lend_for(done);
     std::unique_lock hold(state_->lock);
     state_->changed.wait(hold, done);
 }
@@ -616,23 +599,6 @@ void thread_joiner::root_ended() noexcept {
 }
 
 } // namespace detail
-
-std::string shutdown_report::to_string() const {
-    std::string text;
-    for (const leftover_task& task : leftover) {
-        text += "  ";
-        text += task.id ? detail::describe_task(task.id, task.name) : std::string("?");
-        text += " on worker " + std::to_string(task.worker);
-        text += (task.suspended ? " at " : ": ") + task.where + "\n";
-    }
-    for (const unstoppable_call& call : unstoppable) {
-        const auto tenths = call.lasts.count() / 100;
-        text += "  " + detail::describe_task(call.task, call.task_name) + " waits for " +
-                call.what + ", started at " + call.where + ", for " +
-                std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " s\n";
-    }
-    return text;
-}
 
 runtime::runtime(runtime_options options)
     : core_(std::make_unique<detail::runtime_core>(options)) {}

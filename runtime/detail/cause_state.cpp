@@ -50,9 +50,24 @@ private:
     std::size_t count_ = 0;
 };
 
-unexplained_causes& unexplained() {
-    thread_local unexplained_causes list;
-    return list;
+/// Of tasks that run in the middle of what else this thread does; see own_exceptions_aside.
+thread_local constinit unexplained_causes* list_of_tasks = nullptr;
+thread_local constinit bool own_list_gone = false;
+
+struct own_list : unexplained_causes {
+    ~own_list() {
+        clear();
+        own_list_gone = true;
+        if (!list_of_tasks) this_slice.unexplained = false;
+    }
+};
+
+/// Null when the thread, or the program, ends: then they stay unexplained.
+unexplained_causes* unexplained() {
+    if (list_of_tasks) return list_of_tasks;
+    if (own_list_gone) return nullptr;
+    thread_local own_list list;
+    return &list;
 }
 
 /// What kind of end it was, as far as the state of this thread tells.
@@ -231,8 +246,8 @@ cause_ref new_cause(const poisoning& what) noexcept {
             cause->attempts = what.previous->attempts + 1;
             cause->previous = kept_short(what.previous);
         }
-        if (in_flight) {
-            unexplained().push({cause, slice.serial, std::current_exception()});
+        if (auto* const waiting = in_flight ? unexplained() : nullptr) {
+            waiting->push({cause, slice.serial, std::current_exception()});
             this_slice.unexplained = true;
             this_slice.unsettled = true;
         }
@@ -255,7 +270,7 @@ void explain_causes(const std::exception_ptr& error) noexcept {
     const unsigned here = current_slice().serial;
     try {
         const explanation end = explained_by(error);
-        for (const auto& each : unexplained()) {
+        for (const auto& each : *unexplained()) {
             const auto cause = each.cause.lock();
             if (!cause || each.slice != here || each.handled == error) continue;
             // An error that has the cause in its own story cannot be what explains it.
@@ -278,9 +293,28 @@ void settle_unexplained_causes() noexcept {
 
 void forget_unexplained_causes() noexcept {
     if (!this_slice.unexplained) return;
-    unexplained().clear();
+    if (auto* const waiting = unexplained()) waiting->clear();
     this_slice.unexplained = false;
     this_slice.unsettled = this_slice.globals == nullptr;
+}
+
+own_exceptions_aside::own_exceptions_aside() noexcept {
+    {
+        const slice_scope finds_globals(nullptr, nullptr);
+    }
+    thread_slice& slice = this_slice;
+    globals_ = std::exchange(*slice.globals, {nullptr, 0});
+    unexplained_ = std::exchange(slice.unexplained, false);
+    slice.unsettled = false;
+    list_ = std::exchange(list_of_tasks, new (std::nothrow) unexplained_causes);
+}
+
+own_exceptions_aside::~own_exceptions_aside() {
+    thread_slice& slice = this_slice;
+    delete std::exchange(list_of_tasks, static_cast<unexplained_causes*>(list_));
+    globals_here() = globals_;
+    slice.unexplained = unexplained_;
+    slice.unsettled = unexplained_;
 }
 
 } // namespace toadstone::detail

@@ -71,7 +71,10 @@ public:
     }
     /// Why it would be wrong to await here ends the process; `returns`: what is awaited ends as
     /// a value in any case.
-    void check_await(bool returns) const noexcept {
+    void check_await(bool returns) noexcept {
+#if TOADSTONE_ASAN
+        note_fake_stack();
+#endif
         const bool right = !unwinding_ && (returns || no_unwind_ == 0);
         if (!right || this_slice.now.serial != slice_) [[unlikely]]
             refuse_await();
@@ -96,6 +99,8 @@ private:
     void switch_out() noexcept;
     /// On the fiber's stack, from its beginning to its end.
     void live() noexcept;
+    /// Where AddressSanitizer keeps the fiber's local variables. On the fiber.
+    void note_fake_stack() noexcept;
     [[noreturn, gnu::cold]] void refuse_await() const noexcept;
     [[noreturn, gnu::cold]] void unwind_swallowed() const noexcept;
 

@@ -22,6 +22,10 @@ exception_globals* globals_of(thread_slice& slice) noexcept {
 
 } // namespace
 
+exception_globals& globals_here() noexcept {
+    return *globals_of(this_slice);
+}
+
 slice_state enter_slice(context* task, const teardown_record* record) noexcept {
     auto& slice = this_slice;
     const slice_state outer = slice.now;

@@ -58,6 +58,8 @@ struct thread_slice {
     bool unexplained = false; ///< the former
 };
 extern thread_local constinit thread_slice this_slice;
+/// Of this thread, found if need be.
+[[nodiscard]] exception_globals& globals_here() noexcept;
 
 [[gnu::noinline, gnu::cold]] unsigned settled_level() noexcept;
 

@@ -7,11 +7,16 @@ namespace toadstone::detail {
 namespace {
 
 thread_local constinit thread_lender* newest = nullptr;
+thread_local constinit unsigned times = 0;
+constinit atomic<std::uint64_t> last_thread{0};
 
 } // namespace
 
 thread_lender* thread_lender::here() noexcept {
-    return newest && !executor::current() ? newest : nullptr;
+    if (!newest || executor::current()) return nullptr;
+    thread_lender* found = newest;
+    while (found && found->is_of_parent()) found = found->older_;
+    return found;
 }
 
 void thread_lender::enter_here() noexcept {
@@ -23,6 +28,19 @@ void thread_lender::leave_here() noexcept {
     thread_lender** link = &newest;
     while (*link && *link != this) link = &(*link)->older_;
     if (*link) *link = older_;
+}
+
+void thread_lender::leave_lending() noexcept {
+    ++times;
+}
+unsigned thread_lender::times_lent() noexcept {
+    return times;
+}
+
+std::uint64_t thread_lender::this_thread() noexcept {
+    static thread_local constinit std::uint64_t number = 0;
+    if (number == 0) number = last_thread.fetch_add(1, std::memory_order_relaxed) + 1;
+    return number;
 }
 
 } // namespace toadstone::detail

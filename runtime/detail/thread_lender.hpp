@@ -4,6 +4,8 @@
 
 #include <toadstone/runtime/detail/atomic.hpp>
 
+#include <cstdint>
+
 namespace toadstone::detail {
 
 /// A runtime whose first worker is the thread that made it, whenever that waits.
@@ -16,9 +18,16 @@ public:
     /// thread, outside of tasks.
     virtual void lend_until(const atomic<bool>& over) noexcept = 0;
     virtual void wake() noexcept = 0; ///< from any thread
+    /// This process is a fork of the one that it is of.
+    [[nodiscard]] virtual bool is_of_parent() const noexcept = 0;
 
     /// The newest of this thread; null if it has none, or is a worker just now.
     [[nodiscard]] static thread_lender* here() noexcept;
+
+    /// A number that no other thread of this process has, or has had.
+    [[nodiscard]] static std::uint64_t this_thread() noexcept;
+    /// Grows whenever this thread has been lent, and is its owner's again.
+    [[nodiscard]] static unsigned times_lent() noexcept;
 
 protected:
     thread_lender() = default;
@@ -26,6 +35,7 @@ protected:
     /// This thread is its own from now on, until leave_here().
     void enter_here() noexcept;
     void leave_here() noexcept;
+    static void leave_lending() noexcept;
 
 private:
     thread_lender* older_ = nullptr;

@@ -12,6 +12,9 @@
 #if TOADSTONE_ASAN
 #include <sanitizer/common_interface_defs.h>
 #endif
+#if TOADSTONE_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
 #if TOADSTONE_TSAN
 #include <sanitizer/tsan_interface.h>
 #endif
@@ -118,6 +121,12 @@ void fiber_core::destroy(fiber_frame* frame) noexcept {
 #endif
     const task_memory& stack = fiber.memory_;
     give_back_fiber_stack({stack.begin + stack.size, stack.size});
+}
+
+void fiber_core::note_fake_stack() noexcept {
+#if TOADSTONE_ASAN
+    memory_.fake_stack = __asan_get_current_fake_stack();
+#endif
 }
 
 void fiber_core::live() noexcept {

@@ -298,10 +298,7 @@ void worker::wait() noexcept {
 }
 
 void worker::run() noexcept {
-    run_until([this] {
-        return stop_.load(std::memory_order_acquire) && !first_root() && !has_ready() &&
-               inbox_empty();
-    });
+    run_until([this] { return ended(); });
 }
 
 void worker::stop() noexcept {

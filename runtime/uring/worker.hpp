@@ -92,6 +92,11 @@ public:
     /// Steps until stop() has been called and no root, operation or message is left.
     void run() noexcept;
     void stop() noexcept; ///< from any thread
+    /// run() would return.
+    [[nodiscard]] bool ended() const noexcept {
+        return stop_.load(std::memory_order_acquire) && !first_root() && !has_ready() &&
+               inbox_empty();
+    }
 
     /// For a thread that lends itself now and then: binds it to this worker for as long as
     /// `enough()` is false, and steps. It is asked after each turn; wake() makes it be asked.

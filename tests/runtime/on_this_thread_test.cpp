@@ -10,6 +10,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <iterator>
@@ -18,6 +21,10 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
+
+#include <sys/resource.h>
+#include <unistd.h>
 
 using namespace toadstone;
 using namespace toadstone::tests;
@@ -105,6 +112,44 @@ task<> shuts_down(runtime& other, std::string& said) {
 task<int> tells_threads() {
     co_await yield_now();
     co_return static_cast<int>(threads());
+}
+
+task<> computes_for_ever() {
+    for (volatile bool on = true; on;) {
+    }
+    co_return;
+}
+task<std::string> makes_one_inside() {
+    try {
+        const runtime inside(here());
+    } catch (const std::logic_error& error) {
+        co_return error.what();
+    }
+    co_return "it was made";
+}
+task<bool> sees_no_exceptions() {
+    const bool none = std::uncaught_exceptions() == 0 && !std::current_exception();
+    co_await yield_now();
+    co_return none&& std::uncaught_exceptions() == 0 && !std::current_exception();
+}
+task<> breaks_quietly(poison<int>& data) {
+    try {
+        auto access = data.access();
+        *access = 1;
+        throw std::runtime_error("of the task");
+    } catch (const std::runtime_error&) { // swallowed
+    }
+    co_await yield_now();
+}
+/// Looks in its destructor, which an exception runs.
+struct looks_at_the_end {
+    runtime& rt;
+    bool& none;
+    ~looks_at_the_end() { none = rt.block_on(sees_no_exceptions()); }
+};
+task<> spawns_more(std::vector<scope_end>& ends) {
+    for (auto& each : ends) spawn(waits_for(each)).detach();
+    co_await sleep_for(24h);
 }
 
 } // namespace
@@ -270,4 +315,143 @@ TEST_CASE("on_this_thread: S516: an exception that leaves the scope of a runtime
         CHECK(patient.torn_down);
         CHECK(stubborn.torn_down);
     }
+}
+
+TEST_CASE("on_this_thread: S515: its tasks see nothing of the exceptions around them") {
+    runtime rt(here());
+    poison<int> data;
+    bool none = false;
+    try {
+        throw std::logic_error("of the maker");
+    } catch (const std::logic_error&) {
+        CHECK(rt.block_on(sees_no_exceptions()));
+        rt.block_on(breaks_quietly(data));
+        CHECK(std::current_exception());
+    }
+    REQUIRE(data.is_poisoned());
+    CHECK(data.cause().to_string().find("of the maker") == std::string::npos);
+    try {
+        const looks_at_the_end looks{rt, none};
+        throw std::logic_error("of the maker");
+    } catch (const std::logic_error&) {
+    }
+    CHECK(none);
+}
+
+TEST_CASE(
+    "on_this_thread: S515: what is placed anywhere does not wait for a thread that is away") {
+    runtime rt(here(2));
+    std::atomic<int> posted = 0;
+    std::thread other([&] {
+        for (int i = 0; i < 10; ++i) rt.post([&posted] { ++posted; });
+        while (posted < 10) std::this_thread::yield();
+        CHECK_NOTHROW(rt.block_on(counts_to(3)));
+    });
+    other.join();
+    CHECK(posted == 10);
+}
+
+TEST_CASE("on_this_thread: S516: another thread shuts down while it is away, and is told so") {
+    scope_end end;
+    runtime rt(here());
+    std::thread([&rt] {
+        if (!rt.shutdown(1ms).clean()) std::abort(); // there is nothing
+    }).join();
+    runtime full(here());
+    full.spawn(waits_for(end)).detach();
+    full.block_on(counts_to(2));
+    std::string text;
+    std::thread([&] { text = full.shutdown(1ms).to_string(); }).join();
+    CHECK(text.find("on_this_thread_test.cpp") != std::string::npos);
+    CHECK(text.find("they stand still") != std::string::npos);
+    CHECK(text.find("does not reach") == std::string::npos);
+}
+
+TEST_CASE(
+    "on_this_thread: S516: it is lent until the tasks that another thread ends have ended") {
+    for (int i = 0; i < 20; ++i) {
+        std::vector<scope_end> ends(20);
+        runtime rt(here());
+        bool clean = false;
+        std::atomic<bool> runs = false;
+        std::thread other([&] {
+            while (!runs) std::this_thread::yield();
+            clean = rt.shutdown(1h).clean();
+        });
+        rt.post([&runs] { runs = true; });
+        CHECK_THROWS_AS(rt.block_on(spawns_more(ends)), task_cancelled);
+        other.join();
+        CHECK(clean);
+        CHECK(ends.back().torn_down);
+    }
+}
+
+TEST_CASE("on_this_thread: S516: a task that computes for ever is named, and on_stuck holds") {
+    const child_end end = in_child([] {
+        std::signal(SIGABRT, SIG_DFL);
+        auto options = here();
+        options.grace = 1ms;
+        options.on_stuck = on_stuck::abort;
+        runtime rt(options);
+        rt.spawn(spawn_options{.name = "busy"}, computes_for_ever).detach();
+        return 0;
+    });
+    CHECK(end.signal == SIGABRT);
+    CHECK_THAT(end.err, Catch::Contains("'busy'") &&
+                            Catch::Contains("running, and does not reach a co_await"));
+}
+
+TEST_CASE("on_this_thread: S517: it is not made inside a task, which goes on") {
+    runtime outer({.workers = 1});
+    CHECK_THAT(outer.block_on(makes_one_inside()), Catch::Contains("inside a task"));
+    CHECK(outer.block_on(counts_to(3)) == 3);
+    runtime lent(here());
+    CHECK_THAT(lent.block_on(makes_one_inside()), Catch::Contains("inside a task"));
+    CHECK(lent.block_on(counts_to(3)) == 3);
+}
+
+TEST_CASE("on_this_thread: S517: a thread that got the number of its maker is not its maker") {
+    dies_saying("a runtime with on_this_thread is destroyed by the thread that made it", [] {
+        std::unique_ptr<runtime> rt;
+        std::thread([&rt] { rt = std::make_unique<runtime>(here()); }).join();
+        std::thread([&rt] { rt.reset(); }).join();
+    });
+}
+
+TEST_CASE("on_this_thread: S517: it may be destroyed at the end of the program") {
+    const child_end end = in_child([] {
+        poison<int> data;
+        static std::unique_ptr<runtime> last;
+        std::atexit([] { last.reset(); });
+        last = std::make_unique<runtime>(here());
+        last->block_on(breaks_quietly(data));
+        last->spawn(breaks_quietly(data)).detach();
+        std::exit(data.is_poisoned() ? 17 : 1);
+        return 0;
+    });
+    CHECK(end.exited);
+    CHECK(end.code == 17);
+}
+
+TEST_CASE("on_this_thread: S516: without a thread to look after its end it keeps the grace") {
+    const child_end end = in_child([] {
+        scope_end stubborn;
+        {
+            runtime rt(here());
+            rt.spawn(outlasts(stubborn)).detach();
+            rt.block_on(counts_to(2));
+            const rlimit none{.rlim_cur = 0, .rlim_max = 0};
+            if (::setrlimit(RLIMIT_NPROC, &none) != 0) return 3;
+            if (::geteuid() == 0 && (::setgid(65533) != 0 || ::setuid(65533) != 0)) return 3;
+            const shutdown_report report = rt.shutdown(1ms);
+            if (report.leftover.empty()) return 1;
+        } // by force
+        return stubborn.torn_down ? 17 : 2;
+    });
+    if (end.code == 3) {
+        WARN("this process may not lower its limits");
+        return;
+    }
+    CAPTURE(end.err);
+    CHECK(end.code == 17);
 }

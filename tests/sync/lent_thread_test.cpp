@@ -2,13 +2,18 @@
 #include <toadstone/runtime.hpp>
 #include <toadstone/sync.hpp>
 
+#include "support/capture.hpp"
+
 #include <catch2/catch.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
+#include <thread>
 #include <utility>
 
 using namespace toadstone;
+using namespace toadstone::tests;
 using namespace std::chrono_literals;
 
 namespace {
@@ -73,4 +78,28 @@ TEST_CASE("S515: of two runtimes on this thread the newest runs in a blocking fo
     older.block_on(yield_now());
     CHECK(*m.blocking_lock() == 2);
     CHECK(*m.blocking_lock() == 2);
+}
+
+TEST_CASE("S517: in a forked process a lock blocks as ever") {
+    runtime rt(on_this_thread(1));
+    rt.block_on(yield_now());
+    const child_end end = in_child([] {
+        sync::mutex<int> m;
+        std::atomic<bool> held = false;
+        std::atomic<bool> asked = false;
+        std::thread other([&] {
+            auto mine = m.blocking_lock();
+            held = true;
+            while (m.waiters() == 0) std::this_thread::yield();
+        });
+        while (!held) std::this_thread::yield();
+        {
+            auto mine = m.blocking_lock();
+            asked = true;
+        }
+        other.join();
+        return asked ? 17 : 1;
+    });
+    CHECK(end.exited);
+    CHECK(end.code == 17);
 }
