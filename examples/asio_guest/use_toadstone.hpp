@@ -86,44 +86,64 @@ private:
 };
 inline constexpr token<> use_toadstone;
 
-/// How a cancellation gets from the task's worker to the operation's executor.
-///
-/// The executor is there for as long as the handler: a strand's must not outlive its context,
-/// and nothing may be posted to one that is gone. Whoever destroys the context destroys the
-/// handler first, and waits for the lock there.
+/// Of one execution context: whether anything may still be posted to it. Asio has no lock
+/// between that and the end of the context, whose services are shut down first.
+struct gate {
+    std::mutex lock;
+    bool open = true; ///< Guarded by lock.
+};
+class gate_service final : public asio::execution_context::service {
+public:
+    static inline asio::execution_context::id id;
+    explicit gate_service(asio::execution_context& of)
+        : asio::execution_context::service(of), shared(std::make_shared<gate>()) {}
+    const std::shared_ptr<gate> shared;
+
+private:
+    void shutdown() override {
+        const std::lock_guard hold(shared->lock);
+        shared->open = false;
+    }
+};
+
+/// How a cancellation gets from the task's worker to the operation's executor. That is there
+/// for as long as the handler: a strand's must not outlive its context.
 template <class Executor>
 class route {
 public:
-    explicit route(Executor to) : executor_(std::move(to)) {}
+    explicit route(Executor to)
+        : gate_(asio::use_service<gate_service>(asio::query(to, asio::execution::context))
+                    .shared),
+          executor_(std::move(to)) {}
 
     /// While the handler is there.
     [[nodiscard]] Executor executor() const { return *executor_; }
     /// On the executor.
     [[nodiscard]] asio::cancellation_slot slot() noexcept { return signal_.slot(); }
     [[nodiscard]] bool is_asked() const {
-        const std::lock_guard hold(lock_);
+        const std::lock_guard hold(gate_->lock);
         return asked_;
     }
     /// On the task's worker.
     static void ask(const std::shared_ptr<route>& self) {
-        const std::lock_guard hold(self->lock_);
+        const std::lock_guard hold(self->gate_->lock);
         self->asked_ = true;
-        if (!self->executor_) return;
+        if (!self->executor_ || !self->gate_->open) return;
         const auto tell = [self] { self->signal_.emit(asio::cancellation_type::terminal); };
         asio::post(*self->executor_, tell);
     }
     /// The handler is called, or destroyed: nothing is there to be cancelled any more.
     void over() noexcept {
-        std::optional<Executor> last;
-        const std::lock_guard hold(lock_);
-        last.swap(executor_); // goes behind the lock
+        std::optional<Executor> last; // goes behind the lock
+        const std::lock_guard hold(gate_->lock);
+        last.swap(executor_);
         signal_.slot().clear();
     }
 
 private:
-    mutable std::mutex lock_;
-    std::optional<Executor> executor_; ///< Guarded by lock_; there until over().
-    bool asked_ = false;               ///< Guarded by lock_.
+    const std::shared_ptr<gate> gate_;
+    std::optional<Executor> executor_; ///< Guarded by the gate's lock; there until over().
+    bool asked_ = false;               ///< Guarded by the gate's lock.
     asio::cancellation_signal signal_; ///< On the executor, and of whoever ends its context.
 };
 
