@@ -319,6 +319,27 @@ private:
     std::shared_ptr<route<Executor>> route_;
 };
 
+template <class Operation>
+using awaits = decltype(toadstone::with_completion<typename Operation::result>(
+    std::declval<starts<Operation>&>(),
+    std::declval<stops<typename Operation::executor_type>&>()));
+
+/// What an operation gives for co_await; a task for functions, as some of Beast's, that have to
+/// name their return type.
+template <class Operation>
+class wait : public awaits<Operation> {
+    using result = typename Operation::result;
+
+public:
+    explicit wait(awaits<Operation>&& inside) : awaits<Operation>(std::move(inside)) {}
+    operator toadstone::task<result>() && { return as_task(std::move(*this)); }
+
+private:
+    static toadstone::task<result> as_task(awaits<Operation> inside) {
+        co_return co_await std::move(inside);
+    }
+};
+
 } // namespace asio_guest
 
 template <class Executor, bool Tuple, class... Args>
@@ -332,17 +353,16 @@ class asio_guest::asio::async_result<asio_guest::token<Executor, Tuple>, void(Ar
         asio_guest::handler<executor_for<Initiation>, Tuple, std::decay_t<Args>...>;
     template <class Initiation, class... Given>
     using operation_for = asio_guest::operation<handler_for<Initiation>, Initiation, Given...>;
-    template <class Operation>
-    using wait_for = decltype(toadstone::with_completion<typename Operation::result>(
-        std::declval<asio_guest::starts<Operation>&>(),
-        std::declval<asio_guest::stops<typename Operation::executor_type>&>()));
 
 public:
+    using return_type =
+        toadstone::task<typename asio_guest::meaning<Tuple, std::decay_t<Args>...>::type>;
+
     // Asio asks whether this is a token with an operation that says nothing; the type is named,
     // so that what it would do then is not looked at.
     template <class Initiation, class Token, class... Given>
     static auto initiate(Initiation&& initiation, Token&& token, Given&&... args)
-        -> wait_for<operation_for<std::decay_t<Initiation>, std::decay_t<Given>...>> {
+        -> asio_guest::wait<operation_for<std::decay_t<Initiation>, std::decay_t<Given>...>> {
         using what = operation_for<std::decay_t<Initiation>, std::decay_t<Given>...>;
         static_assert(
             !std::is_same_v<typename what::executor_type, asio_guest::of_the_operation>,
@@ -353,7 +373,8 @@ public:
             std::forward<Given>(args)...);
         asio_guest::starts<what> start(made);
         asio_guest::stops<typename what::executor_type> stop(made);
-        return toadstone::with_completion<typename what::result>(start, stop);
+        return asio_guest::wait<what>(
+            toadstone::with_completion<typename what::result>(start, stop));
     }
 };
 

@@ -130,6 +130,7 @@ TEST_CASE("asio guest: S500: an operation runs on its executor alone, its values
     stage s;
     scripted on(s.guest);
     seen what;
+    task<int> as_task = on.async_value(use_toadstone); // as a function whose type is named
     auto handle = s.world.spawn(waits(on, what));
     s.world.settle();
     CHECK(on.begun == 0); // the worker has posted, no more
@@ -141,6 +142,11 @@ TEST_CASE("asio guest: S500: an operation runs on its executor alone, its values
     CHECK(what.value == 7);
     CHECK(what.went_on);
     CHECK(handle.done());
+    auto later = s.world.spawn(std::move(as_task));
+    s.settle();
+    on.answer({}, 8);
+    s.settle();
+    CHECK(s.world.end_of(later).value() == 8);
 }
 
 TEST_CASE("asio guest: S500: nothing, one value, a tuple, and all of it with the error") {
@@ -300,7 +306,8 @@ TEST_CASE("asio guest: S503: a read that was cancelled has consumed nothing") {
     asio::local::connect_pair(one, two);
     std::string got(4, '\0');
     auto reads = [&]() -> task<> {
-        co_await asio::async_read(two, asio::buffer(got), use_toadstone);
+        auto read = asio::async_read(two, asio::buffer(got), use_toadstone);
+        co_await with_timeout(1h, std::move(read));
     };
     auto first = s.world.spawn(reads());
     s.settle();
