@@ -16,6 +16,7 @@ from pathlib import Path
 # Headers that another test than tests/<floor>/<name>_test.cpp covers.
 COVERED_BY = {
     "runtime/cancel_reason.hpp": "tests/runtime/cancel_test.cpp",
+    "io/connect_options.hpp": "tests/io/connect_by_name_test.cpp",
     "io/resolve_error.hpp": "tests/io/resolver_test.cpp",
     "runtime/executor.hpp": "tests/runtime/worker_test.cpp",
     "sync/closed_error.hpp": "tests/sync/semaphore_test.cpp",

@@ -12,6 +12,7 @@
 #include <toadstone/io/unexpected_end.hpp>
 
 // Names.
+#include <toadstone/io/connect_options.hpp>
 #include <toadstone/io/resolve_error.hpp>
 #ifndef TOADSTONE_NO_DNS
 #include <toadstone/io/resolver.hpp>
