@@ -57,7 +57,6 @@ std::string_view name_of(family of) noexcept {
 
 void address_turns::add(const std::vector<endpoint>& some) {
     for (const endpoint& each : some) {
-        if (next_ == family::none) next_ = each.kind();
         (each.kind() == family::v4 ? v4_ : v6_).push_back(each);
     }
 }
@@ -101,6 +100,7 @@ toadstone::task<tcp_stream> happy_eyeballs::run(events_to_come& set) {
 void happy_eyeballs::begin(events_to_come& set) {
     if (const auto all = core_->known(host_, port_, options_.of)) {
         turns_.add(*all);
+        turns_.begin_with(all->front().kind());
         may_begin_ = true;
         return;
     }

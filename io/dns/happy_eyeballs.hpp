@@ -24,15 +24,17 @@ namespace toadstone::io::detail {
 /// The addresses that have not been tried, each family in its order, and the families in turn.
 class address_turns {
 public:
-    /// The first one of all is the next one; later ones queue behind their family.
+    /// Behind those of their families.
     void add(const std::vector<endpoint>& some);
+    /// Without this it is v6.
+    void begin_with(endpoint::family of) noexcept { next_ = of; }
     [[nodiscard]] bool empty() const noexcept { return v4_.empty() && v6_.empty(); }
     [[nodiscard]] endpoint take();
 
 private:
     std::deque<endpoint> v4_;
     std::deque<endpoint> v6_;
-    endpoint::family next_ = endpoint::family::none;
+    endpoint::family next_ = endpoint::family::v6;
 };
 
 /// One connect(): queries, attempts and the times between them are tasks of a set, and what

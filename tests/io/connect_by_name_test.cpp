@@ -154,7 +154,7 @@ io::endpoint at(const char* text) {
 
 } // namespace
 
-TEST_CASE("connect by name: S491: the families take turns, the first address first") {
+TEST_CASE("connect by name: S491: the families take turns, from the one that is said") {
     io::detail::address_turns turns;
     turns.add({at("[::1]:1"), at("[::2]:1"), at("127.0.0.1:1"), at("127.0.0.2:1"),
                at("127.0.0.3:1")});
@@ -163,6 +163,7 @@ TEST_CASE("connect by name: S491: the families take turns, the first address fir
     CHECK(order ==
           std::vector<std::string>{"::1", "127.0.0.1", "::2", "127.0.0.2", "127.0.0.3"});
     io::detail::address_turns others;
+    others.begin_with(family::v4);
     others.add({at("127.0.0.1:1"), at("127.0.0.2:1")});
     CHECK(others.take().host() == "127.0.0.1");
     others.add({at("[::1]:1")});
@@ -381,6 +382,33 @@ TEST_CASE("connect by name: S494: IPv6 that comes in time goes first, and late b
         world.advance(1ms);
     }
     CHECK(world.end_of(second).value().peer().host() == "::1");
+    CHECK(world.worker().in_flight() == 0);
+}
+
+TEST_CASE("connect by name: S494: the 50 ms say nothing about the next address") {
+    if (!has_v6()) return;
+    dns_server server([](const dns_question& asked) {
+        if (asked.type == dns_type::aaaa) return answers{dns_answer().address("::1").held()};
+        return answers{dns_answer().address("127.0.0.1")};
+    });
+    const known_hosts hosts("", {server.at()});
+    const listening v4("127.0.0.1");
+    const listening v6("::1", v4.port(), true); // takes no connection
+    stepped world;
+    const std::size_t before = open_descriptors();
+    auto connects = world.spawn(tcp_stream::connect("a.test", v4.port(), hosts.use()));
+    world.settle();
+    server.turn();
+    world.advance(30ms);
+    server.release(); // what is known of IPv6 comes in time
+    world.settle();
+    CHECK(open_descriptors() == before + 1);
+    world.advance(249ms);
+    CHECK(open_descriptors() == before + 1);
+    CHECK_FALSE(v4.has_one());
+    world.advance(1ms);
+    REQUIRE(connects.done());
+    CHECK(world.end_of(connects).value().peer().host() == "127.0.0.1");
     CHECK(world.worker().in_flight() == 0);
 }
 

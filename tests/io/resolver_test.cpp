@@ -424,14 +424,20 @@ TEST_CASE("resolver: S487: an answer that is too long for UDP comes by TCP") {
 }
 
 TEST_CASE("resolver: S487: a server whose TCP breaks is an error, not a signal") {
+    // One question has gone out by TCP; the other is to follow there, when that is gone.
     served by([](const dns_question& asked) {
-        if (!asked.by_tcp) return answers{dns_answer().truncated()};
-        return answers{dns_answer().hangs_up()};
+        if (asked.by_tcp) return answers{dns_answer().hangs_up()};
+        if (asked.type == dns_type::aaaa) return answers{dns_answer().truncated().held()};
+        return answers{dns_answer().truncated()};
     });
     auto options = only({by.server.at()});
     options.tries = 2;
+    options.timeout = 50ms;
     std::string text;
     const io::resolver names(options);
-    const auto how = failure_of([&] { by.addresses(names, "a.test", family::v4); }, text);
+    const std::size_t before = open_descriptors();
+    const auto how = failure_of([&] { by.addresses(names, "a.test"); }, text);
     CHECK(how > resolve_failure::bad_name);
+    CHECK(by.server.asked_by_tcp() >= 1);
+    CHECK(open_descriptors() == before);
 }

@@ -59,7 +59,9 @@ public:
     dns_answer& wrong_id() { return wrong_id_ = true, *this; }
     dns_answer& other_question() { return other_question_ = true, *this; }
     dns_answer& from_another_port() { return other_port_ = true, *this; }
-    /// By TCP: closes the connection, with a reset if there was more to read.
+    /// By UDP: goes out with dns_server::release(), or before somebody hangs up.
+    dns_answer& held() { return held_ = true, *this; }
+    /// By TCP: the end of the stream, and a reset behind it.
     dns_answer& hangs_up() { return hangs_up_ = true, *this; }
     /// Instead of a message.
     dns_answer& garbage(std::string bytes) { return raw_ = std::move(bytes), *this; }
@@ -84,6 +86,7 @@ public:
     }
     [[nodiscard]] bool leaves_another_port() const noexcept { return other_port_; }
     [[nodiscard]] bool closes() const noexcept { return hangs_up_; }
+    [[nodiscard]] bool waits() const noexcept { return held_; }
 
     [[nodiscard]] static std::string number(unsigned value) {
         return {static_cast<char>(value >> 8U), static_cast<char>(value)};
@@ -115,6 +118,7 @@ private:
     bool other_question_ = false;
     bool other_port_ = false;
     bool hangs_up_ = false;
+    bool held_ = false;
     bool cut_ = false;
     std::string raw_;
 };
@@ -157,8 +161,12 @@ public:
             const std::string_view query(bytes, static_cast<std::size_t>(count));
             for (const dns_answer& each : answers_to(query, false)) {
                 const std::string text = each.message(query, question_end_);
-                const bool elsewhere = each.leaves_another_port();
-                ::sendto(elsewhere ? other_ : udp_, text.data(), text.size(), 0, name, length);
+                const int by = each.leaves_another_port() ? other_ : udp_;
+                if (each.waits()) {
+                    held_.emplace_back(from, text);
+                } else {
+                    ::sendto(by, text.data(), text.size(), 0, name, length);
+                }
             }
         }
         for (int fd = 0;
@@ -170,6 +178,13 @@ public:
             it = talk(*it, something) ? std::next(it) : clients_.erase(it);
         }
         return something;
+    }
+    /// What is held goes out.
+    void release() {
+        for (const auto& [to, text] : std::exchange(held_, {})) {
+            ::sendto(udp_, text.data(), text.size(), 0, reinterpret_cast<const sockaddr*>(&to),
+                     sizeof to);
+        }
     }
     /// Waits until there is something, or `other` is readable.
     void wait(int other) const {
@@ -214,6 +229,10 @@ private:
             const std::string query = text.substr(2, size);
             for (const dns_answer& each : answers_to(query, true)) {
                 if (each.closes()) {
+                    release();
+                    ::shutdown(client.first, SHUT_WR);
+                    const linger at_once{1, 0};
+                    ::setsockopt(client.first, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
                     ::close(client.first);
                     return false;
                 }
@@ -259,6 +278,7 @@ private:
     std::size_t question_end_ = 0;       ///< in the message that was last asked
     std::map<int, std::string> clients_; ///< and what they have sent so far
     std::map<std::pair<std::string, dns_type>, unsigned> times_;
+    std::vector<std::pair<sockaddr_in, std::string>> held_;
     std::atomic<unsigned> asked_ = 0;
     std::atomic<unsigned> asked_by_tcp_ = 0;
 };
