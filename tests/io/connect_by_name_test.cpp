@@ -116,8 +116,9 @@ bool has_v6() {
 /// A resolver that knows `hosts`, and asks `servers`.
 class known_hosts {
 public:
-    explicit known_hosts(const std::string& hosts, std::vector<io::endpoint> servers = {})
-        : names(options(hosts, std::move(servers))) {}
+    explicit known_hosts(const std::string& hosts, std::vector<io::endpoint> servers = {},
+                         std::chrono::milliseconds timeout = 10s)
+        : names(options(hosts, std::move(servers), timeout)) {}
     [[nodiscard]] io::connect_options use() const {
         io::connect_options how;
         how.names = &names;
@@ -125,11 +126,13 @@ public:
     }
 
 private:
-    io::resolver_options options(const std::string& hosts, std::vector<io::endpoint> servers) {
+    io::resolver_options options(const std::string& hosts, std::vector<io::endpoint> servers,
+                                 std::chrono::milliseconds timeout) {
         io::resolver_options made;
         made.servers = std::move(servers);
         made.search.emplace();
-        made.timeout = 50ms;
+        made.timeout = timeout;
+        made.tries = 8;
         made.resolv_conf = "/nowhere/resolv.conf";
         made.hosts = folder_.file("hosts");
         std::FILE* const file = std::fopen(made.hosts.c_str(), "w");
@@ -359,7 +362,7 @@ TEST_CASE("connect by name: S494: IPv6 that comes in time goes first, and late b
         if (asked.type == dns_type::aaaa) return answers{dns_answer().address("::1")};
         return answers{dns_answer().address("127.0.0.2")};
     });
-    const known_hosts hosts("", {server.at()});
+    const known_hosts hosts("", {server.at()}, 50ms);
     const listening v6("::1");
     const listening v4("127.0.0.2", v6.port(), true); // takes no connection
     stepped world;
