@@ -1,17 +1,23 @@
 // What the ways to other code cost: an answer that is there, one from another thread, and a
-// function on a thread for functions that block; beside two threads and a condition variable.
+// function on a thread for functions that block, beside two threads and a condition variable;
+// and a name of the hosts file.
 #include "measure.hpp"
 #include "on_worker.hpp"
 
+#include <toadstone/io.hpp>
 #include <toadstone/runtime.hpp>
 
 #include <condition_variable>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <deque>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <utility>
+
+#include <unistd.h>
 
 namespace {
 
@@ -114,6 +120,46 @@ task<double> blocking_call(std::uint64_t n) {
     co_return ns;
 }
 
+#ifndef TOADSTONE_NO_DNS
+/// A hosts file of 100 names.
+class some_hosts {
+public:
+    some_hosts() {
+        const int fd = ::mkstemp(path_);
+        std::FILE* const file = fd < 0 ? nullptr : ::fdopen(fd, "w");
+        if (!file) {
+            std::perror("bench_doors: mkstemp");
+            std::exit(1);
+        }
+        for (int i = 0; i < 100; ++i) std::fprintf(file, "192.0.2.%d host%d.example\n", i, i);
+        std::fclose(file);
+    }
+    some_hosts(const some_hosts&) = delete;
+    some_hosts& operator=(const some_hosts&) = delete;
+    ~some_hosts() { ::unlink(path_); }
+    [[nodiscard]] std::string path() const { return path_; }
+
+private:
+    char path_[32] = "/tmp/toadstone-bench-XXXXXX";
+};
+
+task<double> from_the_hosts_file(std::uint64_t n) {
+    const some_hosts file;
+    io::resolver_options options;
+    options.hosts = file.path();
+    const io::resolver names(std::move(options));
+    std::size_t sum = 0;
+    const stopwatch clock;
+    for (; n; --n) {
+        const auto found = co_await names.resolve("host50.example", 80);
+        sum += found.size();
+    }
+    const double ns = clock.ns();
+    bench::keep(sum);
+    co_return ns;
+}
+#endif
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -135,5 +181,11 @@ int main(int argc, char** argv) {
                     {"with_completion, from a thread", one.subject(answered_elsewhere)},
                     {"spawn_blocking, round trip", one.subject(blocking_call)},
                 });
+#ifndef TOADSTONE_NO_DNS
+    all.compare("a name",
+                {
+                    {"resolver, from the hosts file", one.subject(from_the_hosts_file)},
+                });
+#endif
     return all.result();
 }

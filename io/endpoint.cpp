@@ -58,7 +58,7 @@ endpoint from_parts(std::string_view whole, std::string_view host, std::uint16_t
         return endpoint(endpoint::family::v6, address, scope, port);
     }
     refuse(whole, "the host is no IPv4 or IPv6 address; names other than localhost are not "
-                  "resolved, so write the address itself");
+                  "resolved here: write the address itself, or use io::resolver");
 }
 
 } // namespace

@@ -18,8 +18,9 @@ namespace toadstone::io {
 /// Text is as good as an endpoint wherever one is expected: `.at = "[::1]:80"`. It is read, and
 /// refused, where it is converted, in the caller.
 ///
-/// Names are not resolved; the one exception is "localhost", which means 127.0.0.1. A default
-/// endpoint is empty: family::none, "unspecified".
+/// Names are not resolved, which is what io::resolver and tcp_stream::connect(host, port) are
+/// for; the one exception is "localhost", which means 127.0.0.1. A default endpoint is empty:
+/// family::none, "unspecified".
 ///
 /// Shape: 24 bytes, trivially copyable, no allocation. Ordered by family, address, scope, port.
 class endpoint {

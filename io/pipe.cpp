@@ -5,11 +5,11 @@
 
 #include <toadstone/io/detail/adopt.hpp>
 #include <toadstone/io/detail/error.hpp>
+#include <toadstone/io/detail/no_sigpipe.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
 
 #include <cerrno>
-#include <csignal>
 #include <exception>
 
 #include <fcntl.h>
@@ -34,17 +34,6 @@ struct writing_end {
     [[nodiscard]] std::string name() const { return *own_name; }
     void poisoned() const noexcept {}
 };
-
-// A write to a pipe that nobody reads raises the signal for the thread that submits it, and
-// there is no flag against that as sockets have one.
-[[gnu::noinline]] void block_sigpipe() noexcept {
-    static thread_local bool done = false;
-    if (std::exchange(done, true)) return;
-    sigset_t which;
-    sigemptyset(&which);
-    sigaddset(&which, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &which, nullptr);
-}
 
 bool can_wait_for_ever(mode_t mode) noexcept {
     return S_ISFIFO(mode) || S_ISCHR(mode) || S_ISSOCK(mode);
@@ -143,7 +132,9 @@ void pipe_write_leaf::fill(io_uring_sqe& entry) noexcept {
         io_uring_prep_poll_add(&entry, fd(), POLLOUT);
         return;
     }
-    block_sigpipe();
+    // A write to a pipe that nobody reads raises the signal for the thread that submits it, and
+    // there is no flag against that as sockets have one.
+    detail::block_sigpipe();
     io_uring_prep_write(&entry, fd(), data_.data(), one_transfer(data_.size()), own_position);
 }
 
@@ -226,8 +217,7 @@ void pipe_write::await_resume() {
 
 pipe_read pipe_read_operation::make_awaiter(toadstone::detail::context& ctx,
                                             std::source_location where) const {
-    return pipe_read(ctx, where, pipe_read_inside(*from_, into_),
-                     from_->closing_.token());
+    return pipe_read(ctx, where, pipe_read_inside(*from_, into_), from_->closing_.token());
 }
 
 pipe_write pipe_write_operation::make_awaiter(toadstone::detail::context& ctx,

@@ -3,6 +3,7 @@
 #define TOADSTONE_IO_TCP_STREAM_HPP
 
 #include <toadstone/io/buffer.hpp>
+#include <toadstone/io/connect_options.hpp>
 #include <toadstone/io/detail/ahead.hpp>
 #include <toadstone/io/detail/handle.hpp>
 #include <toadstone/io/detail/tear_watch.hpp>
@@ -13,7 +14,9 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <source_location>
+#include <string>
 #include <utility>
 
 namespace toadstone::io {
@@ -156,6 +159,26 @@ public:
     ///     delivered, or closed when nobody takes it.
     [[nodiscard]] static toadstone::task<tcp_stream>
     connect(endpoint to, std::source_location where = std::source_location::current());
+
+#ifndef TOADSTONE_NO_DNS
+    /// Connects to a host by its name, or an address as text.
+    ///
+    /// Its addresses are tried in the order of RFC 6724, the families in turn, one every
+    /// connect_options::attempt_delay, the next at once where one fails; the first that
+    /// connects wins, and the others are given up. Both families are asked for at the same
+    /// time; those of IPv4 are not tried before those of IPv6 are known, or have not come for
+    /// connect_options::resolution_delay: a family that does not answer holds nothing up.
+    ///
+    /// Errors: resolve_error where there is no address; std::system_error where none connects,
+    ///     with each address and what was wrong with it, and the last one's code.
+    /// Cancellation: a cancellation point at each wait. All queries and attempts have ended,
+    ///     and their sockets are closed, when this returns, throws, or is torn down. There is
+    ///     no time limit but those of the resolver and the kernel: use with_timeout().
+    /// Source: RFC 8305.
+    [[nodiscard]] static toadstone::task<tcp_stream>
+    connect(std::string host, std::uint16_t port, connect_options options = {},
+            std::source_location where = std::source_location::current());
+#endif
 
     /// Takes over a connected socket. It becomes a blocking one, which is what the ring waits
     /// on without a thread, for all descriptors of it; TCP_NODELAY is set.

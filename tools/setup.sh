@@ -9,7 +9,7 @@ set -euo pipefail
 
 packages=(
     g++ make meson ninja-build pkgconf python3 ccache
-    liburing-dev libboost-dev libboost-context-dev
+    liburing-dev libboost-dev libboost-context-dev libc-ares-dev
     libhttp-parser-dev nlohmann-json3-dev libcli11-dev libexpat1-dev libsqlite3-dev
     curl jq
     libhiredis-dev libpq-dev # examples/redis_client, examples/postgres_client

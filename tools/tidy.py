@@ -16,6 +16,8 @@ from pathlib import Path
 # Headers that another test than tests/<floor>/<name>_test.cpp covers.
 COVERED_BY = {
     "runtime/cancel_reason.hpp": "tests/runtime/cancel_test.cpp",
+    "io/connect_options.hpp": "tests/io/connect_by_name_test.cpp",
+    "io/resolve_error.hpp": "tests/io/resolver_test.cpp",
     "runtime/executor.hpp": "tests/runtime/worker_test.cpp",
     "sync/closed_error.hpp": "tests/sync/semaphore_test.cpp",
     "sync/format.hpp": "tests/sync/mutex_state_test.cpp",
@@ -40,7 +42,8 @@ MAY_INCLUDE = {
     "fiber": {"vocabulary", "fiber"},
     "uring": {"vocabulary", "loop", "uring"},
     "sync": {"vocabulary", "sync"},
-    "io": {"vocabulary", "loop", "uring", "io"},
+    "io": {"vocabulary", "loop", "uring", "io", "dns"},
+    "dns": {"vocabulary", "io", "dns"},
     "contents of runtime": {"vocabulary", "loop"},
     "contents of sync": {"vocabulary", "sync"},
     "contents of io": {"vocabulary", "loop", "io"},
@@ -58,12 +61,13 @@ MAY_INCLUDE = {
         "fiber",
         "sync",
         "io",
+        "dns",
         "sim",
         "sim kernel",
     },
 }
 
-NOT_INSTALLED = ("uring", "blocking", "fiber", "sim kernel")
+NOT_INSTALLED = ("uring", "blocking", "fiber", "dns", "sim kernel")
 FLOORS = ("runtime", "sync", "io", "sim")
 PUBLIC_NEVER = re.compile(r"liburing(\.h|/.*)|sys/.*|iostream|functional")
 # Where the floors get their atomics from, and what they must not write elsewhere.
@@ -71,6 +75,7 @@ ATOMICS = "runtime/detail/atomic.hpp"
 STD_ATOMIC = re.compile(r"std::atomic(?!_ref)\w*|<(stdatomic\.h|atomic)>")
 ATOMIC_CALL = re.compile(r"(?:\.|->)(load|store|exchange|fetch_\w+|compare_exchange_\w+)\(")
 BOOST = re.compile(r"boost/.*")
+CARES = re.compile(r"ares.*\.h")
 KERNEL = re.compile(r"liburing(\.h|/.*)|sys/.*|linux/.*|asm/.*")
 COLUMNS = 96
 MOST_LINES = {".hpp": 400, ".cpp": 700}
@@ -117,6 +122,8 @@ def kind_of(path):
         return "blocking"
     if path.startswith("runtime/fiber/"):
         return "fiber"
+    if path.startswith("io/dns/"):
+        return "dns"
     if path.startswith("sim/kernel/") or path in SIM_ENTRIES:
         return "sim kernel"
     if path in LOOP:
@@ -199,6 +206,8 @@ def check_foreign(tree, path, number, name, kind):
         tree.say(path, number, f"<{name}> is for those who talk to the kernel, {kind} does not")
     elif is_floor(path) and kind != "fiber" and BOOST.fullmatch(name):
         tree.say(path, number, f"<{name}> is for runtime/fiber/")
+    elif is_floor(path) and kind != "dns" and CARES.fullmatch(name):
+        tree.say(path, number, f"<{name}> is for io/dns/")
     elif kind == "examples" and name.startswith("liburing"):
         tree.say(path, number, f"<{name}> is for the library, not for its users")
 

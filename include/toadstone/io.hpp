@@ -11,6 +11,13 @@
 #include <toadstone/io/tcp_stream.hpp>
 #include <toadstone/io/unexpected_end.hpp>
 
+// Names.
+#include <toadstone/io/connect_options.hpp>
+#include <toadstone/io/resolve_error.hpp>
+#ifndef TOADSTONE_NO_DNS
+#include <toadstone/io/resolver.hpp>
+#endif
+
 // A whole server.
 #include <toadstone/io/serve.hpp>
 
