@@ -8,7 +8,7 @@ namespace {
 
 thread_local constinit thread_lender* newest = nullptr;
 thread_local constinit unsigned times = 0;
-constinit atomic<std::uint64_t> last_thread{0};
+constinit unmodelled_atomic<std::uint64_t> last_thread{0};
 
 } // namespace
 
