@@ -100,11 +100,11 @@ public:
     /// Is worker 0 until `enough()`. Where may_lend().
     template <class Enough>
     void lend(Enough enough) noexcept {
+        const lending now;
         const own_exceptions_aside aside;
         lent_.store(true, std::memory_order_relaxed);
         workers_.front()->run_until(enough);
         lent_.store(false, std::memory_order_relaxed);
-        leave_lending();
     }
     /// lend(), and on while another thread shuts down and waits for tasks of this one.
     template <class Enough>

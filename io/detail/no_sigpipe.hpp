@@ -6,8 +6,8 @@
 
 namespace toadstone::io::detail {
 
-/// Blocks SIGPIPE for this thread, for good: for writes that have no flag against it, as those
-/// to pipes, and those of other libraries.
+/// Blocks SIGPIPE for this thread, for as long as it runs tasks: for writes that have no flag
+/// against it, as those to pipes, and those of other libraries.
 [[gnu::noinline]] void block_sigpipe() noexcept;
 
 } // namespace toadstone::io::detail

@@ -3,12 +3,28 @@
 
 #include <toadstone/runtime/executor.hpp>
 
+#include <csignal>
+#include <ctime>
+
 namespace toadstone::detail {
 namespace {
 
 thread_local constinit thread_lender* newest = nullptr;
 thread_local constinit unsigned times = 0;
 constinit unmodelled_atomic<std::uint64_t> last_thread{0};
+
+sigset_t sigpipe_alone() noexcept {
+    sigset_t which;
+    ::sigemptyset(&which);
+    ::sigaddset(&which, SIGPIPE);
+    return which;
+}
+bool blocks_sigpipe() noexcept {
+    sigset_t now;
+    ::sigemptyset(&now);
+    ::pthread_sigmask(SIG_BLOCK, nullptr, &now);
+    return ::sigismember(&now, SIGPIPE) == 1;
+}
 
 } // namespace
 
@@ -30,9 +46,18 @@ void thread_lender::leave_here() noexcept {
     if (*link) *link = older_;
 }
 
-void thread_lender::leave_lending() noexcept {
+thread_lender::lending::lending() noexcept : took_sigpipe_(!blocks_sigpipe()) {}
+
+thread_lender::lending::~lending() {
     ++times;
+    if (!took_sigpipe_ || !blocks_sigpipe()) return;
+    const sigset_t only = sigpipe_alone();
+    const timespec at_once{};
+    while (::sigtimedwait(&only, nullptr, &at_once) == SIGPIPE) {
+    }
+    ::pthread_sigmask(SIG_UNBLOCK, &only, nullptr);
 }
+
 unsigned thread_lender::times_lent() noexcept {
     return times;
 }

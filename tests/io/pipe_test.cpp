@@ -120,6 +120,51 @@ TEST_CASE("pipe: S440: without a reader a write fails, and no signal comes") {
     CHECK(end.code == 0);
 }
 
+namespace {
+
+task<> writes_to_nobody() {
+    std::optional<io::pipe> ends(std::in_place);
+    io::pipe_writer writer = std::move(ends->writer);
+    ends.reset();
+    try {
+        co_await writer.write_all("nobody");
+    } catch (const std::system_error& error) {
+        if (error.code().value() == EPIPE) co_return;
+    }
+    std::abort();
+}
+bool sigpipe_is_blocked() {
+    sigset_t now;
+    sigemptyset(&now);
+    pthread_sigmask(SIG_BLOCK, nullptr, &now);
+    return sigismember(&now, SIGPIPE) == 1;
+}
+
+} // namespace
+
+TEST_CASE(
+    "pipe: S518: a thread that tasks have written on gets its signals back, and no more") {
+    const child_end end = in_child([] {
+        std::signal(SIGPIPE, SIG_DFL);
+        runtime_options options;
+        options.workers = 1;
+        options.on_this_thread = true;
+        runtime rt(options);
+        for (int i = 0; i < 3; ++i) {
+            rt.block_on(writes_to_nobody());
+            if (sigpipe_is_blocked()) return 1;
+        }
+        sigset_t own;
+        sigemptyset(&own);
+        sigaddset(&own, SIGPIPE);
+        pthread_sigmask(SIG_BLOCK, &own, nullptr);
+        rt.block_on(writes_to_nobody());
+        return sigpipe_is_blocked() ? 17 : 2; // as it was
+    });
+    CHECK(end.signal == 0);
+    CHECK(end.code == 17);
+}
+
 TEST_CASE("pipe: S440: no room and no data are done at once") {
     stepped world;
     auto [reader, writer] = io::pipe();

@@ -53,8 +53,14 @@ task<> outermost(event_log& log, lock& m, lock& other, unsigned how_many) {
 }
 
 // clang's code frees the frame, and then looks into it for the exception; g++ 14.2 ends with an
-// internal error at such a parameter.
-#if !defined(__clang__) && __GNUC__ < 14
+// internal error at such a parameter; g++ 12 never frees the frame, which AddressSanitizer
+// tells.
+#if !defined(__clang__) && __GNUC__ < 14 && !TOADSTONE_ASAN
+#define TOADSTONE_TESTS_THROWING_PARAMETER 1
+#else
+#define TOADSTONE_TESTS_THROWING_PARAMETER 0
+#endif
+#if TOADSTONE_TESTS_THROWING_PARAMETER
 // The parameter that throws is the last one: what g++ 12 does with those after it is nothing.
 task<> parameter_throws(event_log& log, sync::guard<int> held,
                         [[maybe_unused]] throws_at_its_end last, std::chrono::hours wait) {
@@ -129,7 +135,7 @@ TEST_CASE("S87: a destructor that throws while a task is torn down is told once,
     CHECK(count_of(err.text(), "second") == how_many - 1);
 }
 
-#if !defined(__clang__) && __GNUC__ < 14
+#if TOADSTONE_TESTS_THROWING_PARAMETER
 TEST_CASE("S87: a parameter whose destructor throws is told, whether its task was torn down or "
           "ended") {
     const bool torn_down = GENERATE(true, false);
