@@ -56,7 +56,7 @@ private:
 
 class [[nodiscard("write co_await")]] read_from {
 public:
-    static constexpr bool acquires = false;
+    [[maybe_unused]] static constexpr bool acquires = false;
     read_from(tcp_stream* stream, pipe_reader* pipe, mutable_buffer into,
               std::source_location where) noexcept
         : stream_(stream), pipe_(pipe), into_(into), where_(where) {}
