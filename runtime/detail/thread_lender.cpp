@@ -46,7 +46,9 @@ void thread_lender::leave_here() noexcept {
     if (*link) *link = older_;
 }
 
-thread_lender::lending::lending() noexcept : took_sigpipe_(!blocks_sigpipe()) {}
+thread_lender::lending::lending() noexcept : took_sigpipe_(!blocks_sigpipe()) {
+    ++times;
+}
 
 thread_lender::lending::~lending() {
     ++times;

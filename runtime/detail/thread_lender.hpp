@@ -26,7 +26,7 @@ public:
 
     /// A number that no other thread of this process has, or has had.
     [[nodiscard]] static std::uint64_t this_thread() noexcept;
-    /// Grows whenever this thread has been lent, and is its owner's again: what was done to it
+    /// Grows whenever this thread is lent, and is its owner's again: what was done to it
     /// for tasks, and has to be done to every thread of theirs, is undone then.
     [[nodiscard]] static unsigned times_lent() noexcept;
 
