@@ -268,7 +268,12 @@ TEST_CASE("on_this_thread: S516: a shutdown is woken by the end of the last task
 TEST_CASE("on_this_thread: S516: another thread shuts it down while it is lent") {
     scope_end end;
     runtime rt(here());
-    std::thread other([&rt] { rt.shutdown(1h); });
+    std::atomic<bool> runs = false;
+    std::thread other([&] {
+        while (!runs) std::this_thread::yield();
+        rt.shutdown(1h);
+    });
+    rt.post([&runs] { runs = true; }); // when it is lent
     CHECK_THROWS_AS(rt.block_on(waits_for(end)), task_cancelled);
     other.join();
     CHECK(rt.live_tasks() == 0);
