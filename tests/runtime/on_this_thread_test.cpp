@@ -441,7 +441,10 @@ TEST_CASE("on_this_thread: S517: it may be destroyed at the end of the program")
 TEST_CASE("on_this_thread: S516: without a thread to look after its end it keeps the grace") {
     const child_end end = in_child([] {
         scope_end stubborn;
+        scope_end elsewhere;
         {
+            runtime two(here(2));
+            two.spawn({.where = placement::worker(1)}, waits_for, std::ref(elsewhere)).detach();
             runtime rt(here());
             rt.spawn(outlasts(stubborn)).detach();
             rt.block_on(counts_to(2));
@@ -450,6 +453,7 @@ TEST_CASE("on_this_thread: S516: without a thread to look after its end it keeps
             if (::geteuid() == 0 && (::setgid(65533) != 0 || ::setuid(65533) != 0)) return 3;
             const shutdown_report report = rt.shutdown(1ms);
             if (report.leftover.empty()) return 1;
+            if (!two.shutdown(1h).clean()) return 4; // woken by the end there
         } // by force
         return stubborn.torn_down ? 17 : 2;
     });
