@@ -13,6 +13,7 @@ packages=(
     libhttp-parser-dev nlohmann-json3-dev libcli11-dev libexpat1-dev libsqlite3-dev
     curl jq
     libhiredis-dev libpq-dev # examples/redis_client, examples/postgres_client
+    libisal-dev # examples/journal: its CRC32C
 )
 [ "${1-}" = --demo ] || packages+=(
     catch2
