@@ -48,6 +48,7 @@ task<contents> journal::open() {
     survey found = co_await look_through(*segments_, *snapshots_, how_much::what_is_needed);
     if (found.broken) throw damaged_journal(*found.broken);
     if (!found.segments.empty()) co_await write_last_again(found.segments.back());
+    bad_snapshots_ = std::move(found.bad_snapshots);
     acknowledge(found.good.end);
     co_return std::move(found.good);
 }
@@ -228,6 +229,10 @@ task<> journal::save_snapshot(position at, std::string state) {
         throw std::runtime_error(chosen_.snapshots + "/" + name +
                                  " is not what was written: the older ones are kept");
     }
+    // A damaged one is none of the two that are kept.
+    std::erase(bad_snapshots_, name);
+    for (const std::string& each : bad_snapshots_) co_await snapshots_->remove(each);
+    bad_snapshots_.clear();
     co_await drop_older();
 }
 

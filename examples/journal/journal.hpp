@@ -178,6 +178,7 @@ private:
     toadstone::sync::semaphore room_; ///< bytes
     toadstone::sync::semaphore saving_{1};
     toadstone::sync::mpsc::unbounded_halves<entry> queue_;
+    std::vector<std::string> bad_snapshots_; ///< by open(), then by who has the permit
 
     // Only by run(), after open().
     std::optional<segment> segment_; ///< made when a record needs it

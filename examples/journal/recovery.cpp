@@ -107,6 +107,7 @@ private:
         }
         if (!whole) {
             note(broken->file + ": " + broken->what);
+            found_.bad_snapshots.push_back(name);
             if (!bad_snapshot_) bad_snapshot_ = std::move(broken);
             co_return;
         }

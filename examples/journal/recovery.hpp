@@ -45,6 +45,7 @@ struct survey {
     contents good;
     std::optional<damage> broken;
     std::vector<std::string> snapshots; ///< files that are whole, oldest first
+    std::vector<std::string> bad_snapshots;
     struct part {
         std::string name;
         std::size_t good_bytes = 0;
