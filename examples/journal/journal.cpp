@@ -72,7 +72,7 @@ task<> journal::take_lock() {
 
 /// A sync that failed leaves what can be read and is not on the disk, and the next one succeeds
 /// all the same. Written again, it is.
-task<> journal::write_last_again(survey::part last) {
+task<> journal::write_last_again(const survey::part& last) {
     if (last.unsure_from == last.good_bytes) co_return;
     const std::string bytes = co_await read_file(*segments_, last.name);
     const auto good = std::string_view(bytes).substr(0, last.good_bytes);
@@ -120,7 +120,8 @@ void journal::close() {
 }
 
 task<> journal::run() {
-    const toadstone::scope_exit ends([this]() noexcept { stop(); });
+    bool in_order = false;
+    const toadstone::scope_exit ends([this, &in_order]() noexcept { stop(in_order); });
     std::string lost;
     try {
         for (;;) {
@@ -129,7 +130,9 @@ task<> journal::run() {
             co_await write_batch();
             if (!failure().empty()) co_return;
         }
-        if (segment_) co_await write_mark(mark::closed);
+        if (segment_) co_await write_mark(*segment_, mark::closed);
+        segment_.reset();
+        in_order = true;
     } catch (const std::system_error& error) {
         lost = error.what();
     }
@@ -141,6 +144,7 @@ task<> journal::write_batch() {
     std::vector<entry> batch;
     std::string why;
     bool begun = false; // something of the batch may be in the file
+    end how = end::refused;
     try {
         if (!segment_ || !fits(*first_, 0)) co_await begin_segment();
         std::string bytes;
@@ -150,10 +154,11 @@ task<> journal::write_batch() {
         co_await segment_->file.sync_data();
         segment_->used += bytes.size();
         acknowledge(behind);
+        how = end::on_disk;
     } catch (const std::exception& error) {
+        if (begun) how = end::unknown;
         why = error.what();
     }
-    const end how = why.empty() ? end::on_disk : begun ? end::unknown : end::refused;
     if (how == end::unknown) fail(std::move(why));
     if (how == end::refused) note_refusal(std::move(why));
     for (entry& each : batch) give(each, how);
@@ -189,13 +194,16 @@ task<> journal::begin_segment() {
     const std::uint64_t epoch = chosen_.random ? chosen_.random() : random_number();
     const std::string header = to_bytes(segment_header{epoch, end_, chosen_.segment_bytes});
     const std::string name = name_of(segment_kind, end_.sequence + 1);
+    std::optional<segment> before = std::exchange(segment_, std::nullopt);
     bool named = false;
     std::string lost;
     try {
         co_await put_file(*segments_, name, header, chosen_.segment_bytes, &named);
-        if (segment_) co_await write_mark(mark::continued);
-    } catch (const std::system_error& error) {
-        if (!named) throw;
+        if (before) co_await write_mark(*before, mark::continued);
+    } catch (const std::exception& error) {
+        // Once there is another one, nothing is written to the one before.
+        if (!named) segment_ = std::move(before);
+        if (!named || !dynamic_cast<const std::system_error*>(&error)) throw;
         lost = error.what();
     }
     if (!lost.empty()) {
@@ -207,9 +215,7 @@ task<> journal::begin_segment() {
 }
 
 /// Behind the last record of the segment, to which nothing is written any more.
-task<> journal::write_mark(mark what) {
-    segment last = std::move(*segment_);
-    segment_.reset();
+task<> journal::write_mark(segment& last, mark what) {
     const std::string bytes = to_bytes(what, end_, last.epoch);
     co_await last.file.write_all_at(bytes, last.used);
     co_await last.file.sync_data();
@@ -265,10 +271,11 @@ void journal::refuse_waiting() noexcept {
     }
 }
 
-void journal::stop() noexcept {
+void journal::stop(bool in_order) noexcept {
     {
         const std::lock_guard hold(lock_);
-        stopped_ = true;
+        closed_ = in_order;
+        stopped_ = !in_order;
     }
     // In this order: what comes behind the end of the queue is refused by it.
     queue_.rx.close();
@@ -295,6 +302,7 @@ void journal::note_refusal(std::string why) {
 
 std::string journal::failure() const {
     const std::lock_guard hold(lock_);
+    if (failure_.empty() && stopped_) return "the journal's writer was stopped";
     return failure_;
 }
 
@@ -304,10 +312,10 @@ position journal::durable() const {
 }
 
 std::string journal::why_not() const {
+    const std::string why = failure();
+    if (!why.empty()) return why + "; open it again";
     const std::lock_guard hold(lock_);
-    if (!failure_.empty()) return failure_ + "; open it again";
-    if (stopped_) return "it is closed, or its writer was stopped";
-    return refusal_.empty() ? "it is closed" : refusal_;
+    return closed_ || refusal_.empty() ? "it is closed" : refusal_;
 }
 
 } // namespace journal

@@ -119,8 +119,8 @@ public:
     /// No more appends; run() writes what is queued, and returns.
     void close();
 
-    /// Keeps `state`, which stands for all records up to `at`; at most two tasks call this at a
-    /// time, the second one waits. When it is on the disk and has been read back, what is older
+    /// Keeps `state`, which stands for all records up to `at`; one at a time, others wait for
+    /// their turn. When it is on the disk and has been read back, what is older
     /// than the snapshot before it is removed: its snapshots and segments. The two newest
     /// snapshots stay, so that one of them may be damaged.
     ///
@@ -156,10 +156,10 @@ private:
     };
 
     [[nodiscard]] toadstone::task<> take_lock();
-    [[nodiscard]] toadstone::task<> write_last_again(survey::part last);
+    [[nodiscard]] toadstone::task<> write_last_again(const survey::part& last);
     [[nodiscard]] toadstone::task<> write_batch();
     [[nodiscard]] toadstone::task<> begin_segment();
-    [[nodiscard]] toadstone::task<> write_mark(mark what);
+    [[nodiscard]] toadstone::task<> write_mark(segment& last, mark what);
     [[nodiscard]] toadstone::task<> drop_older();
     [[nodiscard]] bool fits(const entry& one, std::size_t before) const noexcept;
     [[nodiscard]] position gather(std::vector<entry>& batch, std::string& bytes);
@@ -168,7 +168,7 @@ private:
     void acknowledge(const position& behind);
     void note_refusal(std::string why);
     void fail(std::string why);
-    void stop() noexcept;
+    void stop(bool in_order) noexcept;
     [[nodiscard]] std::string why_not() const;
 
     const options chosen_;
@@ -188,7 +188,8 @@ private:
     mutable std::mutex lock_;
     // Guarded by lock_.
     position durable_;
-    bool stopped_ = false; ///< run() has ended
+    bool closed_ = false;  ///< run() has ended, in order
+    bool stopped_ = false; ///< or not
     std::string failure_;
     std::string refusal_; ///< the last one: of records that were not written, which may go on
 };

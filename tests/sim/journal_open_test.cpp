@@ -116,7 +116,7 @@ task<> owns_for_a_while(sim::world& world, journal_witness& all, unsigned& owner
     expect(++owners == 1, "two own the journal");
     auto body = [&](task_scope& scope) -> task<> {
         scope.spawn(store.run());
-        co_await appends(world, store, all, 1, 2);
+        co_await appends(store, all, 1, 2);
         co_await sleep_for(10ms * world.choices().choose(3, sim::choice::timing));
         store.close();
     };
@@ -228,7 +228,7 @@ task<> fails_for_good(sim::world& world) {
         const journal::contents found = co_await store.open();
         all.check(found);
         auto running = spawn(store.run());
-        co_await appends(world, store, all, 1, 1);
+        co_await appends(store, all, 1, 1);
         world.fail_next_sync();
         std::string unknown;
         std::string refused;

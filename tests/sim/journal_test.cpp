@@ -38,14 +38,14 @@ sim::explore_options crashing(unsigned runs) {
     return options;
 }
 
-/// One life in which something happens to the tasks named so, another one, and the rest of the
-/// promises.
+/// One life in which something happens to the tasks named so, with more than one segment, another
+/// one, and the rest of the promises.
 task<> is_stopped(sim::world& world) {
     make_folders(world);
     journal_witness all;
-    static_cast<void>(co_await lives(world, all, {.records = 2, .orderly = true}));
+    static_cast<void>(co_await lives(world, all, {.records = 5, .orderly = true}));
     world.crash_disks();
-    static_cast<void>(co_await lives(world, all, {.records = 2, .orderly = true}));
+    static_cast<void>(co_await lives(world, all, {.records = 1, .orderly = true}));
     world.crash_disks();
     co_await is_whole(all);
 }

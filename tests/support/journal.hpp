@@ -128,13 +128,12 @@ inline void make_folders(sim::world& world) {
 }
 
 /// Appends so many records, one after the other. Goes on until the journal has failed.
-inline task<> appends(sim::world& world, journal::journal& store, journal_witness& all, int who,
-                      unsigned count, sightings* seen = nullptr) {
+inline task<> appends(journal::journal& store, journal_witness& all, int who, unsigned count,
+                      sightings* seen = nullptr) {
     for (unsigned i = 0; i < count; ++i) {
-        const std::size_t size = world.choices().choose(4, sim::choice::amount) * 400;
-        const std::string payload = std::to_string(who) + "." +
-                                    std::to_string(all.next_number()) + "." +
-                                    std::string(size, 'x');
+        const int number = all.next_number();
+        const std::string payload = std::to_string(who) + "." + std::to_string(number) + "." +
+                                    std::string(number % 4 * std::size_t{400}, 'x');
         all.tries(payload);
         try {
             const journal::position at = co_await store.append(7, payload);
@@ -186,10 +185,10 @@ inline task<bool> lives(sim::world& world, journal_witness& all, life how) {
     auto body = [&](task_scope& scope) -> task<> {
         scope.spawn(store.run(), on(0, "writer"));
         auto saver = scope.spawn(saves(world, store, all, how.snapshots), on(1, "saver"));
-        auto one = scope.spawn(appends(world, store, all, 1, how.records, how.seen),
-                               on(0, "appender"));
-        auto other = scope.spawn(appends(world, store, all, 2, how.records, how.seen),
-                                 on(1, "appender"));
+        auto one =
+            scope.spawn(appends(store, all, 1, how.records, how.seen), on(0, "appender"));
+        auto other =
+            scope.spawn(appends(store, all, 2, how.records, how.seen), on(1, "appender"));
         if (how.orderly) {
             co_await one.outcome();
             co_await other.outcome();
