@@ -38,8 +38,8 @@ sim::explore_options crashing(unsigned runs) {
     return options;
 }
 
-/// One life in which something happens to the tasks named so, with more than one segment, another
-/// one, and the rest of the promises.
+/// One life, of more than one segment, in which something happens to the tasks named so, then
+/// another one, and the rest of the promises.
 task<> is_stopped(sim::world& world) {
     make_folders(world);
     journal_witness all;
