@@ -55,6 +55,19 @@ made three_writes() {
     return one;
 }
 
+/// Every bit, but only some of where nothing but zeros are.
+std::vector<std::size_t> bits_of(const made& one) {
+    std::vector<std::size_t> all;
+    for (std::size_t bit = 0; bit < one.file.size() * 8;) {
+        all.push_back(bit);
+        const std::size_t byte = bit / 8;
+        const bool zeros = (byte >= 64 && byte < journal::segment_header_size - 8) ||
+                           byte > one.used + journal::record_header_size;
+        bit += zeros ? 61 : 1;
+    }
+    return all;
+}
+
 bool has_all(const journal::segment_content& found, const made& of) {
     return !found.broken && found.records == of.records && found.ends == of.at;
 }
@@ -98,7 +111,7 @@ TEST_CASE("journal: S531: each flipped bit of a closed segment is noticed or doe
     one.close();
     std::size_t refused = 0;
     std::size_t wrong = 0;
-    for (std::size_t bit = 0; bit < one.file.size() * 8; ++bit) {
+    for (const std::size_t bit : bits_of(one)) {
         const auto flip = static_cast<char>(1U << bit % 8);
         one.file[bit / 8] = static_cast<char>(one.file[bit / 8] ^ flip);
         const auto found = one.read();
@@ -115,7 +128,7 @@ TEST_CASE("journal: S531: each flipped bit of a closed segment is noticed or doe
 
 TEST_CASE("journal: S531: in a segment that was not closed only the last write can be lost") {
     made one = three_writes();
-    for (std::size_t bit = 0; bit < one.file.size() * 8; ++bit) {
+    for (const std::size_t bit : bits_of(one)) {
         const auto flip = static_cast<char>(1U << bit % 8);
         one.file[bit / 8] = static_cast<char>(one.file[bit / 8] ^ flip);
         const auto found = one.read();

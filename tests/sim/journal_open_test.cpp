@@ -367,7 +367,8 @@ task<> notices_flips(sim::world& world, unsigned& refused) {
         const auto content = world.file(each);
         if (!content) continue;
         for (std::size_t byte = 0; byte < content->size(); byte += 13) {
-            if (byte == 13 * 4) byte = 4095; // behind the header's fields there are zeros
+            // Behind the fields of a segment's header there are zeros.
+            if (byte == 52 && each.rfind("log", 0) == 0) byte = 4095;
             flip(world, each, byte, byte % 8);
             const std::string said = co_await refusal(all); // or all is there
             if (!said.empty()) ++refused;

@@ -43,7 +43,7 @@ sim::explore_options crashing(unsigned runs) {
 task<> is_stopped(sim::world& world) {
     make_folders(world);
     journal_witness all;
-    static_cast<void>(co_await lives(world, all, {.records = 5, .orderly = true}));
+    static_cast<void>(co_await lives(world, all, {.records = 4, .orderly = true}));
     world.crash_disks();
     static_cast<void>(co_await lives(world, all, {.records = 1, .orderly = true}));
     world.crash_disks();
