@@ -109,19 +109,19 @@ TEST_CASE("journal: S544: the same on disks that fail and are full") {
 }
 
 TEST_CASE("journal: S545: its writer is stopped at every await, then the power fails") {
-    survives("writer", 6, 10, is_stopped);
+    survives("writer", 5, 10, is_stopped);
 }
 
 TEST_CASE("journal: S546: an append is cut at every await, and the others go on") {
-    survives("appender", 6, 4, is_stopped);
+    survives("appender", 5, 4, is_stopped);
 }
 
 TEST_CASE("journal: S547: it is stopped while it is opened, then the power fails") {
-    survives("opener", 6, 10, is_stopped_while_opening);
+    survives("opener", 5, 10, is_stopped_while_opening);
 }
 
 TEST_CASE("journal: S548: a snapshot is cut at every await, then the power fails") {
-    survives("saver", 6, 10, is_stopped);
+    survives("saver", 5, 10, is_stopped);
 }
 
 } // namespace toadstone::tests
