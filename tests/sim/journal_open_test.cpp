@@ -355,6 +355,8 @@ task<> replaces_damaged(sim::world& world) {
     co_await is_whole(all);
 }
 
+constexpr std::size_t stride = TOADSTONE_ASAN ? 97 : 13;
+
 /// A flipped bit anywhere in the records, marks, headers and snapshots.
 task<> notices_flips(sim::world& world, unsigned& refused) {
     make_folders(world);
@@ -366,9 +368,9 @@ task<> notices_flips(sim::world& world, unsigned& refused) {
     for (const auto& each : files) {
         const auto content = world.file(each);
         if (!content) continue;
-        for (std::size_t byte = 0; byte < content->size(); byte += 13) {
+        for (std::size_t byte = 0; byte < content->size(); byte += stride) {
             // Behind the fields of a segment's header there are zeros.
-            if (byte == 52 && each.rfind("log", 0) == 0) byte = 4095;
+            if (byte >= 52 && byte < 4095 && each.rfind("log", 0) == 0) byte = 4095;
             flip(world, each, byte, byte % 8);
             const std::string said = co_await refusal(all); // or all is there
             if (!said.empty()) ++refused;
@@ -454,7 +456,7 @@ TEST_CASE("journal: S541: flipped bits in any file are refused or do no harm") {
     const auto found = sim::simulate({.workers = 2, .hostile = false}, *dice, body);
     INFO(found.failure);
     CHECK(found);
-    CHECK(refused > 300);
+    CHECK(refused > (TOADSTONE_ASAN ? 20 : 300));
 }
 
 TEST_CASE("journal: S542: a damaged snapshot is no harm while the one before it is good") {
