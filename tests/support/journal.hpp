@@ -190,9 +190,9 @@ inline task<bool> lives(sim::world& world, journal_witness& all, life how) {
         auto other =
             scope.spawn(appends(store, all, 2, how.records, how.seen), on(1, "appender"));
         if (how.orderly) {
-            co_await one.outcome();
-            co_await other.outcome();
-            co_await saver.outcome();
+            static_cast<void>(co_await one.outcome());
+            static_cast<void>(co_await other.outcome());
+            static_cast<void>(co_await saver.outcome());
             store.close();
         } else {
             co_await sleep_for(20us * world.choices().choose(60, sim::choice::timing));
