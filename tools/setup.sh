@@ -14,6 +14,7 @@ packages=(
     curl jq
     libhiredis-dev libpq-dev # examples/redis_client, examples/postgres_client
     libasio-dev libcurl4-openssl-dev # examples/asio_guest, examples/curl_client
+    libisal-dev # examples/journal: its CRC32C
 )
 [ "${1-}" = --demo ] || packages+=(
     catch2
