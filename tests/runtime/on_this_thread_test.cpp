@@ -449,7 +449,9 @@ TEST_CASE("on_this_thread: S516: without a thread to look after its end it keeps
         scope_end stubborn;
         scope_end elsewhere;
         {
-            runtime two(here(2));
+            auto rarely = here(2);
+            rarely.report_every = 1h; // nothing else wakes it
+            runtime two(rarely);
             two.spawn({.where = placement::worker(1)}, waits_for, std::ref(elsewhere)).detach();
             runtime rt(here());
             rt.spawn(outlasts(stubborn)).detach();
