@@ -113,7 +113,10 @@ std::string endpoint::host() const {
     char text[INET6_ADDRSTRLEN] = {};
     ::inet_ntop(kind_ == family::v4 ? AF_INET : AF_INET6, address_.data(), text, sizeof text);
     std::string host = text;
-    if (scope_ != 0) host += "%" + std::to_string(scope_);
+    if (scope_ != 0) {
+        host += '%';
+        host += std::to_string(scope_);
+    }
     return host;
 }
 

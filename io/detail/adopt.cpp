@@ -42,7 +42,10 @@ adoption::adoption(int fd, const char* as) : fd_(fd), as_(as) {
 }
 
 std::string adoption::describe() const {
-    return kind_of(mode_) + (" " + std::to_string(fd_));
+    std::string text(kind_of(mode_));
+    text += ' ';
+    text += std::to_string(fd_);
+    return text;
 }
 
 void adoption::fail(int error) const {
