@@ -112,13 +112,11 @@ void file_sync::await_resume() {
 
 toadstone::task<file> file::open(std::string_view path, open_options options,
                                  std::source_location where) {
-    return open_path(AT_FDCWD, std::string(path), {}, options, where);
+    return open_path(AT_FDCWD, std::string(path), std::string(path), options, where);
 }
 
-toadstone::task<file> file::open_path(int from, std::string name, std::string folder,
+toadstone::task<file> file::open_path(int from, std::string name, std::string path,
                                       open_options options, std::source_location where) {
-    const bool whole = from == AT_FDCWD || (!name.empty() && name.front() == '/');
-    std::string path = whole ? name : folder + (folder.ends_with('/') ? "" : "/") + name;
     const int flags = flags_of(options, path);
     detail::check_path("open", path);
     const int result = co_await detail::open_op(where, from, name.c_str(), flags, options.mode);

@@ -220,7 +220,8 @@ private:
 
     file(detail::descriptor&& fd, std::string&& path, bool appends) noexcept
         : handle_(std::move(fd)), path_(std::move(path)), appends_(appends) {}
-    static toadstone::task<file> open_path(int from, std::string name, std::string folder,
+    /// `path`: what the name, from there, is called.
+    static toadstone::task<file> open_path(int from, std::string name, std::string path,
                                            open_options options, std::source_location where);
     [[nodiscard]] int sync_error() const noexcept {
         return sync_error_.load(std::memory_order_relaxed);

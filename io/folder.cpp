@@ -141,7 +141,9 @@ toadstone::task<folder> folder::open_folder(std::string name, std::source_locati
 toadstone::task<file> folder::open_file(std::string name, open_options options,
                                         std::source_location where) {
     const detail::borrowed_fd here(handle_);
-    co_return co_await file::open_path(here.get(), std::move(name), path_, options, where);
+    std::string path = path_of(name);
+    co_return co_await file::open_path(here.get(), std::move(name), std::move(path), options,
+                                       where);
 }
 
 toadstone::task<int> folder::move(std::string from, folder& into, std::string to,
