@@ -10,10 +10,8 @@
 #include <utility>
 
 #if TOADSTONE_ASAN
-#include <sanitizer/common_interface_defs.h>
-#endif
-#if TOADSTONE_ASAN
 #include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
 #endif
 #if TOADSTONE_TSAN
 #include <sanitizer/tsan_interface.h>

@@ -31,23 +31,14 @@ public:
         state->ready.wait_for(hold, answer_time, [&] { return state->done; });
         if (state->done) return std::move(state->tasks);
         hold.unlock();
-        return look_at(whom);
+        return look_at(whom, true);
     }
-    /// From outside: the thread that runs them is not there.
+    /// Of one that no thread runs just now.
     static std::vector<leftover_task> rest(worker& whom) {
-        std::vector<leftover_task> tasks;
-        const bool seen = whom.look_at_roots(
-            [&](const context& task) { tasks.push_back(describe(task, whom)); });
-        if (!seen) tasks.push_back(about(whom, "its tasks cannot be told"));
-        const std::uint64_t live = whom.roots_launched() - whom.roots_ended();
-        if (seen && live > tasks.size()) {
-            tasks.push_back(about(whom, std::to_string(live - tasks.size()) +
-                                            " more, which have not begun"));
-        }
-        if (!tasks.empty()) {
-            tasks.push_back(about(whom, "they stand still: the thread that made the runtime "
-                                        "runs them while it waits in it"));
-        }
+        std::vector<leftover_task> tasks = look_at(whom, false);
+        if (tasks.empty()) return tasks;
+        tasks.push_back(about(whom, "they stand still: the thread that made the runtime runs "
+                                    "them while it waits in it"));
         return tasks;
     }
 
@@ -78,9 +69,8 @@ private:
         return left;
     }
 
-private:
-    /// From outside, because a task of the worker does not let it answer.
-    static std::vector<leftover_task> look_at(worker& whom) {
+    /// `runs`: a task of the worker does not let it answer.
+    static std::vector<leftover_task> look_at(worker& whom, bool runs) {
         std::vector<leftover_task> tasks;
         const std::uint64_t running = whom.running();
         bool named = false;
@@ -95,7 +85,7 @@ private:
             }
             tasks.push_back(std::move(left));
         });
-        if (!named) {
+        if (runs && !named) {
             tasks.push_back(about(whom, "a task that is running and does not reach a "
                                         "co_await"));
         }
