@@ -5,8 +5,8 @@
 
 #include <toadstone/io/detail/adopt.hpp>
 #include <toadstone/io/detail/error.hpp>
-#include <toadstone/io/detail/no_sigpipe.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
+#include <toadstone/runtime/detail/sigpipe.hpp>
 #include <toadstone/runtime/uring/system_calls.hpp>
 
 #include <cerrno>
@@ -134,7 +134,7 @@ void pipe_write_leaf::fill(io_uring_sqe& entry) noexcept {
     }
     // A write to a pipe that nobody reads raises the signal for the thread that submits it, and
     // there is no flag against that as sockets have one.
-    detail::block_sigpipe();
+    toadstone::detail::block_sigpipe();
     io_uring_prep_write(&entry, fd(), data_.data(), one_transfer(data_.size()), own_position);
 }
 

@@ -6,7 +6,9 @@
 #include <toadstone/runtime/detail/fork_mark.hpp>
 #include <toadstone/runtime/detail/thread_lender.hpp>
 #include <toadstone/runtime/detail/time_limit.hpp>
+#include <toadstone/runtime/detail/unexplained_causes.hpp>
 #include <toadstone/runtime/detail/program_end.hpp>
+#include <toadstone/runtime/detail/sigpipe.hpp>
 #include <toadstone/runtime/uring/leftovers.hpp>
 #include <toadstone/runtime/uring/quota.hpp>
 #include <toadstone/runtime/uring/ring_memory.hpp>
@@ -91,8 +93,7 @@ public:
     [[nodiscard]] bool on_own_worker() const noexcept;
     /// This thread is the one that lends itself, and is no worker just now.
     [[nodiscard]] bool may_lend() const noexcept {
-        return options_.on_this_thread && thread_lender::this_thread() == maker_ &&
-               !executor::current();
+        return options_.on_this_thread && thread_serial() == maker_ && !executor::current();
     }
     [[nodiscard]] bool is_lent_elsewhere() const noexcept {
         return options_.on_this_thread && !may_lend();
@@ -100,7 +101,7 @@ public:
     /// Is worker 0 until `enough()`. Where may_lend().
     template <class Enough>
     void lend(Enough enough) noexcept {
-        const lending now;
+        const sigpipe_lent signals;
         const own_exceptions_aside aside;
         lent_.store(true, std::memory_order_relaxed);
         workers_.front()->run_until(enough);
@@ -187,7 +188,7 @@ private:
     [[nodiscard]] shutdown_report ask_for_leftovers();
 
     const fork_mark made_in_;
-    const std::uint64_t maker_ = thread_lender::this_thread();
+    const std::uint64_t maker_ = thread_serial();
     const unsigned processors_ = processors();
     runtime_options options_;
     runtime_core* left_before_ = nullptr; // see leave()
@@ -324,11 +325,16 @@ template <class Fn>
 void runtime_core::watched(Fn fn) {
     if (!may_lend() || live() == 0) return fn();
     atomic<bool> over{false};
+    std::exception_ptr failure;
     std::thread watcher;
     try {
         watcher = std::thread([&] {
             pthread_setname_np(pthread_self(), "toadstone/end");
-            fn();
+            try {
+                fn();
+            } catch (...) {
+                failure = std::current_exception();
+            }
             over.store(true, std::memory_order_release);
             wake_lent();
         });
@@ -337,6 +343,7 @@ void runtime_core::watched(Fn fn) {
     }
     lend_until(over);
     watcher.join();
+    if (failure) std::rethrow_exception(failure);
 }
 
 runtime_core::~runtime_core() {
@@ -385,7 +392,7 @@ void runtime_core::refuse_fork() const {
 }
 
 void runtime_core::refuse_foreign_task() const {
-    if (!options_.on_this_thread || thread_lender::this_thread() != maker_) return;
+    if (!options_.on_this_thread || thread_serial() != maker_) return;
     if (!executor::current() || on_own_worker()) return;
     throw std::logic_error("a runtime with on_this_thread was waited for inside a task of "
                            "another runtime, whose worker this thread is just now; wait for "

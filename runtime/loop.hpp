@@ -34,8 +34,9 @@ struct runtime_options {
     /// waits: in block_on(), in shutdown(), in the destructor, and in the blocking_ forms of
     /// locks and channels (of several such runtimes of one thread, the newest). In between, the
     /// tasks on that worker stand still, and whoever waits for one of them waits; so that
-    /// thread does not wait for them in another way. It also destroys the runtime. run() does
-    /// so by itself where there is one worker.
+    /// thread does not wait for them in another way. It also destroys the runtime. Where
+    /// tasks are left at the end, a thread is started that looks after it. run() does so by
+    /// itself where there is one worker.
     bool on_this_thread = false;
     /// Submission entries per ring, rounded up to a power of two; 32768 at most. 0: 256.
     unsigned ring_entries = 0;

@@ -1,10 +1,10 @@
 // How a name is found: what is known, and otherwise a channel that a task waits for.
 #include <toadstone/io/dns/resolver_core.hpp>
 
-#include <toadstone/io/detail/no_sigpipe.hpp>
 #include <toadstone/io/dns/services.hpp>
 #include <toadstone/io/readiness.hpp>
 #include <toadstone/runtime/checkpoint.hpp>
+#include <toadstone/runtime/detail/sigpipe.hpp>
 #include <toadstone/runtime/sleep.hpp>
 #include <toadstone/runtime/when_any.hpp>
 #include <toadstone/runtime/with_timeout.hpp>
@@ -176,7 +176,8 @@ toadstone::task<std::vector<endpoint>> resolver_core::ask(std::shared_ptr<resolv
                                                           family of,
                                                           std::source_location where) {
     const place here = co_await place_op(where, core->at_once_);
-    block_sigpipe(); // c-ares writes to its servers of TCP without asking for no signal
+    // c-ares writes to its servers of TCP without asking for no signal.
+    toadstone::detail::block_sigpipe();
     const borrowed held(*core);
     channel& asked = held.get();
     asked.ask(host, of);

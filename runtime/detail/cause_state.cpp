@@ -6,6 +6,7 @@
 #include <toadstone/runtime/detail/context.hpp>
 #include <toadstone/runtime/detail/log.hpp>
 #include <toadstone/runtime/detail/thread_slice.hpp>
+#include <toadstone/runtime/detail/unexplained_causes.hpp>
 #include <toadstone/runtime/log.hpp>
 
 #include <algorithm>
@@ -20,38 +21,7 @@
 namespace toadstone::detail {
 namespace {
 
-// Causes made on this thread by an exception that nobody has caught yet. Usually none, so the
-// runtime asks the slice first: its flag is read at the end of every slice.
-struct unexplained_cause {
-    std::weak_ptr<cause_state> cause;
-    unsigned slice = 0;           // in which it happened
-    std::exception_ptr handled{}; // was being handled already, so it is not the one
-};
-
-/// Weak, and few: where no slice ends, on a plain thread, they may wait for long. Poisoning
-/// needs no memory for them.
-class unexplained_causes {
-public:
-    void push(unexplained_cause&& next) noexcept {
-        if (count_ == list_.size()) {
-            std::move(list_.begin() + 1, list_.end(), list_.begin());
-            --count_;
-        }
-        list_[count_++] = std::move(next);
-    }
-    void clear() noexcept {
-        while (count_ > 0) list_[--count_] = {};
-    }
-    [[nodiscard]] const unexplained_cause* begin() const noexcept { return list_.data(); }
-    [[nodiscard]] const unexplained_cause* end() const noexcept { return begin() + count_; }
-
-private:
-    std::array<unexplained_cause, 16> list_;
-    std::size_t count_ = 0;
-};
-
-/// Of tasks that run in the middle of what else this thread does; see own_exceptions_aside.
-thread_local constinit unexplained_causes* list_of_tasks = nullptr;
+thread_local constinit unexplained_causes* list_of_tasks = nullptr; // while it is lent
 thread_local constinit bool own_list_gone = false;
 
 struct own_list : unexplained_causes {
@@ -63,7 +33,7 @@ struct own_list : unexplained_causes {
 };
 
 /// Null when the thread, or the program, ends: then they stay unexplained.
-unexplained_causes* unexplained() {
+unexplained_causes* unexplained() noexcept {
     if (list_of_tasks) return list_of_tasks;
     if (own_list_gone) return nullptr;
     thread_local own_list list;
@@ -266,11 +236,12 @@ cause_ref make_cause(const poisoning& what) noexcept {
 }
 
 void explain_causes(const std::exception_ptr& error) noexcept {
-    if (!this_slice.unexplained) return;
+    const auto* const waiting = this_slice.unexplained ? unexplained() : nullptr;
+    if (!waiting) return;
     const unsigned here = current_slice().serial;
     try {
         const explanation end = explained_by(error);
-        for (const auto& each : *unexplained()) {
+        for (const auto& each : *waiting) {
             const auto cause = each.cause.lock();
             if (!cause || each.slice != here || each.handled == error) continue;
             // An error that has the cause in its own story cannot be what explains it.
@@ -298,23 +269,18 @@ void forget_unexplained_causes() noexcept {
     this_slice.unsettled = this_slice.globals == nullptr;
 }
 
-own_exceptions_aside::own_exceptions_aside() noexcept {
-    {
-        const slice_scope finds_globals(nullptr, nullptr);
-    }
-    thread_slice& slice = this_slice;
-    globals_ = std::exchange(*slice.globals, {nullptr, 0});
-    unexplained_ = std::exchange(slice.unexplained, false);
-    slice.unsettled = false;
-    list_ = std::exchange(list_of_tasks, new (std::nothrow) unexplained_causes);
+own_exceptions_aside::own_exceptions_aside() noexcept
+    : globals_(std::exchange(globals_here(), {nullptr, 0})),
+      unexplained_(std::exchange(this_slice.unexplained, false)),
+      outer_(std::exchange(list_of_tasks, &list_)) {
+    this_slice.unsettled = false;
 }
 
 own_exceptions_aside::~own_exceptions_aside() {
-    thread_slice& slice = this_slice;
-    delete std::exchange(list_of_tasks, static_cast<unexplained_causes*>(list_));
+    list_of_tasks = outer_;
     globals_here() = globals_;
-    slice.unexplained = unexplained_;
-    slice.unsettled = unexplained_;
+    this_slice.unexplained = unexplained_;
+    this_slice.unsettled = unexplained_;
 }
 
 } // namespace toadstone::detail

@@ -110,22 +110,6 @@ void forget_unexplained_causes() noexcept;
 /// elsewhere it was swallowed unseen, and they are dropped.
 void settle_unexplained_causes() noexcept;
 
-/// For a thread that runs tasks in the middle of what else it does: what it has caught, what is
-/// in flight, and its causes that wait for an exception, are not theirs. Without memory theirs
-/// stay unexplained along with its own.
-class own_exceptions_aside {
-public:
-    own_exceptions_aside() noexcept;
-    ~own_exceptions_aside();
-    own_exceptions_aside(const own_exceptions_aside&) = delete;
-    own_exceptions_aside& operator=(const own_exceptions_aside&) = delete;
-
-private:
-    exception_globals globals_{};
-    bool unexplained_ = false;
-    void* list_ = nullptr;
-};
-
 /// "task 17 'conn 127.0.0.1:50412'", or "a plain thread" for id 0.
 [[nodiscard]] std::string describe_task(std::uint64_t id, std::string_view name);
 /// "std::runtime_error": the demangled name.

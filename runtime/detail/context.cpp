@@ -49,10 +49,14 @@ std::uint64_t next_serial() noexcept {
     return 2 * next++ + 1;
 }
 
-std::uint64_t current_serial() noexcept {
-    if (const context* task = current_context()) return task->serial();
+std::uint64_t thread_serial() noexcept {
     static thread_local const std::uint64_t thread = next_serial();
     return thread;
+}
+
+std::uint64_t current_serial() noexcept {
+    if (const context* task = current_context()) return task->serial();
+    return thread_serial();
 }
 
 // What stands outside waits for this context, so that it stays, and changes nothing, meanwhile.

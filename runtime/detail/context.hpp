@@ -58,6 +58,8 @@ struct promise_base {
 [[nodiscard]] std::uint64_t next_task_id() noexcept;
 /// An odd number that nobody else in the process has or will have.
 [[nodiscard]] [[gnu::noinline]] std::uint64_t next_serial() noexcept;
+/// Such a number of this thread, whatever runs on it.
+[[nodiscard]] std::uint64_t thread_serial() noexcept;
 /// The serial number of the context that runs here, or else of this thread.
 [[nodiscard]] [[gnu::noinline]] std::uint64_t current_serial() noexcept;
 

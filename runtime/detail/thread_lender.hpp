@@ -4,8 +4,6 @@
 
 #include <toadstone/runtime/detail/atomic.hpp>
 
-#include <cstdint>
-
 namespace toadstone::detail {
 
 /// A runtime whose first worker is the thread that made it, whenever that waits.
@@ -24,27 +22,9 @@ public:
     /// The newest of this thread; null if it has none, or is a worker just now.
     [[nodiscard]] static thread_lender* here() noexcept;
 
-    /// A number that no other thread of this process has, or has had.
-    [[nodiscard]] static std::uint64_t this_thread() noexcept;
-    /// Grows whenever this thread is lent, and is its owner's again: what was done to it
-    /// for tasks, and has to be done to every thread of theirs, is undone then.
-    [[nodiscard]] static unsigned times_lent() noexcept;
-
 protected:
     thread_lender() = default;
     ~thread_lender() = default;
-    /// As long as the thread is lent. Afterwards it takes SIGPIPE again if it did before; what
-    /// its tasks' writes have raised meanwhile is taken back.
-    class lending {
-    public:
-        lending() noexcept;
-        ~lending();
-        lending(const lending&) = delete;
-        lending& operator=(const lending&) = delete;
-
-    private:
-        bool took_sigpipe_;
-    };
     /// This thread is its own from now on, until leave_here().
     void enter_here() noexcept;
     void leave_here() noexcept;

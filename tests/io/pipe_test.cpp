@@ -133,6 +133,15 @@ task<> writes_to_nobody() {
     }
     std::abort();
 }
+/// Waits for room until the reader has gone.
+task<> fills(io::pipe_writer& writer, bool& refused) {
+    const std::string more(1 << 20, 'x');
+    try {
+        co_await writer.write_all(more);
+    } catch (const std::system_error& error) {
+        refused = error.code().value() == EPIPE;
+    }
+}
 bool sigpipe_is_blocked() {
     sigset_t now;
     sigemptyset(&now);
@@ -157,6 +166,17 @@ TEST_CASE(
         for (int i = 0; i < 3; ++i) {
             rt.block_on(writes_to_nobody());
             if (sigpipe_is_blocked()) return 1;
+        }
+        {
+            std::optional<io::pipe> ends(std::in_place);
+            io::pipe_writer writer = std::move(ends->writer);
+            bool refused = false;
+            auto filling = rt.spawn(fills(writer, refused));
+            rt.block_on(yield_now());
+            ends.reset(); // while it is not lent
+            if (sigpipe_is_blocked()) return 3;
+            rt.block_on(std::move(filling));
+            if (!refused || sigpipe_is_blocked()) return 4;
         }
         pthread_sigmask(SIG_BLOCK, &own, nullptr);
         rt.block_on(writes_to_nobody());

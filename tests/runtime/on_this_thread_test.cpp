@@ -350,6 +350,25 @@ TEST_CASE("on_this_thread: S515: its tasks see nothing of the exceptions around 
 }
 
 TEST_CASE(
+    "on_this_thread: S515: a cause of the maker waits for its exception in spite of tasks") {
+    runtime rt(here());
+    poison<int> own;
+    poison<int> of_task;
+    poison<int> later;
+    try {
+        const scope_exit runs_tasks([&] { rt.block_on(breaks_quietly(of_task)); });
+        auto access = own.access();
+        *access = 1;
+        throw std::runtime_error("of the maker");
+    } catch (const std::runtime_error&) {
+        static_cast<void>(later.access()); // from then on the handler's is known to be it
+        CHECK_THAT(own.cause().to_string(), Catch::Contains("of the maker"));
+    }
+    REQUIRE(of_task.is_poisoned());
+    CHECK(of_task.cause().to_string().find("of the maker") == std::string::npos);
+}
+
+TEST_CASE(
     "on_this_thread: S515: what is placed anywhere does not wait for a thread that is away") {
     runtime rt(here(2));
     std::atomic<int> posted = 0;
