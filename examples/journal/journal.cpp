@@ -24,6 +24,10 @@ std::uint64_t random_number() {
     return std::uint64_t{source()} << 32 | source();
 }
 
+std::string moved(const io::file& which) {
+    return which.path() + " was renamed, removed or replaced";
+}
+
 } // namespace
 
 journal::journal(options chosen)
@@ -58,6 +62,7 @@ task<> journal::take_lock() {
     using namespace std::chrono_literals;
     const auto until = toadstone::this_task::now() + chosen_.lock_wait;
     io::file file = co_await segments_->open_file("lock", {.write = true, .create = true});
+    bool waits = false;
     while (!file.try_lock()) {
         if (toadstone::this_task::now() >= until) {
             throw journal_in_use("the journal in " + chosen_.folder +
@@ -65,8 +70,10 @@ task<> journal::take_lock() {
                                  std::to_string(chosen_.lock_wait.count()) +
                                  " ms: stop that one first");
         }
+        if (!std::exchange(waits, true) && chosen_.on_waiting) chosen_.on_waiting();
         co_await toadstone::sleep_for(20ms);
     }
+    if (!file.is_at_path()) throw std::runtime_error(moved(file));
     lock_file_.emplace(std::move(file));
 }
 
@@ -82,37 +89,57 @@ task<> journal::write_last_again(const survey::part& last) {
     co_await file.close();
 }
 
+task<fate> ticket::outcome() {
+    if (!known_) {
+        try {
+            known_ = co_await rx_.recv();
+        } catch (const sync::channel_closed&) { // the writer was stopped in the middle
+            known_.emplace();
+        }
+    }
+    co_return *known_;
+}
+
 task<position> journal::append(std::uint32_t type, std::string payload) {
+    ticket sent = co_await submit(type, std::move(payload));
+    const fate of = co_await sent.outcome();
+    co_return place_of(of);
+}
+
+task<ticket> journal::submit(std::uint32_t type, std::string payload,
+                             std::unique_ptr<follower> then) {
     if (type > largest_type) throw std::invalid_argument("a record's type is too large");
     if (payload.size() > longest_payload(chosen_.segment_bytes)) {
         throw std::length_error("a record of " + std::to_string(payload.size()) +
                                 " bytes is longer than a segment of the journal");
     }
-    bool closed = false;
-    answer got;
+    auto half = sync::oneshot::channel<fate>();
+    bool sent = false;
     try {
         const std::size_t bytes = framed_size(payload.size());
         auto room = co_await room_.acquire(std::min(bytes, chosen_.queue_bytes));
-        auto half = sync::oneshot::channel<answer>();
-        queue_.tx.send(
-            entry{type, std::move(payload), std::move(room), std::move(half.tx), {}});
+        queue_.tx.send(entry{type,
+                             std::move(payload),
+                             std::move(room),
+                             std::move(half.tx),
+                             std::move(then),
+                             {}});
         // From here on the record is on its way, whatever becomes of this task.
-        try {
-            got = co_await half.rx.recv();
-        } catch (const sync::channel_closed&) { // the writer was stopped in the middle
-        }
+        sent = true;
     } catch (const sync::closed_error&) {
-        closed = true;
     }
-    if (closed || got.how == end::refused) {
+    if (!sent) static_cast<void>(place_of({fate::end::refused, {}}));
+    co_return ticket(std::move(half.rx));
+}
+
+position journal::place_of(const fate& of) const {
+    if (of.how == fate::end::on_disk) return of.at;
+    if (of.how == fate::end::refused) {
         throw not_appended("not appended to the journal in " + chosen_.folder + ": " +
                            why_not());
     }
-    if (got.how == end::unknown) {
-        throw append_unknown("it is unknown whether this was appended to the journal in " +
-                             chosen_.folder + ": " + why_not());
-    }
-    co_return got.at;
+    throw append_unknown("it is unknown whether this was appended to the journal in " +
+                         chosen_.folder + ": " + why_not());
 }
 
 void journal::close() {
@@ -122,48 +149,62 @@ void journal::close() {
 task<> journal::run() {
     bool in_order = false;
     const toadstone::scope_exit ends([this, &in_order]() noexcept { stop(in_order); });
-    std::string lost;
     try {
         for (;;) {
             if (!first_) first_ = co_await queue_.rx.recv();
+            if (failed()) co_return;
             if (!first_) break; // closed, and nothing is left
-            co_await write_batch();
-            if (!failure().empty()) co_return;
+            bool begun = true;
+            try {
+                co_await write_batch();
+            } catch (const std::bad_alloc&) { // it has not begun
+                begun = false;
+            }
+            if (!begun) note_refusal("there is no memory");
+            if (!begun) refuse_waiting();
+            if (failed()) co_return;
         }
-        if (segment_) co_await write_mark(*segment_, mark::closed);
-        segment_.reset();
+        std::optional<segment> last = take_segment();
+        if (last) co_await write_mark(*last, mark::closed);
         in_order = true;
     } catch (const std::system_error& error) {
-        lost = error.what();
+        fail(error.what());
     }
-    if (!lost.empty()) fail(std::move(lost));
 }
 
 /// Everything that waits, as far as it fits, in one write.
 task<> journal::write_batch() {
     std::vector<entry> batch;
-    std::string why;
     bool begun = false; // something of the batch may be in the file
-    end how = end::refused;
+    fate::end how = fate::end::refused;
     try {
         if (!segment_ || !fits(*first_, 0)) co_await begin_segment();
         std::string bytes;
         const position behind = gather(batch, bytes);
-        begun = true;
-        co_await segment_->file.write_all_at(bytes, segment_->used);
+        task<> write = segment_->file.write_all_at(bytes, segment_->used);
+        begun = true; // behind what may find no memory
+        co_await std::move(write);
         co_await segment_->file.sync_data();
         segment_->used += bytes.size();
-        acknowledge(behind);
-        how = end::on_disk;
+        check_place();
+        how = failed() ? fate::end::unknown : fate::end::on_disk;
+        if (how == fate::end::on_disk) acknowledge(behind);
     } catch (const std::exception& error) {
-        if (begun) how = end::unknown;
-        why = error.what();
+        if (begun) {
+            how = fate::end::unknown;
+            fail(error.what());
+        } else {
+            note_refusal(error.what());
+        }
     }
-    if (how == end::unknown) fail(std::move(why));
-    if (how == end::refused) note_refusal(std::move(why));
+    if (how == fate::end::on_disk) {
+        for (const entry& each : batch) {
+            if (each.then) each.then->on_disk(each.at);
+        }
+    }
     for (entry& each : batch) give(each, how);
     // Each of those who wait would try for another segment in vain.
-    if (how == end::refused) refuse_waiting();
+    if (how == fate::end::refused) refuse_waiting();
 }
 
 bool journal::fits(const entry& one, std::size_t before) const noexcept {
@@ -194,7 +235,7 @@ task<> journal::begin_segment() {
     const std::uint64_t epoch = chosen_.random ? chosen_.random() : random_number();
     const std::string header = to_bytes(segment_header{epoch, end_, chosen_.segment_bytes});
     const std::string name = name_of(segment_kind, end_.sequence + 1);
-    std::optional<segment> before = std::exchange(segment_, std::nullopt);
+    std::optional<segment> before = take_segment();
     bool named = false;
     std::string lost;
     try {
@@ -202,16 +243,16 @@ task<> journal::begin_segment() {
         if (before) co_await write_mark(*before, mark::continued);
     } catch (const std::exception& error) {
         // Once there is another one, nothing is written to the one before.
-        if (!named) segment_ = std::move(before);
+        if (!named) use_segment(std::move(before));
         if (!named || !dynamic_cast<const std::system_error*>(&error)) throw;
         lost = error.what();
     }
     if (!lost.empty()) {
-        fail(lost);
+        fail(lost.c_str());
         throw std::runtime_error(lost);
     }
     io::file file = co_await segments_->open_file(name, {.write = true});
-    segment_.emplace(segment{std::move(file), epoch, segment_header_size});
+    use_segment(segment{std::move(file), epoch, segment_header_size});
 }
 
 /// Behind the last record of the segment, to which nothing is written any more.
@@ -258,15 +299,16 @@ task<> journal::drop_older() {
     }
 }
 
-void journal::give(entry& to, end how) noexcept {
+void journal::give(entry& to, fate::end how) noexcept {
+    to.then.reset();
     // Nobody may be waiting any more. Nothing is allocated, so nothing is thrown.
-    static_cast<void>(to.tx.send(answer{how, to.at}));
+    static_cast<void>(to.tx.send(fate{how, to.at}));
     to.room.release();
 }
 
 void journal::refuse_waiting() noexcept {
     while (first_) {
-        give(*first_, end::refused);
+        give(*first_, fate::end::refused);
         first_ = queue_.rx.try_recv();
     }
 }
@@ -284,26 +326,61 @@ void journal::stop(bool in_order) noexcept {
     refuse_waiting();
 }
 
-void journal::acknowledge(const position& behind) {
+void journal::acknowledge(const position& behind) noexcept {
     end_ = behind;
     const std::lock_guard hold(lock_);
     durable_ = behind;
 }
 
-void journal::fail(std::string why) {
+void journal::use_segment(std::optional<segment> next) noexcept {
     const std::lock_guard hold(lock_);
-    if (failure_.empty()) failure_ = "the journal has failed: " + why;
+    segment_ = std::move(next);
 }
 
-void journal::note_refusal(std::string why) {
+std::optional<journal::segment> journal::take_segment() noexcept {
     const std::lock_guard hold(lock_);
-    refusal_ = std::move(why);
+    return std::exchange(segment_, std::nullopt);
+}
+
+void journal::check_place() {
+    std::string gone;
+    try {
+        const std::lock_guard hold(lock_);
+        if (segment_ && !segment_->file.is_at_path()) gone = moved(segment_->file);
+        if (lock_file_ && !lock_file_->is_at_path()) gone = moved(*lock_file_);
+    } catch (const std::system_error& error) {
+        gone = error.what();
+    }
+    if (!gone.empty()) fail(gone.c_str());
+}
+
+void journal::fail(const char* why) noexcept {
+    const std::lock_guard hold(lock_);
+    if (std::exchange(failed_, true)) return;
+    try {
+        failure_ = std::string("the journal has failed: ") + why;
+    } catch (const std::bad_alloc&) { // it has failed all the same
+    }
+}
+
+void journal::note_refusal(const char* why) noexcept {
+    const std::lock_guard hold(lock_);
+    try {
+        refusal_ = why;
+    } catch (const std::bad_alloc&) {
+        refusal_.clear();
+    }
+}
+
+bool journal::failed() const noexcept {
+    const std::lock_guard hold(lock_);
+    return failed_;
 }
 
 std::string journal::failure() const {
     const std::lock_guard hold(lock_);
-    if (failure_.empty() && stopped_) return "the journal's writer was stopped";
-    return failure_;
+    if (failed_) return failure_.empty() ? "the journal has failed" : failure_;
+    return stopped_ ? "the journal's writer was stopped" : "";
 }
 
 position journal::durable() const {
@@ -315,7 +392,8 @@ std::string journal::why_not() const {
     const std::string why = failure();
     if (!why.empty()) return why + "; open it again";
     const std::lock_guard hold(lock_);
-    return closed_ || refusal_.empty() ? "it is closed" : refusal_;
+    if (closed_) return "it is closed";
+    return refusal_.empty() ? "it is closed, or there is no memory" : refusal_;
 }
 
 } // namespace journal

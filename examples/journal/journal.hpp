@@ -16,10 +16,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace journal {
@@ -35,6 +39,8 @@ struct options {
     std::size_t queue_bytes = std::size_t{1} << 20;
     /// How long open() waits for another process to end.
     std::chrono::milliseconds lock_wait{2000};
+    /// Called once if it has to.
+    std::function<void()> on_waiting;
     /// Where epochs come from; empty: std::random_device.
     std::function<std::uint64_t()> random;
 };
@@ -55,6 +61,50 @@ public:
     using std::runtime_error::runtime_error;
 };
 
+/// What became of a record.
+struct fate {
+    enum class end : unsigned char {
+        on_disk,
+        refused, ///< it is not in the journal, and will not be
+        unknown, ///< the next open() finds out
+    };
+    end how = end::unknown;
+    position at; ///< the place behind it, if it is on the disk
+};
+
+/// Of a record that was submitted: by it the fate of the record can be learnt, whatever became
+/// of the task that has submitted it.
+///
+/// Threads: any, one at a time.
+class ticket {
+public:
+    /// Waits for it: until the sync behind the record's write, at most. May be asked again.
+    ///
+    /// Cancellation: a cancellation point. The fate stays, for whoever asks next.
+    [[nodiscard]] toadstone::task<fate> outcome();
+
+private:
+    friend class journal;
+    using answer = toadstone::sync::oneshot::receiver<fate>;
+    explicit ticket(answer&& rx) noexcept : rx_(std::move(rx)) {}
+    answer rx_;
+    std::optional<fate> known_;
+};
+
+/// Something that follows a record, and does not happen without it.
+class follower {
+public:
+    follower() = default;
+    follower(const follower&) = delete;
+    follower& operator=(const follower&) = delete;
+    virtual ~follower() = default;
+    /// The record before `behind` is on the disk. Called by run(), for one record after the
+    /// other in their order, before anybody is told: what the followers make of them is the
+    /// records up to the last `behind`, and none else. Destroyed, called or not, before anybody
+    /// is told. It must not wait for long.
+    virtual void on_disk(const position& behind) noexcept = 0;
+};
+
 /// A journal of records in segments, with snapshots.
 ///
 ///     journal::journal store(options);
@@ -73,7 +123,7 @@ public:
 /// Errors: an error of a write or a sync of records, and of a folder that has to be synced for
 ///     them, is final: nobody knows what is on the disk. Appends that were in that write fail
 ///     with append_unknown, all others with not_appended, and failure() says why. Open the
-///     journal again, by another object, to go on.
+///     journal again, by another object, to go on. So is the disappearance of its files.
 /// Threads: tasks of any worker, but for open() and the end of the object.
 /// Lifetime: outlives its tasks.
 class journal {
@@ -97,9 +147,11 @@ public:
     /// not the first of those who wait, so that no append that is cancelled has others' records
     /// in its hands. Run once, behind open(), in a scope that outlives the appends.
     ///
+    /// Want of memory refuses what waits, and ends nothing.
+    ///
     /// Returns: after close(), when everything is on the disk; or when the journal has failed,
     ///     see failure().
-    /// Errors: std::bad_alloc.
+    /// Errors: std::bad_alloc, at its very end.
     /// Cancellation: what is being written becomes unknown, what waits is refused, and the
     ///     journal is at its end as after an error.
     [[nodiscard]] toadstone::task<> run();
@@ -116,6 +168,28 @@ public:
     /// Fairness: in the order in which they are queued: first come, first served.
     [[nodiscard]] toadstone::task<position> append(std::uint32_t type, std::string payload);
 
+    /// append() in two steps: returns when the record is on its way. Nothing else tells apart
+    /// a task that was cancelled before from one that was cancelled after that, so keep the
+    /// ticket where it can be found. `then`: may be null.
+    ///
+    /// Errors: not_appended if it is closed or has failed; std::length_error,
+    ///     std::invalid_argument.
+    /// Cancellation: a cancellation point while the queue is full. Nothing has happened then.
+    /// Fairness: as append().
+    [[nodiscard]] toadstone::task<ticket> submit(std::uint32_t type, std::string payload,
+                                                 std::unique_ptr<follower> then = nullptr);
+    /// The same with a function that follows.
+    template <class Fn>
+        requires std::is_nothrow_invocable_v<Fn&, const position&>
+    [[nodiscard]] toadstone::task<ticket> submit(std::uint32_t type, std::string payload,
+                                                 Fn on_disk) {
+        return submit(type, std::move(payload),
+                      std::make_unique<calls<Fn>>(std::move(on_disk)));
+    }
+    /// Returns: the place of a record that is on the disk. Errors: not_appended and
+    /// append_unknown for the others.
+    [[nodiscard]] position place_of(const fate& of) const;
+
     /// No more appends; run() writes what is queued, and returns.
     void close();
 
@@ -131,23 +205,32 @@ public:
     ///     all.
     [[nodiscard]] toadstone::task<> save_snapshot(position at, std::string state);
 
+    /// The journal fails if its lock or its last segment was renamed, removed or replaced, so
+    /// that the next open() would not find them. The same is looked at before a write is
+    /// acknowledged. From any thread.
+    void check_place();
     /// Why nothing is appended any more; empty as long as all is well. From any thread.
     [[nodiscard]] std::string failure() const;
     /// Behind the last record that is on the disk. From any thread.
     [[nodiscard]] position durable() const;
 
 private:
-    enum class end : unsigned char { on_disk, refused, unknown };
-    struct answer {
-        end how = end::unknown;
-        position at;
+    template <class Fn>
+    class calls final : public follower {
+    public:
+        explicit calls(Fn&& fn) : fn_(std::move(fn)) {}
+        void on_disk(const position& behind) noexcept override { fn_(behind); }
+
+    private:
+        Fn fn_;
     };
     struct entry {
         std::uint32_t type;
         std::string payload;
         toadstone::sync::semaphore::permit room;
-        toadstone::sync::oneshot::sender<answer> tx;
-        position at; ///< when it is in a write
+        toadstone::sync::oneshot::sender<fate> tx;
+        std::unique_ptr<follower> then; ///< behind `tx`, so that it goes first
+        position at;                    ///< when it is in a write
     };
     struct segment {
         toadstone::io::file file;
@@ -163,11 +246,14 @@ private:
     [[nodiscard]] toadstone::task<> drop_older();
     [[nodiscard]] bool fits(const entry& one, std::size_t before) const noexcept;
     [[nodiscard]] position gather(std::vector<entry>& batch, std::string& bytes);
-    static void give(entry& to, end how) noexcept;
+    static void give(entry& to, fate::end how) noexcept;
     void refuse_waiting() noexcept;
-    void acknowledge(const position& behind);
-    void note_refusal(std::string why);
-    void fail(std::string why);
+    void acknowledge(const position& behind) noexcept;
+    void use_segment(std::optional<segment> next) noexcept;
+    [[nodiscard]] std::optional<segment> take_segment() noexcept;
+    void note_refusal(const char* why) noexcept;
+    void fail(const char* why) noexcept;
+    [[nodiscard]] bool failed() const noexcept;
     void stop(bool in_order) noexcept;
     [[nodiscard]] std::string why_not() const;
 
@@ -181,7 +267,7 @@ private:
     std::vector<std::string> bad_snapshots_; ///< by open(), then by who has the permit
 
     // Only by run(), after open().
-    std::optional<segment> segment_; ///< made when a record needs it
+    std::optional<segment> segment_; ///< made when a record needs it; set under lock_
     std::optional<entry> first_;     ///< of the next write
     position end_;
 
@@ -190,6 +276,8 @@ private:
     position durable_;
     bool closed_ = false;  ///< run() has ended, in order
     bool stopped_ = false; ///< or not
+    bool failed_ = false;
+    // Empty, too, if there was no memory for them.
     std::string failure_;
     std::string refusal_; ///< the last one: of records that were not written, which may go on
 };
