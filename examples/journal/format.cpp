@@ -221,14 +221,23 @@ segment_content read_segment(std::string_view file, std::string name) {
     return found;
 }
 
-std::string to_bytes(const snapshot& what) {
+std::string snapshot_head(const position& at, std::uint64_t state_bytes) {
     std::string bytes(snapshot_magic);
-    put(bytes, what.at.sequence);
-    put(bytes, what.at.chain);
-    put(bytes, std::uint64_t{what.state.size()});
-    bytes += what.state;
-    put(bytes, crc32c(bytes));
+    put(bytes, at.sequence);
+    put(bytes, at.chain);
+    put(bytes, state_bytes);
     return bytes;
+}
+
+std::string snapshot_tail(std::uint32_t crc) {
+    std::string bytes;
+    put(bytes, crc);
+    return bytes;
+}
+
+std::string to_bytes(const snapshot& what) {
+    std::string bytes = snapshot_head(what.at, what.state.size()) + what.state;
+    return bytes + snapshot_tail(crc32c(bytes));
 }
 
 std::optional<snapshot> read_snapshot(std::string_view file, std::string name,

@@ -98,6 +98,10 @@ struct snapshot {
     std::string state;
 };
 [[nodiscard]] std::string to_bytes(const snapshot& what);
+/// Its first bytes, before the state, whose CRC goes on to the last ones.
+[[nodiscard]] std::string snapshot_head(const position& at, std::uint64_t state_bytes);
+/// Its last bytes.
+[[nodiscard]] std::string snapshot_tail(std::uint32_t crc);
 /// Returns: nothing, and says why in `broken`, for one that is not whole.
 [[nodiscard]] std::optional<snapshot> read_snapshot(std::string_view file, std::string name,
                                                     std::optional<damage>& broken);

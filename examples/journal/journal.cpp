@@ -1,6 +1,7 @@
 // The writer, and what becomes of those who wait for it.
 #include "journal.hpp"
 
+#include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/scope_guard.hpp>
 #include <toadstone/runtime/sleep.hpp>
 #include <toadstone/runtime/this_task.hpp>
@@ -146,6 +147,14 @@ void journal::close() {
     queue_.tx.close();
 }
 
+void journal::give_up() noexcept {
+    {
+        const std::lock_guard hold(lock_);
+        if (closed_ || stopped_) return;
+    }
+    stop(false);
+}
+
 task<> journal::run() {
     bool in_order = false;
     const toadstone::scope_exit ends([this, &in_order]() noexcept { stop(in_order); });
@@ -269,10 +278,20 @@ task<> journal::save_snapshot(position at, std::string state) {
         throw std::invalid_argument("a snapshot stands for records that are on the disk");
     }
     const std::string name = name_of(snapshot_kind, at.sequence);
-    const std::string bytes = to_bytes(snapshot{at, std::move(state)});
+    std::string bytes = snapshot_head(at, state.size());
+    bytes.reserve(bytes.size() + state.size() + sizeof(std::uint32_t));
+    std::uint32_t crc = crc32c(bytes);
+    for (std::size_t done = 0; done < state.size(); done += part_bytes) {
+        if (done > 0) co_await toadstone::yield_now();
+        const auto part = std::string_view(state).substr(done, part_bytes);
+        crc = crc32c(part, crc);
+        bytes += part;
+    }
+    state = {};
+    bytes += snapshot_tail(crc);
     co_await put_file(*snapshots_, name, bytes, bytes.size());
-    const std::string there = co_await read_file(*snapshots_, name);
-    if (there != bytes) {
+    const bool there = co_await has_content(*snapshots_, name, bytes);
+    if (!there) {
         throw std::runtime_error(chosen_.snapshots + "/" + name +
                                  " is not what was written: the older ones are kept");
     }

@@ -192,6 +192,9 @@ public:
 
     /// No more appends; run() writes what is queued, and returns.
     void close();
+    /// If run() could not begin, for want of memory: all that waits is refused, as when it was
+    /// cancelled. Does nothing behind it.
+    void give_up() noexcept;
 
     /// Keeps `state`, which stands for all records up to `at`; one at a time, others wait for
     /// their turn. When it is on the disk and has been read back, what is older

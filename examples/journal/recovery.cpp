@@ -46,6 +46,21 @@ task<std::string> read_file(io::folder& from, std::string name) {
     co_return bytes;
 }
 
+task<bool> has_content(io::folder& in, std::string name, std::string_view content) {
+    io::file file = co_await in.open_file(std::move(name));
+    co_await file.sync_all();
+    bool same = file.size() == content.size();
+    std::string there(std::min(content.size(), part_bytes), '\0');
+    for (std::size_t at = 0; same && at < content.size();) {
+        const std::size_t count = co_await file.read_at(std::span(there), at);
+        same =
+            count > 0 && content.substr(at, count) == std::string_view(there).substr(0, count);
+        at += count;
+    }
+    co_await file.close();
+    co_return same;
+}
+
 task<> put_file(io::folder& into, std::string name, std::string_view content,
                 std::uint64_t size, bool* renamed) {
     const std::string beside = name.substr(0, name.find('-') + 1) + "new";
@@ -53,7 +68,9 @@ task<> put_file(io::folder& into, std::string name, std::string_view content,
     co_await into.remove(beside);
     io::file fresh =
         co_await into.open_file(beside, {.write = true, .create = true, .exclusive = true});
-    co_await fresh.write_all_at(content, 0);
+    for (std::size_t at = 0; at < content.size(); at += part_bytes) {
+        co_await fresh.write_all_at(content.substr(at, part_bytes), at);
+    }
     // Written, not made longer: the first sync of a block that was never written is slow, and
     // a disk that is full says so now.
     const std::string zeros(std::min<std::uint64_t>(size - content.size(), 65536), '\0');

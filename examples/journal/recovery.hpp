@@ -86,6 +86,11 @@ look_through(toadstone::io::folder& segments, toadstone::io::folder& snapshots, 
 numbers_in(toadstone::io::folder& where, const char* kind);
 [[nodiscard]] toadstone::task<std::string> read_file(toadstone::io::folder& from,
                                                      std::string name);
+/// Whether a file has exactly this content, as the next one who opens it would read it.
+[[nodiscard]] toadstone::task<bool> has_content(toadstone::io::folder& in, std::string name,
+                                                std::string_view content);
+/// Large files are written and compared so much at a time, with other tasks in between.
+inline constexpr std::size_t part_bytes = std::size_t{256} << 10;
 /// Writes a file beside, filled with zeros to `size`, syncs it, gives it its name, in the place
 /// of what has that, and syncs the folder. `renamed`, if not null, is set when the name is
 /// there, and may not be on the disk yet. One at a time for each kind and folder.

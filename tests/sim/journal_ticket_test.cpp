@@ -211,6 +211,30 @@ task<> loses_a_file(sim::world& world, std::string_view which) {
     co_await with_scope(body);
 }
 
+/// A state of many parts, which is written, and read by the next process.
+task<> saves_a_large_state(sim::world& world) {
+    make_folders(world);
+    journal_witness all;
+    std::string state;
+    for (int i = 0; state.size() < 3 * journal::part_bytes; ++i) state += std::to_string(i);
+    state.resize(state.size() - world.choices().choose(3, sim::choice::amount));
+    {
+        journal::journal store(small_journal(all));
+        static_cast<void>(co_await store.open());
+        auto running = spawn(store.run());
+        const journal::position at = co_await store.append(1, "one");
+        co_await store.save_snapshot(at, state);
+        store.close();
+        co_await running;
+    }
+    std::optional<journal::damage> broken;
+    const std::string file =
+        world.file("states/" + journal::name_of(journal::snapshot_kind, 1)).value();
+    const auto whole = journal::read_snapshot(file, "s", broken);
+    expect(whole && whole->state == state, "another state");
+    expect(to_bytes(*whole) == file, "written in another way");
+}
+
 } // namespace
 
 TEST_CASE("journal: S580: a record's fate is known, whatever cut the task that submitted it") {
@@ -263,6 +287,12 @@ TEST_CASE("journal: S583: nothing is acknowledged once its files are elsewhere")
         INFO(which << ": " << found.to_string());
         CHECK(found);
     }
+}
+
+TEST_CASE("journal: S592: a large state is written a part at a time, and read as one") {
+    const auto found = sim::explore(seeds(10), saves_a_large_state);
+    INFO(found.to_string());
+    CHECK(found);
 }
 
 } // namespace toadstone::tests
