@@ -1,8 +1,9 @@
 // An HTTP server that tracks operations, and that survives critical sections cut in the middle.
 //
-// Shows: a mutex that is held across awaits (a map is changed, a file written and synced), the
-// poisoning of it when a client leaves or runs out of time in the middle, its recovery from the
-// journal while others wait for a moment; deadlines and limits on everything; draining.
+// Shows: a mutex for each operation, held across awaits until a record is on the disk, while
+// changes of other operations go on beside it and share the sync; the poisoning of that one
+// mutex when a client leaves or runs out of time in the middle, and its repair, which costs
+// what was touched; deadlines and limits on everything; draining.
 //
 //     $ operation_tracker --port 8080 --journal /tmp/operations.journal &
 //     listening on 127.0.0.1:8080
@@ -33,14 +34,20 @@
 // and the server says on stderr, with the time and the task in front of each line,
 //
 //     the client left during POST /operations/1/messages
-//     mutex 'operations' poisoned: task 9 'conn 127.0.0.1:40012' was cancelled (requested) at
-//         store.cpp:98 holding the lock taken at store.cpp:38
-//     restored from the journal in 112 us, operations: 1
+//     operation 1: mutex 'operation' poisoned: task 9 'conn 127.0.0.1:40012' was cancelled
+//         (requested) at store.cpp:124 holding the lock taken at store.cpp:75
+//     operation 1 restored, as it is in the journal, in 30 us
+//
+// The journal is a folder (docs/journal.md, docs/tracker.md): records in segments, which are
+// JSON, and snapshots, so that it grows with what there is, not with what has happened. What
+// can be read is what is certain to be on the disk: it waits for no change. A journal of the
+// former format, a file, is taken over into a new one by --import FILE.
 //
 // When the journal fails. After a failed fsync nobody knows what is on the disk, and a journal
 // that was renamed or removed will not be found by the next server. Then nothing is changed any
 // more (503), what can be read is the last state that is certain, /healthz is 503 with the
-// reason, and tracker_journal_failed is 1. With --when-journal-fails exit it drains and ends by
+// reason, and tracker_journal_failed is 1. (A full disk is no failure: 507 until there is room
+// again.) With --when-journal-fails exit it drains and ends by
 // itself. Exit codes, for a supervisor: 0 after a signal, 1 when it cannot start, 2 for a wrong
 // command line, 74 when the journal had failed: then start it again, it reads what is on the
 // disk. A new server may be started while the old one drains: it waits for the journal, which
@@ -51,9 +58,11 @@
 // name the server by an address, localhost, --host or an --allow-host, else they get 421.
 //
 // What a client does not learn. A request whose client left, or that ran out of time (503), has
-// happened if its record had reached the journal by then, else it has not. As with any server,
-// the client finds out by asking again. A client that shuts down its sending half
-// (`nc -N`) looks like one that left, as TCP cannot tell the two apart.
+// happened if its record had been given to the journal by then, else it has not. As with any
+// server, the client finds out by asking again: a message to the operation comes behind it in
+// any case, and so does a GET, once the server has noticed that the client has left. A client
+// that shuts down its sending half (`nc -N`) looks like one that left, as TCP cannot tell the
+// two apart.
 #include "log.hpp"
 #include "options.hpp"
 #include "server.hpp"

@@ -38,6 +38,13 @@ std::string_view to_string(event which) noexcept {
     return event_names[static_cast<unsigned>(which)];
 }
 
+std::optional<state> state_of(std::string_view name) noexcept {
+    for (unsigned i = 0; i < state_names.size(); ++i) {
+        if (state_names[i] == name) return static_cast<state>(i);
+    }
+    return std::nullopt;
+}
+
 std::optional<event> event_of(std::string_view name) noexcept {
     for (unsigned i = 0; i < event_names.size(); ++i) {
         if (event_names[i] == name) return static_cast<event>(i);

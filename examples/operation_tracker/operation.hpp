@@ -19,6 +19,7 @@ enum class event : unsigned char { start, progress, pause, resume, complete, fai
 
 [[nodiscard]] std::string_view to_string(state which) noexcept;
 [[nodiscard]] std::string_view to_string(event which) noexcept;
+[[nodiscard]] std::optional<state> state_of(std::string_view name) noexcept;
 [[nodiscard]] std::optional<event> event_of(std::string_view name) noexcept;
 /// "start, progress, pause, resume, complete, fail"
 [[nodiscard]] std::string all_events();

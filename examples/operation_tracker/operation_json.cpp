@@ -103,15 +103,29 @@ journal_record read_record(std::string_view line) {
     return record;
 }
 
-std::string line_for_new(operation_id id, std::string_view name) {
-    return "{\"id\":" + std::to_string(id) + ",\"name\":" + in_quotes(name) + "}\n";
+std::string to_json(const journal_record& record) {
+    std::string text = "{\"id\":" + std::to_string(record.id);
+    if (record.what) {
+        const message& what = *record.what;
+        text.append(",\"event\":").append(in_quotes(to_string(what.what)));
+        if (!what.note.empty()) text.append(",\"note\":").append(in_quotes(what.note));
+    } else {
+        text.append(",\"name\":").append(in_quotes(record.name));
+    }
+    return text.append("}");
 }
 
-std::string line_for_message(operation_id id, const message& what) {
-    std::string text = "{\"id\":" + std::to_string(id);
-    text.append(",\"event\":").append(in_quotes(to_string(what.what)));
-    if (!what.note.empty()) text.append(",\"note\":").append(in_quotes(what.note));
-    return text.append("}\n");
+operation read_operation(std::string_view line) {
+    const http::json_object object(line);
+    operation read;
+    read.id = object.number("id");
+    read.name = name_of(object);
+    const auto now = state_of(object.text("state", 100));
+    if (!now) throw bad_json("\"state\" is missing or none");
+    read.now = *now;
+    read.messages = object.number("messages");
+    read.note = object.text("note", longest_note);
+    return read;
 }
 
 } // namespace tracker

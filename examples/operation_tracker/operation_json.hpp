@@ -1,4 +1,4 @@
-// JSON in and out: what clients send and get, and the lines of the journal.
+// JSON in and out: what clients send and get, and what the journal has.
 #ifndef TOADSTONE_EXAMPLES_OPERATION_TRACKER_OPERATION_JSON_HPP
 #define TOADSTONE_EXAMPLES_OPERATION_TRACKER_OPERATION_JSON_HPP
 
@@ -36,18 +36,18 @@ private:
     operation_id last_ = 0;
 };
 
-/// One line of the journal: an operation was created, or a message moved it.
+/// A record of the journal: an operation was created, or a message moved it.
 struct journal_record {
     operation_id id = 0;
     std::string name;            ///< of a new operation
     std::optional<message> what; ///< empty for a new operation
 };
 
-/// Reads a line, without its end. Errors: http::bad_json.
-[[nodiscard]] journal_record read_record(std::string_view line);
-/// Lines with their end.
-[[nodiscard]] std::string line_for_new(operation_id id, std::string_view name);
-[[nodiscard]] std::string line_for_message(operation_id id, const message& what);
+/// Errors: http::bad_json.
+[[nodiscard]] journal_record read_record(std::string_view text);
+[[nodiscard]] std::string to_json(const journal_record& record);
+/// What to_json() writes, which is a line of a snapshot. Errors: http::bad_json.
+[[nodiscard]] operation read_operation(std::string_view line);
 
 } // namespace tracker
 

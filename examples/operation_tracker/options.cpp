@@ -15,7 +15,24 @@ bool parse_options(int argc, char** argv, options& chosen, int& exit_code) {
     app.option_defaults()->always_capture_default();
     http::add_limits(app, chosen.clients);
     app.add_option("--workers", chosen.workers, "Threads, 0 for one per processor");
-    app.add_option("--journal,--log", chosen.journal, "File that keeps what happened");
+    app.add_option("--journal,--log", chosen.journal,
+                   "Folder that keeps what happened, made if it is not there");
+    app.add_option("--snapshots", chosen.snapshots,
+                   "Another folder for snapshots, which is there, perhaps on another volume");
+    app.add_option("--import", chosen.former,
+                   "File: a journal of the former format, to be taken over into a new one");
+    app.add_option("--snapshot-bytes", chosen.snapshot_bytes,
+                   "A snapshot is made when the records behind the one before come to so "
+                   "much, and to as much as that one")
+        ->check(CLI::PositiveNumber);
+    app.add_option("--commit", chosen.how,
+                   "How records are synced: all that wait together, or each by itself, to "
+                   "see the difference")
+        ->transform(CLI::CheckedTransformer(
+            std::map<std::string, commit>{{"together", commit::together},
+                                          {"each", commit::each}},
+            CLI::ignore_case))
+        ->default_str("together");
     http::add_milliseconds(app, "--journal-wait", chosen.journal_wait,
                            "For another server that has the journal to end", true);
     app.add_option(

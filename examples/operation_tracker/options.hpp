@@ -5,16 +5,25 @@
 #include "http/limits.hpp"
 
 #include <chrono>
+#include <cstddef>
 #include <string>
 
 namespace tracker {
 
 enum class when_journal_fails : unsigned char { go_on_reading, exit };
+enum class commit : unsigned char { together, each };
 
 struct options {
     http::limits clients{};
-    unsigned workers = 0; ///< 0: one per processor
-    std::string journal = "operations.journal";
+    unsigned workers = 0;                       ///< 0: one per processor
+    std::string journal = "operations.journal"; ///< a folder, made if it is not there
+    std::string snapshots{};                    ///< another folder for these; it is there
+    std::string former{};                       ///< a file: taken over into a new journal
+    /// A snapshot is made when the records behind the one before come to so much, and to as
+    /// much as that one.
+    std::size_t snapshot_bytes = std::size_t{4} << 20;
+    std::size_t segment_bytes = std::size_t{4} << 20;
+    commit how = commit::together; ///< of the records that wait
 
     when_journal_fails on_failure = when_journal_fails::go_on_reading;
 

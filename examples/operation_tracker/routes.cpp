@@ -32,7 +32,7 @@ void read_query(const http::request& from, route& found) {
 /// Long lists are written a part at a time, with others served in between.
 toadstone::task<std::string> list_page(store& operations, route where) {
     constexpr std::size_t part = 64;
-    const operation_page found = co_await operations.list(where.after, where.limit, page_bytes);
+    const operation_page found = operations.list(where.after, where.limit, page_bytes);
     list_writer text;
     std::size_t written = 0;
     for (const operation& each : found.operations) {
@@ -141,6 +141,8 @@ http::response service::answer_to_failure(const std::exception_ptr& failure) {
         return error(409, why.what());
     } catch (const no_more_changes& why) {
         return error(503, why.what());
+    } catch (const no_room& why) {
+        return error(507, why.what());
     } catch (...) {
         return http::answer_to_any(*this, failure);
     }

@@ -29,8 +29,6 @@ public:
 
     std::variant<http::response, http::work> answer(const http::request& from) override;
     http::response answer_to_failure(const std::exception_ptr& failure) override;
-    bool unsettled() const noexcept override { return operations_.poisoned(); }
-    toadstone::task<> settle() override { return operations_.restore(); }
     void log(std::string_view event) noexcept override { tracker::log(event); }
 
 private:

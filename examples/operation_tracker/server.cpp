@@ -7,6 +7,8 @@
 
 #include "http/server.hpp"
 
+#include <toadstone/runtime/task_scope.hpp>
+
 #include <utility>
 
 namespace tracker {
@@ -16,8 +18,11 @@ using toadstone::task;
 
 /// The port is taken before the journal is touched: a server that cannot have it has not
 /// disturbed the one that does.
-task<> prepare(store& operations, const surroundings& around, toadstone::io::endpoint at) {
+task<> prepare(store& operations, const surroundings& around, toadstone::task_scope& scope,
+               toadstone::io::endpoint at) {
     co_await operations.open();
+    scope.spawn(operations.run(), {.name = "journal"}).detach();
+    co_await operations.import();
     around.on_listening(at);
 }
 
@@ -28,10 +33,14 @@ task<> operate(const options& chosen, const surroundings& around,
     metrics shown;
     store operations(chosen, shown, around.on_journal_failed);
     service all(chosen, shown, operations, around);
-    const auto ready = [&](const toadstone::io::endpoint& at) {
-        return prepare(operations, around, at);
+    const auto body = [&](toadstone::task_scope& scope) -> task<> {
+        const auto ready = [&](const toadstone::io::endpoint& at) {
+            return prepare(operations, around, scope, at);
+        };
+        co_await http::serve(all, ready, std::move(stop));
+        operations.close();
     };
-    co_await http::serve(all, ready, std::move(stop));
+    co_await toadstone::with_scope(body);
 }
 
 } // namespace tracker

@@ -1,262 +1,347 @@
 // The critical sections of the server.
 #include "store.hpp"
 
+#include "history.hpp"
 #include "log.hpp"
-#include "operation_json.hpp"
-#include "replay.hpp"
 
-#include <toadstone/runtime/shield.hpp>
+#include <toadstone/io/folder.hpp>
+#include <toadstone/runtime/checkpoint.hpp>
+#include <toadstone/runtime/log.hpp>
+#include <toadstone/runtime/scope_guard.hpp>
 #include <toadstone/runtime/sleep.hpp>
+#include <toadstone/runtime/task_scope.hpp>
 #include <toadstone/runtime/this_task.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <exception>
+#include <memory>
 #include <system_error>
+#include <utility>
 
 namespace tracker {
 
 using toadstone::task;
+namespace io = toadstone::io;
 
 namespace {
 
-/// A new journal may be synced as often as one likes: it can be lost with the power until its
-/// folder is synced as well.
-task<> sync_folder_of(std::string path) {
-    const std::size_t slash = path.rfind('/');
-    path = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-    toadstone::io::file folder = co_await toadstone::io::file::open(path);
-    co_await folder.sync_all();
-    co_await folder.close();
+journal::options journal_of(const options& chosen) {
+    journal::options how;
+    how.folder = chosen.journal;
+    how.snapshots = chosen.snapshots.empty() ? chosen.journal : chosen.snapshots;
+    how.segment_bytes = chosen.segment_bytes;
+    if (chosen.how == commit::each) how.batch_bytes = 1;
+    how.lock_wait = chosen.journal_wait;
+    how.on_waiting = [path = chosen.journal] {
+        log(path + " belongs to another server, waiting for its end");
+    };
+    return how;
+}
+
+/// Nothing else is taken for a journal, and written into.
+task<> check_content(io::folder& opened) {
+    const auto there = co_await opened.list();
+    for (const io::folder_entry& each : there) {
+        if (each.name == "lock" || each.name.starts_with(journal::segment_kind)) co_return;
+    }
+    if (there.empty()) co_return;
+    throw std::runtime_error(opened.path() + " is not empty, and no journal");
 }
 
 } // namespace
 
+/// Has from the beginning what it needs to happen.
+class store::change final : public journal::follower {
+public:
+    change(store& of, operation after, std::size_t bytes)
+        : of_(of), next_(std::move(after)), bytes_(bytes) {}
+    void on_disk(const journal::position& behind) noexcept override {
+        of_.happens(std::move(next_), behind, bytes_);
+    }
+
+private:
+    store& of_;
+    book::page_to_be next_;
+    std::size_t bytes_;
+};
+
 store::store(const options& chosen, metrics& counts, std::function<void()> on_failure)
     : chosen_(chosen), counts_(counts), on_failure_(std::move(on_failure)),
-      data_(data(), "operations") {}
+      journal_(journal_of(chosen)), snapshot_at_(chosen.snapshot_bytes) {}
 
 task<operation> store::advance(operation_id id, message what) {
-    guard held = co_await enter();
+    const sections::user here = sections_.enter(id);
+    guard held = co_await enter(here);
     held.mark_consistent(); // so far we only look: leaving here, by an error too, does no harm
     check_writable();
-    const operation* before = held->operations.find(id);
+    const std::optional<operation> before = book_.find(id);
     if (!before) throw no_such_operation(id);
-    operation after = before->after(what);
-    const std::string line = line_for_message(id, what);
-    held->under_way = change{id, *before};
-
-    held.mark_inconsistent(); // from here on the book lacks an operation
-    held->operations.remove(id);
-    co_await write_down(line);
-    done(*held, after, line.size());
-    co_return after;
+    journal_record record{id, {}, std::move(what)};
+    operation next = after(before, record);
+    operation done = co_await write_down(held, std::move(next), std::move(record));
+    co_return done;
 }
 
 task<operation> store::create(std::string name) {
-    guard held = co_await enter();
-    held.mark_consistent();
     check_writable();
-    operation fresh;
-    fresh.id = held->operations.next_id();
-    if (fresh.id > largest_id) throw no_more_changes("there are no more ids for operations");
-    fresh.name = std::move(name);
-    const std::string line = line_for_new(fresh.id, fresh.name);
-    held->under_way = change{fresh.id, std::nullopt};
-
-    held.mark_inconsistent();
-    co_await write_down(line);
-    done(*held, fresh, line.size());
-    co_return fresh;
+    const std::optional<operation_id> id = book_.take_id();
+    if (!id) throw no_more_changes("there are no more ids for operations");
+    const sections::user here = sections_.enter(*id);
+    guard held = co_await enter(here);
+    held.mark_consistent();
+    journal_record record{*id, std::move(name), {}};
+    operation next = after(std::nullopt, record);
+    operation done = co_await write_down(held, std::move(next), std::move(record));
+    co_return done;
 }
 
 task<operation> store::find(operation_id id) {
-    guard held = co_await enter();
-    held.mark_consistent();
-    const operation* found = held->operations.find(id);
+    if (const auto here = sections_.enter_if_poisoned(id)) {
+        guard repaired = co_await enter(*here);
+        repaired.mark_consistent();
+    }
+    std::optional<operation> found = book_.find(id);
     if (!found) throw no_such_operation(id);
-    co_return *found;
-}
-
-task<operation_page> store::list(operation_id after, std::size_t most, std::size_t bytes) {
-    guard held = co_await enter();
-    held.mark_consistent();
-    operation_page found = held->operations.page(after, most, bytes);
-    co_return found;
+    co_return std::move(*found);
 }
 
 /// The way into every section: what somebody left broken is repaired first, by whoever is first
 /// to notice. The others wait for him.
-task<store::guard> store::enter(std::source_location where) {
-    const auto repair = [this](data& held, const toadstone::poison_cause& why) {
-        return restore(held, why);
+task<store::guard> store::enter(const sections::user& at, std::source_location where) {
+    const auto mend = [this, id = at.id()](section& held, const toadstone::poison_cause& why) {
+        return repair(id, held, why);
     };
-    guard held = co_await data_.lock_or_recover(repair, where);
+    guard held = co_await at.lock().lock_or_recover(mend, where);
     co_return held;
 }
 
-/// Returns when the record is on the disk, in the file that a new server would read.
-task<> store::write_down(std::string line) {
+/// Returns when the record is on the disk, and the book has the change.
+task<operation> store::write_down(guard& held, operation after, journal_record what) {
+    std::string text = to_json(what);
+    auto then = std::make_unique<change>(*this, after, journal::framed_size(text.size()));
+    held.mark_inconsistent(); // from here on nobody knows whether it happens
     if (chosen_.slow_sync.count() > 0) co_await toadstone::sleep_for(chosen_.slow_sync);
-    std::string lost;
+    journal::ticket sent = co_await journal_.submit(
+        static_cast<std::uint32_t>(record_type::change), std::move(text), std::move(then));
+    held->sent.emplace(std::move(sent));
+    const journal::fate of = co_await held->sent->outcome();
+    held->sent.reset();
+    if (of.how != journal::fate::end::unknown) held.mark_consistent();
+    check_fate(of);
+    co_return after;
+}
+
+/// By run(), when the record is on the disk.
+void store::happens(book::page_to_be&& next, const journal::position& behind,
+                    std::size_t bytes) noexcept {
+    const book::totals now = book_.commit(std::move(next), behind);
+    counts_.show_operations(now.all, now.live);
+    const std::size_t unsaved = unsaved_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+    if (unsaved >= snapshot_at_.load(std::memory_order_relaxed)) snapshot_due_.set();
+}
+
+void store::check_fate(const journal::fate& of) {
     try {
-        co_await journal_->append(line);
-        co_await journal_->sync_data();
-    } catch (const std::system_error& why) {
-        if (!journal_->sync_failed()) throw; // a full disk, for example, that may be emptied
-        lost = why.what();
+        static_cast<void>(journal_.place_of(of));
+        return;
+    } catch (const journal::append_unknown&) {
+    } catch (const journal::not_appended& why) {
+        if (journal_.failure().empty()) throw no_room(why.what());
     }
-    if (!lost.empty()) fail(lost);
-    const std::string why = failure();
-    if (!why.empty()) throw no_more_changes(why + "; it is unknown whether this has happened");
-}
-
-void store::done(data& held, operation after, std::size_t bytes) {
-    held.operations.put(std::move(after));
-    held.durable_bytes += bytes;
-    held.under_way.reset();
-    counts_.show_operations(held.operations.size(), held.operations.live());
-}
-
-void store::take_back(data& held) {
-    if (!held.under_way) return;
-    held.operations.remove(held.under_way->id);
-    if (held.under_way->before) held.operations.put(*held.under_way->before);
+    throw no_more_changes(told_failure() + "; it is unknown whether this has happened");
 }
 
 void store::check_writable() {
-    const std::string why = failure();
+    const std::string why = told_failure();
     if (!why.empty()) throw no_more_changes(why);
 }
 
 std::string store::failure() {
-    {
-        const std::lock_guard hold(failure_lock_);
-        if (!failure_.empty()) return failure_;
+    journal_.check_place();
+    return told_failure();
+}
+
+std::string store::told_failure() {
+    std::string why = journal_.failure();
+    if (why.empty()) return why;
+    if (!why.starts_with("the journal has failed")) why = "the journal has failed: " + why;
+    if (!failure_told_.exchange(true, std::memory_order_relaxed)) {
+        counts_.journal_fails();
+        log(why + "; nothing is changed until a restart");
+        if (on_failure_) on_failure_();
     }
-    try {
-        if (journal_->is_at_path()) return {};
-        fail(journal_->path() + " was renamed, removed or replaced");
-    } catch (const std::system_error& why) {
-        fail(why.what());
-    }
-    const std::lock_guard hold(failure_lock_);
-    return failure_;
+    return why;
 }
 
-bool store::failed() {
-    const std::lock_guard hold(failure_lock_);
-    return !failure_.empty();
-}
-
-void store::fail(const std::string& why) {
-    {
-        const std::lock_guard hold(failure_lock_);
-        if (!failure_.empty()) return;
-        failure_ = "the journal has failed: " + why;
-    }
-    counts_.journal_fails();
-    log("the journal has failed, and nothing is changed until a restart: " + why);
-    if (on_failure_) on_failure_();
-}
-
-task<> store::restore() {
-    guard healthy = co_await enter();
-    healthy.mark_consistent();
-}
-
-task<> store::restore(data& held, const toadstone::poison_cause& why) {
+/// The record that was on its way, if any, will be on the disk or not; then the book has it or
+/// not. Nothing else has to be looked at, of however many records the operation is made.
+task<> store::repair(operation_id id, section& held, const toadstone::poison_cause& why) {
     const auto begun = toadstone::this_task::now();
+    const std::string which = "operation " + std::to_string(id);
+    const bool failed = failure_told_.load(std::memory_order_relaxed); // its one line is there
     counts_.count_poisoning(why);
-    if (!failed()) log(why.to_string()); // else its one line is there
-    co_await read_back(held);
+    if (!failed) log(which + ": " + why.to_string());
+    if (held.sent) static_cast<void>(co_await held.sent->outcome());
+    held.sent.reset();
     const auto took = toadstone::this_task::now() - begun;
     const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(took);
     counts_.count_recovery(took);
-    counts_.show_operations(held.operations.size(), held.operations.live());
-    if (!failed()) {
-        log("restored from the journal in " + std::to_string(microseconds.count()) +
-            " us, operations: " + std::to_string(held.operations.size()));
+    if (failed) co_return;
+    log(which + " restored, as it is in the journal, in " +
+        std::to_string(microseconds.count()) + " us");
+}
+
+task<> store::run() {
+    const auto body = [this](toadstone::task_scope& scope) -> task<> {
+        const toadstone::scope_exit ends([this]() noexcept { journal_.give_up(); });
+        auto saving = scope.spawn(save_snapshots(), {.name = "snapshots"});
+        auto repairing = scope.spawn(repair_all(), {.name = "repairs"});
+        co_await write_all();
+        co_await closed_.wait();
+        saving.cancel();
+        repairing.cancel();
+    };
+    co_await toadstone::with_scope(body);
+}
+
+void store::close() noexcept {
+    journal_.close();
+    closed_.set();
+}
+
+/// When the journal fails, reading goes on.
+task<> store::write_all() {
+    try {
+        co_await journal_.run();
+    } catch (const std::exception& why) {
+        log("the journal's writer failed: " + std::string(toadstone::what_of(why)));
+    }
+    journal_.give_up(); // if it has not even begun
+    static_cast<void>(told_failure());
+}
+
+/// Those that nobody comes to.
+task<> store::repair_all() {
+    using namespace std::chrono_literals;
+    for (;;) {
+        co_await sections_.broken().wait();
+        bool failed = false;
+        while (const auto here = sections_.take_broken()) {
+            try {
+                guard repaired = co_await enter(*here);
+                repaired.mark_consistent();
+            } catch (const std::exception&) { // no memory: it stays broken
+                failed = true;
+            }
+            if (failed) break;
+        }
+        if (failed) co_await toadstone::sleep_for(10ms);
     }
 }
 
-/// The change that was cut is taken back, and happens again if the journal says so. But a
-/// record whose sync was cut is in the file and may not be on the disk yet; shown now, it could
-/// be undone by a failure of power. If it cannot be brought there, it is not shown.
-task<> store::read_back(data& held) {
-    take_back(held);
-    std::string lost;
-    try {
-        if (!failed()) {
-            co_await journal_->sync_data();
-            const replayed there =
-                co_await replay(*journal_, held.operations, held.durable_bytes);
-            if (there.torn_bytes > 0 || journal_->poisoned()) {
-                journal_->truncate(there.whole_bytes);
-                co_await journal_->sync_data();
-                log(journal_->path() + ": cut off " + std::to_string(there.torn_bytes) +
-                    " bytes of a record that was not written to its end");
-            }
-            held.durable_bytes = there.whole_bytes;
+task<> store::save_snapshots() {
+    for (;;) {
+        co_await snapshot_due_.wait();
+        try {
+            co_await save_snapshot();
+        } catch (const std::exception& why) { // once more after as many records
+            log("a snapshot was not saved, and the journal grows: " +
+                std::string(toadstone::what_of(why)));
         }
-    } catch (const std::runtime_error& why) {
-        lost = why.what();
     }
-    if (!lost.empty()) {
-        fail(lost);
-        take_back(held);
+}
+
+/// All that has happened up to one moment, written a part at a time, while more happens.
+task<> store::save_snapshot() {
+    std::string state;
+    unsaved_.store(0, std::memory_order_relaxed);
+    journal::position at;
+    {
+        book::cut through(book_);
+        at = through.at();
+        while (through.write_part(state)) co_await toadstone::yield_now();
     }
-    held.under_way.reset();
+    const std::size_t bytes = std::max(chosen_.snapshot_bytes, state.size());
+    co_await journal_.save_snapshot(at, std::move(state));
+    snapshot_at_.store(bytes, std::memory_order_relaxed);
+}
+
+/// The names on its way are brought to the disk, whoever has made it: a server that was stopped
+/// before it did so, perhaps.
+task<> store::make_folder() {
+    std::string path = chosen_.journal;
+    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+    const std::size_t slash = path.rfind('/') + 1; // npos + 1 is 0
+    std::string before = slash == 0 ? "." : path.substr(0, std::max<std::size_t>(slash - 1, 1));
+    io::folder above = co_await io::folder::open(std::move(before));
+    const std::string name = path.substr(slash);
+    if (!name.empty()) static_cast<void>(co_await above.make_folder(name));
+    co_await above.sync();
+    std::string no_folder;
+    try {
+        io::folder opened = co_await io::folder::open(path);
+        co_await check_content(opened);
+    } catch (const std::system_error& why) {
+        if (why.code() != std::errc::not_a_directory) throw;
+        no_folder = path;
+    }
+    if (no_folder.empty()) co_return;
+    throw std::runtime_error(path + " is not a folder, which a journal is. One of the former "
+                                    "format, a file, is taken over into a new one by --import");
 }
 
 task<> store::open() {
-    toadstone::io::open_options how;
-    how.append = true;
-    how.create = true;
-    toadstone::io::file opened = co_await toadstone::io::file::open(chosen_.journal, how);
-    journal_.emplace(std::move(opened));
-    if (!journal_->is_regular()) {
-        throw std::runtime_error(chosen_.journal + " is not an ordinary file");
+    if (!chosen_.former.empty()) former_ = co_await read_former(chosen_.former);
+    co_await make_folder();
+    const journal::contents found = co_await journal_.open();
+    for (const std::string& each : found.notes) log(each);
+    import_begun_ = former_ && found.state.empty() && found.records.size() == 1 &&
+                    found.records[0].type == static_cast<std::uint32_t>(record_type::import);
+    if (import_begun_) {
+        book_.stands_at(found.end);
+    } else {
+        co_await read_history(book_, found, chosen_.journal);
     }
-    co_await wait_for_lock();
-    co_await sync_folder_of(chosen_.journal);
-    co_await load();
-}
-
-/// Another server that drains still has requests to finish, and their records to write. What is
-/// read before it has ended would be out of date.
-task<> store::wait_for_lock() {
-    using namespace std::chrono_literals;
-    const auto until = toadstone::this_task::now() + chosen_.journal_wait;
-    bool waited = false;
-    while (!journal_->try_lock()) {
-        if (toadstone::this_task::now() >= until) {
-            throw std::runtime_error(chosen_.journal +
-                                     " belongs to another server, which has not ended within " +
-                                     std::to_string(chosen_.journal_wait.count()) + " ms");
-        }
-        if (!waited) log(chosen_.journal + " belongs to another server, waiting for its end");
-        waited = true;
-        co_await toadstone::sleep_for(20ms);
+    std::size_t bytes = 0;
+    for (const journal::record& each : found.records) {
+        bytes += journal::framed_size(each.payload.size());
     }
-    // It may have been replaced before it was locked.
-    if (!journal_->is_at_path()) {
-        throw std::runtime_error(chosen_.journal + " was renamed, removed or replaced");
+    unsaved_ = bytes;
+    snapshot_at_ = std::max(chosen_.snapshot_bytes, found.state.size());
+    if (bytes >= snapshot_at_) snapshot_due_.set();
+    counts_.show_operations(book_.size(), book_.live());
+    log("read " + chosen_.journal + ", operations: " + std::to_string(book_.size()));
+    if (former_ && !import_begun_ && found.end.sequence > 0) {
+        throw std::runtime_error(chosen_.journal + " is no new journal, into which " +
+                                 chosen_.former +
+                                 " could be taken over: start without --import");
     }
 }
 
-task<> store::load() {
-    guard held = co_await data_.lock();
-    const replayed there = co_await replay(*journal_, held->operations);
-    co_await write_last_again(*journal_, there);
-    if (there.torn_bytes > 0) {
-        journal_->truncate(there.whole_bytes);
-        log(journal_->path() + ": cut off " + std::to_string(there.torn_bytes) +
+/// A record says that there has to be a snapshot. Without it the import did not come to its
+/// end, or the snapshot is lost.
+task<> store::import() {
+    if (!former_) co_return;
+    journal::position at = journal_.durable();
+    if (!import_begun_) {
+        at = co_await journal_.append(static_cast<std::uint32_t>(record_type::import),
+                                      chosen_.former);
+    }
+    std::size_t taken = 0;
+    for (auto& [id, each] : former_->operations) {
+        if (++taken % 500 == 0) co_await toadstone::yield_now();
+        static_cast<void>(book_.commit(book::page_to_be(std::move(each)), at));
+    }
+    book_.stands_at(at);
+    co_await save_snapshot();
+    if (former_->torn_bytes > 0) {
+        log(chosen_.former + ": left out " + std::to_string(former_->torn_bytes) +
             " bytes of a record that was not written to its end");
     }
-    co_await journal_->sync_data();
-    held->durable_bytes = there.whole_bytes;
-    counts_.show_operations(held->operations.size(), held->operations.live());
-    log("read " + journal_->path() +
-        ", operations: " + std::to_string(held->operations.size()));
+    former_.reset();
+    counts_.show_operations(book_.size(), book_.live());
+    log("took over " + chosen_.former + ", operations: " + std::to_string(book_.size()));
 }
 
 } // namespace tracker

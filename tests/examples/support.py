@@ -9,6 +9,7 @@ import re
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -139,15 +140,43 @@ class Server:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
 
-class Tracker(Server):
-    """The operation tracker, with a journal of its own unless one is given."""
+def segments(journal):
+    """The segments of a journal, by their first record."""
+    return [os.path.join(journal, name) for name in sorted(os.listdir(journal))
+            if re.fullmatch(r"segment-\d{20}", name)]
 
-    def __init__(self, program, *options, journal=None, **more):
+
+def records(journal):
+    """What is in the segments of a tracker's journal, see docs/journal.md; the JSON of each."""
+    found = []
+    for path in segments(journal):
+        with open(path, "rb") as file:
+            content = file.read()
+        epoch, next_number = struct.unpack_from("<QQ", content, 8)
+        at = 4096
+        while at + 40 <= len(content):
+            _, length, number, of, _, kind, _ = struct.unpack_from("<IIQQQII", content, at)
+            if of != epoch or number != next_number or kind > 0xFFFFFF00:
+                break
+            if kind == 1:
+                found.append(json.loads(content[at + 40 : at + 40 + length]))
+            next_number += 1
+            at += 40 + (length + 7) // 8 * 8
+    return found
+
+
+class Tracker(Server):
+    """The operation tracker, with a journal of its own unless one is given. `former`: a file
+    that it takes over."""
+
+    def __init__(self, program, *options, journal=None, former=None, **more):
         self.folder = None
         if journal is None:
             self.folder = tempfile.TemporaryDirectory()
             journal = os.path.join(self.folder.name, "journal")
         self.journal = journal
+        if former is not None:
+            options = (*options, "--import", former)
         super().__init__(program, "--journal", journal, *options, **more)
 
     def __exit__(self, failed, *rest):

@@ -4,13 +4,14 @@
 import fcntl
 import json
 import os
+import shutil
 import struct
 import sys
 import tempfile
 import time
 import unittest
 
-from support import Tracker, refusal
+from support import Tracker, refusal, segments
 
 PROGRAM = sys.argv.pop(1)
 
@@ -52,17 +53,23 @@ class Alone(unittest.TestCase):
     def test_a_second_server_is_refused_and_changes_nothing(self):
         with Tracker(PROGRAM, journal=self.path) as tracker:
             tracker.create("one")
-            with open(self.path, "rb") as journal:
-                before = journal.read()
+            before = self.content()
             code, said = refusal(PROGRAM, "--port", 0, "--journal", self.path,
                                  "--journal-wait", 200)
             self.assertEqual(code, 1)
-            self.assertIn("belongs to another server, which has not ended within 200 ms", said)
-            with open(self.path, "rb") as journal:
-                self.assertEqual(journal.read(), before)
+            self.assertIn("is open in another process, which has not ended within 200 ms: stop "
+                          "that one first", said)
+            self.assertEqual(self.content(), before)
             self.assertEqual(tracker.create("two"), 2)
         with Tracker(PROGRAM, "--journal-wait", 0, journal=self.path) as tracker:
             self.assertEqual(len(tracker.list()), 2) # a kill leaves no lock behind
+
+    def content(self):
+        found = {}
+        for name in os.listdir(self.path):
+            with open(os.path.join(self.path, name), "rb") as file:
+                found[name] = file.read()
+        return found
 
     def test_a_port_in_use_is_told_before_the_journal_is_touched(self):
         other = os.path.join(os.path.dirname(self.path), "other")
@@ -94,8 +101,9 @@ class Alone(unittest.TestCase):
 
     def test_a_signal_ends_the_waiting_and_the_loading(self):
         """S128"""
-        with open(self.path, "wb") as journal:
-            take_lock(journal)
+        os.mkdir(self.path)
+        with open(os.path.join(self.path, "lock"), "wb") as lock:
+            take_lock(lock)
             tracker = Tracker(PROGRAM, "--journal-wait", 3600000, journal=self.path,
                               ready=False)
             with tracker:
@@ -113,9 +121,12 @@ class NoJournal(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.path = os.path.join(folder.name, "journal")
 
-    def refused(self, path, why):
+    def refused(self, path, why, option="--journal"):
         begun = time.monotonic()
-        code, said = refusal(PROGRAM, "--port", 0, "--journal", path)
+        options = [option, path]
+        if option == "--import":
+            options += ["--journal", path + ".new"]
+        code, said = refusal(PROGRAM, "--port", 0, *options)
         self.assertEqual((code, said.count("\n")), (1, 1), said)
         self.assertIn(why, said)
         self.assertLess(time.monotonic() - begun, 20)
@@ -123,19 +134,22 @@ class NoJournal(unittest.TestCase):
     def test_pipes_and_devices(self):
         os.mkfifo(self.path)
         for path in (self.path, "/dev/full", "/dev/null", "/dev/zero"):
-            self.refused(path, f"{path} is not an ordinary file")
-        self.refused(os.path.dirname(self.path), "Is a directory")
+            self.refused(path, f"{path} is not a folder")
+        for path in ("/dev/full", "/dev/null", "/dev/zero"):
+            self.refused(path, f"{path} is not an ordinary file", "--import")
+        self.refused(os.path.dirname(self.path), "is not empty, and no journal")
+        self.assertEqual(os.listdir(os.path.dirname(self.path)), ["journal"])
 
     def test_ids_that_are_out_of_range(self):
         for number in (0, 2**53, 2**64 - 1):
             with open(self.path, "w", encoding="ascii") as journal:
                 journal.write('{"id":%d,"name":"a"}\n' % number)
-            self.refused(self.path, "the id is not between 1 and 9007199254740991")
+            self.refused(self.path, "the id is not between 1 and 9007199254740991", "--import")
 
     def test_the_last_id_is_the_last(self):
         with open(self.path, "w", encoding="ascii") as journal:
             journal.write('{"id":%d,"name":"last"}\n' % (2**53 - 1))
-        with Tracker(PROGRAM, journal=self.path) as tracker:
+        with Tracker(PROGRAM, former=self.path) as tracker:
             for _ in range(2):
                 status, answer, _ = tracker.request("POST", "/operations", {"name": "more"})
                 self.assertEqual(status, 503)
@@ -147,12 +161,12 @@ class NoJournal(unittest.TestCase):
         with open(self.path, "wb") as journal:
             journal.write(b'{"id":1,"name":"a"}\n{')
             journal.truncate(1 << 30) # a gibibyte without an end of line
-        self.refused(self.path, "longer than any record")
+        self.refused(self.path, "longer than any record", "--import")
 
     def test_a_nul_hides_nothing(self):
         with open(self.path, "wb") as journal:
             journal.write(b'{"id":1,"name":"a"}\0{"id":2}\n{"id":2,"name":"b"}\n')
-        self.refused(self.path, "damaged")
+        self.refused(self.path, "damaged", "--import")
 
     def lost(self, tracker):
         """The journal is gone: nothing changes any more, and everybody is told."""
@@ -172,7 +186,9 @@ class NoJournal(unittest.TestCase):
 
     def test_a_journal_that_was_renamed_or_removed(self):
         for what in (lambda: os.rename(self.path, self.path + ".old"),
-                     lambda: os.remove(self.path), self.replace):
+                     lambda: shutil.rmtree(self.path), self.replace,
+                     lambda: os.remove(os.path.join(self.path, "lock")),
+                     lambda: os.remove(segments(self.path)[-1])):
             with Tracker(PROGRAM, journal=self.path) as tracker:
                 if not tracker.list():
                     tracker.create("one")
@@ -180,38 +196,39 @@ class NoJournal(unittest.TestCase):
                 self.lost(tracker)
                 tracker.terminate()
                 self.assertEqual(tracker.exit_code(), 74)
-            if os.path.exists(self.path):
-                os.remove(self.path)
+            for path in (self.path, self.path + ".old"):
+                shutil.rmtree(path, ignore_errors=True)
 
     def replace(self):
-        with open(self.path + ".new", "w", encoding="ascii"):
-            pass
-        os.rename(self.path + ".new", self.path)
+        os.rename(self.path, self.path + ".old")
+        os.mkdir(self.path)
 
     def test_health_alone_finds_out(self):
         with Tracker(PROGRAM, journal=self.path) as tracker:
             tracker.create("one")
-            os.remove(self.path)
+            shutil.rmtree(self.path)
             self.assertEqual(tracker.request("GET", "/healthz")[0], 503)
 
     def test_a_supervisor_may_have_it_end_by_itself(self):
         with Tracker(PROGRAM, "--when-journal-fails", "exit", journal=self.path) as tracker:
             tracker.create("one")
-            os.remove(self.path)
+            shutil.rmtree(self.path)
             self.assertEqual(tracker.request("POST", "/operations", {"name": "x"})[0], 503)
             self.assertEqual(tracker.exit_code(), 74)
 
 
 class Repair(unittest.TestCase):
     def test_a_client_that_leaves_does_not_cost_the_whole_journal(self):
-        """A repair reads what the cut change may have written, and nothing else.
+        """A repair waits for the record that the cut change may have written, and reads
+        nothing.
 
-        Method: the beginning of the journal becomes unreadable, and nobody notices.
+        Method: the first record becomes unreadable, and nobody notices.
         """
         with Tracker(PROGRAM, "--slow-sync", 300) as tracker:
             self.assertEqual(tracker.create("one"), 1)
-            with open(tracker.journal, "r+b") as journal:
-                journal.write(b"#")
+            with open(segments(tracker.journal)[0], "r+b") as journal:
+                journal.seek(4096)
+                journal.write(b"#" * 40)
             client = tracker.connect()
             body = b'{"event":"start"}'
             client.sendall(b"POST /operations/1/messages HTTP/1.1\r\nHost: localhost\r\n"
@@ -219,7 +236,7 @@ class Repair(unittest.TestCase):
                            b"Content-Length: %d\r\n\r\n" % len(body) + body)
             time.sleep(0.1)
             client.close()
-            tracker.says("restored from the journal")
+            tracker.says("restored, as it is in the journal")
             self.assertEqual(tracker.get(1)["state"], "pending")
             self.assertEqual(tracker.send(1, "start")[0], 200)
             self.assertEqual(tracker.metrics()["tracker_recoveries_total"], 1)

@@ -107,7 +107,7 @@ class Lists(unittest.TestCase):
                 journal.write('{"id":%d,"name":"%s"}\n' % (number, "n" * 150))
 
     def test_pages_together_are_the_whole(self):
-        with Tracker(PROGRAM, journal=self.path) as tracker:
+        with Tracker(PROGRAM, former=self.path) as tracker:
             page = tracker.request("GET", "/operations")[1]
             self.assertEqual([each["id"] for each in page["operations"]],
                              list(range(1, 101)))
@@ -130,7 +130,7 @@ class Lists(unittest.TestCase):
             for number in range(1, 51):
                 journal.write('{"id":%d,"name":"n"}\n{"id":%d,"event":"start","note":"%s"}\n'
                               % (number, number, "\\u0001" * 2000))
-        with Tracker(PROGRAM, journal=self.path) as tracker:
+        with Tracker(PROGRAM, former=self.path) as tracker:
             page = tracker.request("GET", "/operations?limit=1000")[1]
             self.assertLess(len(json.dumps(page)), 64 * 1024 + 13000)
             self.assertGreaterEqual(len(page["operations"]), 5)
@@ -140,7 +140,7 @@ class Lists(unittest.TestCase):
         budget = 2 * MEBIBYTE
         clients = []
         with Tracker(PROGRAM, "--max-answers", budget, "--request-timeout", 60000,
-                     journal=self.path) as tracker:
+                     former=self.path) as tracker:
             before = tracker.memory()
             for _ in range(100):
                 client = socket.socket()

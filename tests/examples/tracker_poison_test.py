@@ -15,12 +15,12 @@ import threading
 import time
 import unittest
 
-from support import Tracker, read_all, refusal, statuses
+from support import Tracker, read_all, records, refusal, statuses
 
 PROGRAM = sys.argv.pop(1)
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "operation_tracker"
 CAUSE = re.compile(
-    r"mutex 'operations' poisoned: task \d+ 'conn 127\.0\.0\.1:\d+' was cancelled \((\w+)\) "
+    r"mutex 'operation' poisoned: task \d+ 'conn 127\.0\.0\.1:\d+' was cancelled \((\w+)\) "
     r"at store\.cpp:\d+ holding the lock taken at store\.cpp:\d+"
 )
 
@@ -30,11 +30,6 @@ def message(operation, event):
     head = f"POST /operations/{operation}/messages HTTP/1.1\r\nHost: localhost\r\n"
     return (head.encode() + b"Content-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n" % len(body) + body)
-
-
-def records(path):
-    with open(path, encoding="utf-8") as journal:
-        return [json.loads(line) for line in journal]
 
 
 class Interruption(unittest.TestCase):
@@ -50,12 +45,12 @@ class Interruption(unittest.TestCase):
             one = tracker.create()
             self.assertEqual(tracker.send(one, "start")[0], 200)
             self.leave_in_the_middle(tracker, one, "pause")
-            tracker.says("restored from the journal")
+            tracker.says("restored, as it is in the journal")
             causes = CAUSE.findall(tracker.text())
             self.assertEqual(causes, ["requested"])
             self.assertIn(self.places_in_head_comment(), tracker.text())
             tracker.says("the client left during POST /operations/1/messages")
-            self.assertEqual(tracker.get(one)["state"], "running") # the entry is back
+            self.assertEqual(tracker.get(one)["state"], "running")
             found = tracker.metrics()
             self.assertEqual(found['tracker_poisonings_total{reason="requested"}'], 1)
             self.assertEqual(found["tracker_recoveries_total"], 1)
@@ -75,7 +70,7 @@ class Interruption(unittest.TestCase):
             status, answer, _ = tracker.request("POST", "/operations", {"name": "late"})
             self.assertEqual(status, 503)
             self.assertIn("too long", answer["error"])
-            tracker.says("restored from the journal")
+            tracker.says("restored, as it is in the journal")
             self.assertEqual(CAUSE.findall(tracker.text()), ["timeout"])
             self.assertEqual(tracker.request("GET", "/operations")[1], {"operations": []})
             found = tracker.metrics()
@@ -165,24 +160,45 @@ class Journal(unittest.TestCase):
         with Tracker(PROGRAM, journal=self.path) as tracker:
             self.assertEqual(len(tracker.request("GET", "/operations")[1]["operations"]), 4)
 
-    def test_a_torn_last_line_is_cut_off(self):
+    def test_a_former_journals_torn_last_line_is_left_out(self):
         whole = b'{"id":1,"name":"a"}\n{"id":1,"event":"start"}\n'
         for tail in (b"{", b'{"id":1,"event":"pau', b'{"id":1,"event":"pause"}', b"\0\0\0"):
             with self.subTest(tail=tail):
                 self.write(whole + tail)
-                with Tracker(PROGRAM, journal=self.path) as tracker:
-                    tracker.says(f"cut off {len(tail)} bytes")
+                with Tracker(PROGRAM, former=self.path) as tracker:
+                    tracker.says(f"left out {len(tail)} bytes")
                     self.assertEqual(tracker.get(1)["state"], "running")
                     self.assertEqual(tracker.send(1, "complete")[0], 200)
-                self.assertEqual(records(self.path)[-1], {"id": 1, "event": "complete"})
+                    last = records(tracker.journal)[-1]
+                self.assertEqual(last, {"id": 1, "event": "complete"})
+                with open(self.path, "rb") as journal:
+                    self.assertEqual(journal.read(), whole + tail)
 
-    def test_a_long_journal_is_read_in_pieces(self):
+    def test_a_long_former_journal_is_read_in_pieces(self):
         count = 20000
         lines = [b'{"id":%d,"name":"%s"}\n' % (i, b"n" * (i % 90 + 1))
                  for i in range(1, count + 1)]
         self.write(b"".join(lines))
-        with Tracker(PROGRAM, journal=self.path) as tracker:
+        with Tracker(PROGRAM, former=self.path) as tracker:
             self.assertEqual(tracker.create(), count + 1)
+
+    def test_what_was_taken_over_is_a_journal_of_its_own(self):
+        self.write(b'{"id":1,"name":"a"}\n{"id":1,"event":"start"}\n')
+        new = self.path + ".new"
+        with Tracker(PROGRAM, former=self.path, journal=new) as tracker:
+            before = tracker.list()
+            tracker.process.kill()
+        code, said = refusal(PROGRAM, "--port", 0, "--journal", new, "--import", self.path)
+        self.assertEqual(code, 1)
+        self.assertIn(f"{new} is no new journal, into which {self.path} could be taken over: "
+                      "start without --import", said)
+        code, said = refusal(PROGRAM, "--port", 0, "--journal", self.path)
+        self.assertEqual((code, said.count("\n")), (1, 1), said)
+        self.assertIn(f"{self.path} is not a folder, which a journal is. One of the former "
+                      "format, a file, is taken over into a new one by --import", said)
+        with Tracker(PROGRAM, journal=new) as tracker:
+            self.assertEqual(tracker.list(), before)
+            self.assertEqual(tracker.create(), 2)
 
     def test_a_file_that_is_no_journal_is_left_alone(self):
         cases = (b"root:x:0:0:root:/root:/bin/bash\n", b"no end of line",
@@ -191,32 +207,39 @@ class Journal(unittest.TestCase):
         for text in cases:
             with self.subTest(text=text):
                 self.write(text)
-                code, said = refusal(PROGRAM, "--port", 0, "--journal", self.path)
+                code, said = refusal(PROGRAM, "--port", 0, "--journal", self.path + ".new",
+                                     "--import", self.path)
                 self.assertEqual((code, said.count("\n")), (1, 1), said)
                 self.assertIn(f"{self.path} line ", said)
+                self.assertFalse(os.path.exists(self.path + ".new"))
                 with open(self.path, "rb") as journal:
                     self.assertEqual(journal.read(), text)
 
     def test_a_journal_that_cannot_be_opened_is_one_line(self):
         code, said = refusal(PROGRAM, "--port", 0, "--journal", "/no/such/folder/journal")
         self.assertEqual((code, said.count("\n")), (1, 1), said)
-        self.assertIn("/no/such/folder/journal: No such file", said)
+        self.assertIn("/no/such/folder: No such file", said)
 
     def test_a_disk_that_is_full_costs_the_request_and_nothing_else(self):
-        # RLIMIT_FSIZE cuts an append in the middle, as a full disk does.
+        # RLIMIT_FSIZE leaves no room for the next segment, as a full disk does.
         with Tracker(PROGRAM, journal=self.path) as tracker:
             one = tracker.create("a")
-            size = os.path.getsize(self.path)
-            self.limit_file_size(tracker, size + 10)
-            self.assertEqual(tracker.send(one, "start")[0], 500)
+        before = os.listdir(self.path)
+        with Tracker(PROGRAM, journal=self.path) as tracker:
+            self.limit_file_size(tracker, 8192)
+            for _ in range(3):
+                status, answer = tracker.send(one, "start")
+                self.assertEqual(status, 507)
+                self.assertIn("not appended to the journal", answer["error"])
+                self.assertIn("File too large", answer["error"])
             self.assertEqual(tracker.get(one)["state"], "pending")
-            self.assertEqual(os.path.getsize(self.path), size)
-            tracker.says("failed with")
-            tracker.says("was not written to its end")
+            self.assertEqual(tracker.request("GET", "/healthz")[0], 200)
             self.limit_file_size(tracker, 1 << 40)
             self.assertEqual(tracker.send(one, "start")[0], 200)
             found = tracker.metrics()
-            self.assertEqual(found['tracker_poisonings_total{reason="exception"}'], 1)
+            self.assertEqual(found["tracker_recoveries_total"], 0) # it has not happened
+            self.assertEqual(found["tracker_journal_failed"], 0)
+        self.assertEqual(len(os.listdir(self.path)), len(before) + 1)
 
     @staticmethod
     def limit_file_size(tracker, size):

@@ -201,24 +201,6 @@ task<> drains_at_work(sim::world& world) {
     co_await server.stop();
 }
 
-/// A new server tells what anybody has been told. False: it was cancelled before it could.
-task<bool> is_back(running_tracker& server, witness& all) {
-    server.start();
-    try {
-        const io::endpoint at = co_await server.listening();
-        const std::string listed = co_await list(at, all);
-        co_await journal_agrees(listed);
-    } catch (const task_cancelled&) {
-        co_return false;
-    } catch (const std::system_error&) {
-        co_return false;
-    } catch (const unreachable&) {
-        co_return false;
-    }
-    co_await server.kill();
-    co_return true;
-}
-
 /// Two clients at work while something happens to a connection of the server; one later.
 task<> cancelled_somewhere(sim::world& world) {
     running_tracker server;

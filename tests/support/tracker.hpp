@@ -2,10 +2,12 @@
 #ifndef TOADSTONE_TESTS_SUPPORT_TRACKER_HPP
 #define TOADSTONE_TESTS_SUPPORT_TRACKER_HPP
 
+#include "operation_tracker/history.hpp"
 #include "operation_tracker/log.hpp"
 #include "operation_tracker/operation_json.hpp"
-#include "operation_tracker/replay.hpp"
 #include "operation_tracker/server.hpp"
+
+#include "journal/recovery.hpp"
 
 #include "support/simulated.hpp"
 #include "support/tracker_client.hpp"
@@ -25,23 +27,34 @@ namespace toadstone::tests {
 
 using namespace std::chrono_literals;
 
-inline constexpr std::string_view journal = "operations.journal";
+/// The folder of the journal.
+inline constexpr std::string_view kept_in = "operations.journal";
+inline std::string segment_file(std::uint64_t first) {
+    return std::string(kept_in) + "/" + journal::name_of(journal::segment_kind, first);
+}
+inline std::string snapshot_file(std::uint64_t at) {
+    return std::string(kept_in) + "/" + journal::name_of(journal::snapshot_kind, at);
+}
 
-/// The tracker, as a task of the scenario.
+/// The tracker, as a task of the scenario. Its segments are small, and snapshots many.
 class running_tracker {
 public:
-    explicit running_tracker(tracker::options chosen = {}, std::string_view keeps = journal)
+    explicit running_tracker(tracker::options chosen = {}, std::string_view keeps = kept_in)
         : chosen_(std::move(chosen)) {
         chosen_.journal = keeps;
+        chosen_.segment_bytes = 16384;
+        if (chosen_.snapshot_bytes == tracker::options().snapshot_bytes) {
+            chosen_.snapshot_bytes = 400;
+        }
         around_.live_tasks = [] { return std::size_t{0}; };
         around_.on_listening = [this](const io::endpoint& at) { at_.set(at); };
         around_.on_journal_failed = [this] { ++failures_; };
     }
-    void start() {
+    void start(const char* name = "server") {
         at_ = {};
         stop_ = {};
         serving_.emplace(
-            spawn(tracker::operate(chosen_, around_, stop_.token()), {.name = "server"}));
+            spawn(tracker::operate(chosen_, around_, stop_.token()), {.name = name}));
     }
     /// Throws what the server failed with.
     [[nodiscard]] task<io::endpoint> listening() {
@@ -78,9 +91,10 @@ private:
 /// How a client behaves, and what it may meet.
 struct manners {
     unsigned messages = 4;
-    bool leaves = false;       ///< hangs up in the middle, now and then, and comes back
-    bool may_break = false;    ///< connections break through no fault of the client
-    bool errors = false;       ///< the server may have to say 500, or that its journal failed
+    bool leaves = false;    ///< hangs up in the middle, now and then, and comes back
+    bool may_break = false; ///< connections break through no fault of the client
+    /// The server may have to say 500, that there is no room, or that its journal failed.
+    bool errors = false;
     std::size_t note_size = 0; ///< bytes that each message has at least
 };
 
@@ -126,7 +140,7 @@ private:
         if (left) got = answer{};
         if (got.status == 0 || !got.keep_alive) client_.reset();
         expect(got.status != 0 || left || how_.may_break, "the server hung up");
-        const bool failed = got.status == 500 || says_journal_failed(got);
+        const bool failed = got.status == 500 || got.status == 507 || says_journal_failed(got);
         expect(!failed || how_.errors, "the server failed: " + got.body);
         if (failed) all_.count_error();
         co_return got;
@@ -248,15 +262,47 @@ inline task<std::string> list(io::endpoint at, witness& all) {
     co_return got.body;
 }
 
-/// With nobody at work, the journal says what the server says.
-inline task<> journal_agrees(std::string listed) {
-    io::file opened = co_await io::file::open(journal);
+/// What is in the journal, as a server would read it.
+inline task<std::string> journal_says() {
+    io::folder opened = co_await io::folder::open(std::string(kept_in));
+    const journal::survey found =
+        co_await journal::look_through(opened, opened, journal::how_much::what_is_needed);
+    if (found.broken) throw journal::damaged_journal(*found.broken);
     tracker::book operations;
-    const tracker::replayed found = co_await tracker::replay(opened, operations);
-    expect(found.torn_bytes == 0, "half a record is left in the journal");
-    expect(tracker::to_json(operations.all()) + '\n' == listed,
-           "the journal and the server disagree");
-    co_await opened.close();
+    co_await tracker::read_history(operations, found.good, std::string(kept_in));
+    co_return tracker::to_json(operations.all()) + '\n';
+}
+
+/// With nobody at work, the journal says what the server says. A snapshot may be under way, and
+/// what is older be removed meanwhile.
+inline task<> journal_agrees(std::string listed) {
+    std::string said;
+    for (int tries = 0; tries < 20 && said.empty(); ++tries) {
+        try {
+            said = co_await journal_says();
+        } catch (const std::system_error&) {
+        }
+        if (said.empty()) co_await sleep_for(50ms);
+    }
+    expect(said == listed, "the journal and the server disagree: " + said + listed);
+}
+
+/// A new server tells what anybody has been told. False: it was cancelled before it could.
+inline task<bool> is_back(running_tracker& server, witness& all) {
+    server.start();
+    try {
+        const io::endpoint at = co_await server.listening();
+        const std::string listed = co_await list(at, all);
+        co_await journal_agrees(listed);
+    } catch (const task_cancelled&) {
+        co_return false;
+    } catch (const std::system_error&) {
+        co_return false;
+    } catch (const unreachable&) {
+        co_return false;
+    }
+    co_await server.kill();
+    co_return true;
 }
 
 /// One connection that asks one thing after the other.

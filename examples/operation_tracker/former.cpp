@@ -1,12 +1,15 @@
-// Reading the journal back, line by line.
-#include "replay.hpp"
+// Reading a former journal, line by line.
+#include "former.hpp"
 
+#include "history.hpp"
 #include "operation_json.hpp"
 
+#include <toadstone/io/file.hpp>
+
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <stdexcept>
-#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -18,33 +21,20 @@ namespace {
 // What is longer is no record, and is not kept to see where it ends.
 constexpr std::size_t longest_line = std::size_t{64} * 1024;
 
-void apply(book& operations, const journal_record& record) {
+void take_record(std::map<operation_id, operation>& operations, const journal_record& record) {
     if (record.id == 0 || record.id > largest_id) {
         throw std::runtime_error("the id is not between 1 and " + std::to_string(largest_id));
     }
-    if (!record.what) {
-        if (operations.find(record.id))
-            throw std::runtime_error("the operation exists already");
-        operation fresh;
-        fresh.id = record.id;
-        fresh.name = record.name;
-        operations.put(std::move(fresh));
-        return;
-    }
-    const operation* before = operations.find(record.id);
-    if (!before) throw std::runtime_error("there is no such operation");
-    operation after = before->after(*record.what);
-    operations.remove(record.id);
-    operations.put(std::move(after));
+    std::optional<operation> before;
+    const auto found = operations.find(record.id);
+    if (found != operations.end()) before = found->second;
+    operations.insert_or_assign(record.id, after(before, record));
 }
 
 /// Takes a journal's bytes as they come.
 class line_reader {
 public:
-    line_reader(const std::string& path, book& operations, std::uint64_t begin)
-        : path_(path), operations_(operations), begin_(begin) {
-        so_far_.whole_bytes = begin;
-    }
+    explicit line_reader(std::string path) : path_(std::move(path)) {}
 
     void take(std::string_view bytes) {
         pending_.append(bytes);
@@ -60,7 +50,7 @@ public:
         if (pending_.size() > longest_line) refuse("this is longer than any record");
     }
 
-    [[nodiscard]] const replayed& finish() {
+    [[nodiscard]] former_journal finish() {
         // Only what could be the rest of an append is taken for one, and may be cut off.
         if (!pending_.empty() && pending_.front() != '{' && pending_.front() != '\0') {
             refuse("this is not the journal of an operation tracker");
@@ -69,15 +59,12 @@ public:
             refuse("this is damaged, and not the last record");
         }
         so_far_.torn_bytes += pending_.size();
-        return so_far_;
+        return std::move(so_far_);
     }
 
 private:
     [[noreturn]] void refuse(const std::string& why) const {
-        const std::string line = std::to_string(so_far_.records + 1);
-        const std::string where =
-            begin_ == 0 ? " line " + line : " byte " + std::to_string(so_far_.whole_bytes);
-        throw std::runtime_error(path_ + where + ": " + why);
+        throw std::runtime_error(path_ + " line " + std::to_string(records_ + 1) + ": " + why);
     }
 
     /// Nothing is appended before the last append was synced or cut off, so only the last
@@ -91,54 +78,38 @@ private:
             return;
         }
         try {
-            apply(operations_, read_record(line));
+            take_record(so_far_.operations, read_record(line));
         } catch (const std::runtime_error& error) {
             refuse(error.what());
         }
-        ++so_far_.records;
-        so_far_.last_bytes = line.size() + 1;
-        so_far_.whole_bytes += so_far_.last_bytes;
+        ++records_;
     }
 
-    const std::string& path_;
-    book& operations_;
-    const std::uint64_t begin_;
-    replayed so_far_;
+    const std::string path_;
+    former_journal so_far_;
+    std::size_t records_ = 0;
     std::string pending_;      // the beginning of a line whose end has not come yet
     std::size_t searched_ = 0; // of these, without an end in them
 };
 
 } // namespace
 
-toadstone::task<> write_last_again(toadstone::io::file& journal, const replayed& there) {
-    std::string record(there.last_bytes, '\0');
-    const std::uint64_t begin = there.whole_bytes - there.last_bytes;
-    for (std::size_t have = 0; have < record.size();) {
-        const std::size_t bytes =
-            co_await journal.read_at(std::span<char>(record).subspan(have), begin + have);
-        if (bytes == 0) throw std::runtime_error(journal.path() + " is being made shorter");
-        have += bytes;
+toadstone::task<former_journal> read_former(std::string path) {
+    // For a lock it has to be open for writing.
+    toadstone::io::file former = co_await toadstone::io::file::open(path, {.write = true});
+    if (!former.is_regular()) throw std::runtime_error(path + " is not an ordinary file");
+    if (!former.try_lock()) {
+        throw std::runtime_error(path + " belongs to another server: stop that one first");
     }
-    if (record.empty()) co_return;
-    // Not through the journal itself, where every write goes to the end.
-    toadstone::io::open_options how;
-    how.write = true;
-    toadstone::io::file beside = co_await toadstone::io::file::open(journal.path(), how);
-    co_await beside.write_all_at(std::as_bytes(std::span<const char>(record)), begin);
-    co_await beside.sync_data();
-    co_await beside.close();
-}
-
-toadstone::task<replayed> replay(toadstone::io::file& journal, book& operations,
-                                 std::uint64_t begin) {
-    line_reader reader(journal.path(), operations, begin);
+    line_reader reader(std::move(path));
     std::vector<char> chunk(longest_line);
-    for (std::uint64_t offset = begin;;) {
-        const std::size_t bytes = co_await journal.read_at(std::span<char>(chunk), offset);
+    for (std::uint64_t offset = 0;;) {
+        const std::size_t bytes = co_await former.read_at(std::span<char>(chunk), offset);
         if (bytes == 0) break;
         offset += bytes;
         reader.take(std::string_view(chunk.data(), bytes));
     }
+    co_await former.close();
     co_return reader.finish();
 }
 
