@@ -29,7 +29,7 @@ packages=(
 )
 
 [ "${1-}" != --bench ] || packages+=(
-    libboost-fiber-dev libuv1-dev golang-go cargo librust-tokio-dev
+    libboost-fiber-dev libuv1-dev golang-go cargo librust-tokio-dev librust-parking-lot-dev
 )
 
 installed() {
