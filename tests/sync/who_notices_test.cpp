@@ -86,7 +86,13 @@ public:
     }
     static task<> sibling(gate& waits) { co_await waits.pass(); }
 
-    std::string end_of(join_handle<>& of) { return told(w.end_of(of)); }
+    /// Joins it, and drops the handle: a failure that nobody has got is told then.
+    std::string end_of(join_handle<>& of) {
+        const std::string end = told(w.end_of(of));
+        of = join_handle<>();
+        w.settle();
+        return end;
+    }
     /// The text of the next lock()'s error; empty if it gets the lock.
     std::string next_lock() { return w.run(why_not(all)); }
     [[nodiscard]] bool is_missing() { return !all.get_mut(sync::ignore_poison).contains(1); }
