@@ -146,6 +146,19 @@ TEST_CASE(
     CHECK(r.is_missing());
 }
 
+TEST_CASE("S601: without on_unobserved() it is the log that is told") {
+    const stderr_capture caught;
+    {
+        row r;
+        on_unobserved(nullptr);
+        r.w.spawn(row::loses(r.all, r.asked), {.name = "loser"}).detach();
+        r.asked.open();
+        r.w.settle();
+    }
+    CHECK(count_of(caught.text(), "'loser' failed and nobody joined it: "
+                                  "std::runtime_error: no printer") == 1);
+}
+
 TEST_CASE("S602: the exception is caught outside the section: the lock alone is told") {
     row r;
     auto sibling = r.w.spawn(row::sibling(r.other));
