@@ -19,6 +19,7 @@ packages=(
 [ "${1-}" = --demo ] || packages+=(
     catch2
     cmake # only for the test that its users find toadstone
+    doxygen # the API reference: meson compile docs
     relacy-dev # the model checker behind tests/model
     clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19
     clang-tools-19 # clang-query, for tools/lint
