@@ -138,6 +138,8 @@ def header(lines):
         else:
             line = re.sub(r"\[\[(?:[^\]\"]|\"[^\"]*\")*\]\] ?", "", line)
             line = re.sub(r"TOADSTONE_CORO_\w+ ?", "", line)
+            # Nobody is meant to derive from what has some.
+            line = re.sub(r"^( *)protected:", r"\1private:", line)
         result.append(line)
     return result
 
