@@ -58,18 +58,17 @@
 #include "options.hpp"
 #include "server.hpp"
 
+#include "http/program.hpp"
+
 #include <toadstone/io.hpp>
 #include <toadstone/runtime.hpp>
 
-#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
 #include <utility>
-
-#include <sys/resource.h>
 
 namespace tracker {
 namespace {
@@ -80,31 +79,10 @@ namespace io = toadstone::io;
 // EX_IOERR of sysexits.h.
 constexpr int journal_failed_code = 74;
 
-/// Each connection is a descriptor. What the process starts with is often far less than it may
-/// have.
-void raise_descriptor_limit(const options& chosen) {
-    constexpr rlim_t others = 64; // rings, listeners, the journal
-    const rlim_t wanted = chosen.max_connections + others;
-    rlimit limit = {};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
-    limit.rlim_cur = std::min(wanted, limit.rlim_max);
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur >= wanted) return;
-    log("no more than " + std::to_string(limit.rlim_cur) +
-        " descriptors are allowed (ulimit -n), too few for --max-connections " +
-        std::to_string(chosen.max_connections));
-}
-
-/// The set is gone after the first signal, so that a second one ends the process as usual.
-task<> stop_on_signal(io::signal_set signals, toadstone::cancellation_source& stop) {
-    const int signal = co_await signals.wait();
-    log("draining after " + std::string(signal == SIGINT ? "SIGINT" : "SIGTERM"));
-    stop.cancel(toadstone::cancel_reason::shutdown);
-}
-
 /// Returns: the exit code.
 task<int> run_until_signal(toadstone::runtime& here, const options& chosen) {
-    raise_descriptor_limit(chosen);
+    const std::string too_few = http::raise_descriptor_limit(chosen.clients);
+    if (!too_few.empty()) log(too_few);
     toadstone::cancellation_source stop;
     std::atomic<bool> journal_failed = false;
     io::signal_set signals({SIGTERM, SIGINT});
@@ -122,7 +100,7 @@ task<int> run_until_signal(toadstone::runtime& here, const options& chosen) {
     };
     auto body = [&](toadstone::task_scope& scope) -> task<> {
         // A failure of the one, such as a port in use, cancels the other.
-        auto signal = scope.spawn(stop_on_signal(std::move(signals), stop));
+        auto signal = scope.spawn(http::stop_on_signal(std::move(signals), stop, log));
         co_await operate(chosen, around, stop.token());
         signal.cancel();
     };

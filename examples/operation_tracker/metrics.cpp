@@ -1,9 +1,10 @@
 // The text of the metrics page.
 #include "metrics.hpp"
 
+#include "http/prometheus.hpp"
+
 #include <toadstone/runtime/this_task.hpp>
 
-#include <cstdio>
 #include <string_view>
 
 namespace tracker {
@@ -29,45 +30,7 @@ std::string_view reason_name(std::size_t index) noexcept {
     return to_string(static_cast<toadstone::cancel_reason>(index));
 }
 
-std::string seconds(double value) {
-    char text[32] = {};
-    std::snprintf(text, sizeof text, "%.6f", value);
-    return text;
-}
-
-class page_writer {
-public:
-    void family(std::string_view name, std::string_view type, std::string_view help) {
-        text_.append("# HELP ").append(name).append(" ").append(help).append("\n");
-        text_.append("# TYPE ").append(name).append(" ").append(type).append("\n");
-    }
-    void sample(std::string_view name, std::string_view value) {
-        text_.append(name).append(" ").append(value).append("\n");
-    }
-    void sample(std::string_view name, std::uint64_t value) {
-        sample(name, std::to_string(value));
-    }
-    void sample(std::string_view name, std::string_view label, std::string_view label_value,
-                std::uint64_t value) {
-        const std::string full = std::string(name)
-                                     .append("{")
-                                     .append(label)
-                                     .append("=\"")
-                                     .append(label_value)
-                                     .append("\"}");
-        sample(full, value);
-    }
-    [[nodiscard]] std::string take() { return std::move(text_); }
-
-private:
-    std::string text_;
-};
-
 } // namespace
-
-void metrics::count_answer(unsigned status) noexcept {
-    if (status < answers_.size()) add(answers_[status]);
-}
 
 void metrics::count_poisoning(const toadstone::poison_cause& cause) noexcept {
     add(poisonings_[index_of(cause)]);
@@ -84,29 +47,12 @@ void metrics::show_operations(std::size_t all, std::size_t live) noexcept {
     live_operations_.store(live, std::memory_order_relaxed);
 }
 
-std::string metrics::page(std::size_t live_tasks) const {
+http::response metrics::page(const http::traffic& counts, std::size_t live_tasks) const {
     const auto value = [](const counter& which) {
         return which.load(std::memory_order_relaxed);
     };
-    page_writer page;
-    page.family("tracker_requests_total", "counter", "Requests that were answered.");
-    for (std::size_t status = 0; status < answers_.size(); ++status) {
-        const auto count = value(answers_[status]);
-        if (count == 0 && status != 200) continue;
-        page.sample("tracker_requests_total", "code", std::to_string(status), count);
-    }
-    page.family("tracker_requests_abandoned_total", "counter",
-                "Requests whose client left before the answer.");
-    page.sample("tracker_requests_abandoned_total", value(unanswered_));
-
-    // Ended before begun: read in this order, the difference is never negative.
-    const auto ended = value(connections_ended_);
-    const auto begun = value(connections_);
-    page.family("tracker_connections_total", "counter", "Connections accepted.");
-    page.sample("tracker_connections_total", begun);
-    page.family("tracker_connections", "gauge", "Connections that are open.");
-    page.sample("tracker_connections", begun - ended);
-
+    http::page_writer page;
+    counts.write(page, "tracker");
     page.family("tracker_poisonings_total", "counter",
                 "Critical sections that were left in the middle.");
     for (std::size_t i = 0; i < poisonings_.size(); ++i) {
@@ -117,7 +63,7 @@ std::string metrics::page(std::size_t live_tasks) const {
     page.sample("tracker_recoveries_total", value(recoveries_));
     page.family("tracker_recovery_seconds_total", "counter", "Time that repairs took.");
     page.sample("tracker_recovery_seconds_total",
-                seconds(static_cast<double>(value(recovery_nanoseconds_)) * 1e-9));
+                http::in_seconds(static_cast<double>(value(recovery_nanoseconds_)) * 1e-9));
 
     page.family("tracker_operations", "gauge", "Operations known.");
     page.sample("tracker_operations", value(operations_));
@@ -129,8 +75,8 @@ std::string metrics::page(std::size_t live_tasks) const {
     page.sample("toadstone_live_tasks", live_tasks);
     page.family("tracker_uptime_seconds", "gauge", "Since the start.");
     const std::chrono::duration<double> up = toadstone::this_task::now() - started_;
-    page.sample("tracker_uptime_seconds", seconds(up.count()));
-    return page.take();
+    page.sample("tracker_uptime_seconds", http::in_seconds(up.count()));
+    return page.finish();
 }
 
 } // namespace tracker

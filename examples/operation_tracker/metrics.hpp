@@ -2,6 +2,8 @@
 #ifndef TOADSTONE_EXAMPLES_OPERATION_TRACKER_METRICS_HPP
 #define TOADSTONE_EXAMPLES_OPERATION_TRACKER_METRICS_HPP
 
+#include "http/traffic.hpp"
+
 #include <toadstone/runtime/poison_cause.hpp>
 #include <toadstone/runtime/this_task.hpp>
 
@@ -10,7 +12,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <string>
 
 namespace tracker {
 
@@ -18,17 +19,14 @@ namespace tracker {
 /// all accesses are relaxed.
 class metrics {
 public:
-    void count_answer(unsigned status) noexcept;
-    void count_unanswered() noexcept { add(unanswered_); }
-    void connection_begins() noexcept { add(connections_); }
-    void connection_ends() noexcept { add(connections_ended_); }
     void count_poisoning(const toadstone::poison_cause& cause) noexcept;
     void count_recovery(std::chrono::steady_clock::duration took) noexcept;
     void journal_fails() noexcept { journal_failed_.store(1, std::memory_order_relaxed); }
     void show_operations(std::size_t all, std::size_t live) noexcept;
 
-    /// The text format, version 0.0.4.
-    [[nodiscard]] std::string page(std::size_t live_tasks) const;
+    /// The page for Prometheus, with what clients have asked for.
+    [[nodiscard]] http::response page(const http::traffic& counts,
+                                      std::size_t live_tasks) const;
 
 private:
     using counter = std::atomic<std::uint64_t>;
@@ -39,10 +37,6 @@ private:
     static constexpr std::size_t reasons = 8; // six of cancellations, exception, declared
 
     std::chrono::steady_clock::time_point started_ = toadstone::this_task::now();
-    std::array<counter, 600> answers_{};
-    counter unanswered_{0};
-    counter connections_{0};
-    counter connections_ended_{0};
     std::array<counter, reasons> poisonings_{};
     counter recoveries_{0};
     counter recovery_nanoseconds_{0};

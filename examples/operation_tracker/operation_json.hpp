@@ -13,15 +13,9 @@
 
 namespace tracker {
 
-/// Not JSON, or not the JSON that is expected; what() is a sentence for whoever wrote it.
-class bad_json : public std::runtime_error {
-public:
-    using std::runtime_error::runtime_error;
-};
-
-/// Reads {"name": "..."}. Errors: bad_json.
+/// Reads {"name": "..."}. Errors: http::bad_json.
 [[nodiscard]] std::string read_name(std::string_view body);
-/// Reads {"event": "...", "note": "..."}. Errors: bad_json.
+/// Reads {"event": "...", "note": "..."}. Errors: http::bad_json.
 [[nodiscard]] message read_message(std::string_view body);
 
 [[nodiscard]] std::string to_json(const operation& which);
@@ -42,9 +36,6 @@ private:
     operation_id last_ = 0;
 };
 
-/// {"error": "..."}, whatever bytes the sentence quotes.
-[[nodiscard]] std::string error_to_json(std::string_view sentence);
-
 /// One line of the journal: an operation was created, or a message moved it.
 struct journal_record {
     operation_id id = 0;
@@ -52,7 +43,7 @@ struct journal_record {
     std::optional<message> what; ///< empty for a new operation
 };
 
-/// Reads a line, without its end. Errors: bad_json.
+/// Reads a line, without its end. Errors: http::bad_json.
 [[nodiscard]] journal_record read_record(std::string_view line);
 /// Lines with their end.
 [[nodiscard]] std::string line_for_new(operation_id id, std::string_view name);

@@ -73,11 +73,11 @@ task<> fails_to_sync(sim::world& world, bool restart) {
         status = co_await client.move(all, "start");
         expect(status == 503, "a message that is not on the disk was confirmed");
         // What can be read is what was certain before, and it has to hold.
-        const answer shown = co_await client.ask(http("GET", "/operations/1"));
+        const answer shown = co_await client.ask(http_text("GET", "/operations/1"));
         expect(shown.ok(), "the last durable state cannot be read: " + shown.body);
         all.hear(shown.body.substr(0, shown.body.find('\n')), all.known(1));
         expect(shown.body.find("pending") != shown.body.npos, "it is shown: " + shown.body);
-        const answer health = co_await client.ask(http("GET", "/healthz"));
+        const answer health = co_await client.ask(http_text("GET", "/healthz"));
         expect(health.status == 503 &&
                    health.body.find("sync operations.journal") != health.body.npos,
                "its health is " + std::to_string(health.status) + " " + health.body);

@@ -12,7 +12,7 @@ namespace {
 
 tracker::options at_port(std::uint16_t port) {
     tracker::options chosen;
-    chosen.port = port;
+    chosen.clients.port = port;
     return chosen;
 }
 
@@ -102,10 +102,11 @@ task<> loses_its_journal(sim::world& world) {
     world.remove_file(journal);
     co_await clients;
     single client(at);
-    const answer made = co_await client.ask(http("POST", "/operations", R"({"name":"x"})"));
+    const answer made =
+        co_await client.ask(http_text("POST", "/operations", R"({"name":"x"})"));
     expect(made.status == 503, "written into nothing: " + made.body);
     static_cast<void>(co_await list(at, all)); // all that was confirmed before can be read
-    const answer health = co_await client.ask(http("GET", "/healthz"));
+    const answer health = co_await client.ask(http_text("GET", "/healthz"));
     expect(health.status == 503, "it says that it is well");
     expect(server.failures() == 1, "its surroundings were not told once");
     co_await server.stop();

@@ -53,10 +53,10 @@ task<> outlives_network(sim::world& world) {
 }
 
 std::string post_start() {
-    return http("POST", "/operations/1/messages", R"({"event":"start"})");
+    return http_text("POST", "/operations/1/messages", R"({"event":"start"})");
 }
 std::string get_one() {
-    return http("GET", "/operations/1");
+    return http_text("GET", "/operations/1");
 }
 
 task<> progresses(io::endpoint at, witness& all, unsigned& status) {
@@ -68,7 +68,7 @@ task<> progresses(io::endpoint at, witness& all, unsigned& status) {
 task<> outlasts_its_deadline(sim::world& world) {
     tracker::options slow;
     slow.slow_sync = 2s;
-    slow.request_timeout = 3s;
+    slow.clients.request_timeout = 3s;
     running_tracker server(slow);
     server.start();
     const io::endpoint at = co_await server.listening();
@@ -99,7 +99,7 @@ task<> answers_a_pipeline(sim::world&) {
     std::optional<io::tcp_stream> stream = co_await connect_in_time(at);
     expect(stream.has_value(), "the server cannot be reached");
     tracker_client client(std::move(*stream));
-    std::string requests = http("POST", "/operations", R"({"name":"one"})");
+    std::string requests = http_text("POST", "/operations", R"({"name":"one"})");
     requests.append(post_start()).append(get_one()).append(post_start()).append(get_one());
     requests.append("GET /healthz HTTP/1.0\r\n\r\n");
     co_await client.send(requests);
@@ -134,9 +134,9 @@ std::pair<std::string, unsigned> nonsense(unsigned which) {
         return {"POST /operations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
                 408};
     case 7:
-        return {http("POST", "/operations", "{\"name\":7}"), 400};
+        return {http_text("POST", "/operations", "{\"name\":7}"), 400};
     default:
-        return {http("PUT", "/operations"), 405};
+        return {http_text("PUT", "/operations"), 405};
     }
 }
 task<> refuses_nonsense(sim::world& world) {

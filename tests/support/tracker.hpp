@@ -134,7 +134,7 @@ private:
 
     task<> create() {
         const std::string request =
-            http("POST", "/operations", "{\"name\":\"of " + name_ + "\"}");
+            http_text("POST", "/operations", "{\"name\":\"of " + name_ + "\"}");
         for (int tries = 0; id_ == 0 && tries < 20; ++tries) {
             const answer got = co_await ask(request);
             if (got.status == 201) {
@@ -153,7 +153,7 @@ private:
         body.append(events[i < 1 ? 0 : 1 + (i - 1) % 3]).append("\",\"note\":\"");
         body.append(note).append("\"}");
         const std::string request =
-            http("POST", "/operations/" + std::to_string(id_) + "/messages", body);
+            http_text("POST", "/operations/" + std::to_string(id_) + "/messages", body);
         for (int tries = 0; tries < 20 && !hopeless_; ++tries) {
             const std::uint64_t before = all_.known(id_);
             ++sent_;
@@ -174,7 +174,8 @@ private:
     task<std::uint64_t> look() {
         for (int tries = 0; tries < 20; ++tries) {
             const std::uint64_t before = all_.known(id_);
-            const answer got = co_await ask(http("GET", "/operations/" + std::to_string(id_)));
+            const answer got =
+                co_await ask(http_text("GET", "/operations/" + std::to_string(id_)));
             expect(!says_journal_failed(got), "a failed journal keeps out readers");
             if (!got.ok()) continue;
             all_.hear(line(got), before);
@@ -235,7 +236,7 @@ inline task<std::string> list(io::endpoint at, witness& all) {
         tracker_client client(std::move(*stream));
         const auto before = all.knowledge();
         try {
-            got = co_await with_timeout(10min, client.ask(http("GET", "/operations")));
+            got = co_await with_timeout(10min, client.ask(http_text("GET", "/operations")));
         } catch (const std::system_error&) {
             continue; // a fault of the network
         } catch (const timeout_error&) {
@@ -271,14 +272,14 @@ public:
         co_return got;
     }
     task<unsigned> create(witness& all) {
-        const answer got = co_await ask(http("POST", "/operations", R"({"name":"one"})"));
+        const answer got = co_await ask(http_text("POST", "/operations", R"({"name":"one"})"));
         if (got.ok()) all.hear(got.body.substr(0, got.body.find('\n')), 0);
         co_return got.status;
     }
     task<unsigned> move(witness& all, std::string event) {
         const std::uint64_t before = all.known(1);
         const answer got = co_await ask(
-            http("POST", "/operations/1/messages", "{\"event\":\"" + event + "\"}"));
+            http_text("POST", "/operations/1/messages", "{\"event\":\"" + event + "\"}"));
         if (got.ok()) all.hear(got.body.substr(0, got.body.find('\n')), before);
         co_return got.status;
     }

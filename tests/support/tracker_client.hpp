@@ -27,8 +27,8 @@ inline std::uint64_t number_after(std::string_view text, std::string_view key) {
     return number;
 }
 
-inline std::string http(std::string_view method, std::string_view path,
-                        std::string_view body = {}) {
+inline std::string http_text(std::string_view method, std::string_view path,
+                             std::string_view body = {}) {
     std::string text(method);
     text.append(" ").append(path).append(" HTTP/1.1\r\nHost: localhost\r\n");
     if (!body.empty()) {

@@ -1,8 +1,7 @@
 // Reading requests, racing their handling against the client and the clock, answering.
 #include "connection.hpp"
 
-#include "http_parser.hpp"
-#include "log.hpp"
+#include "parser.hpp"
 
 #include <toadstone/runtime/checkpoint.hpp>
 #include <toadstone/runtime/outcome.hpp>
@@ -20,8 +19,9 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <variant>
 
-namespace tracker {
+namespace http {
 namespace {
 
 using toadstone::cancel_reason;
@@ -34,13 +34,13 @@ constexpr std::size_t piece = std::size_t{16} * 1024;
 
 class connection {
 public:
-    connection(const service& all, toadstone::io::tcp_stream&& stream,
+    connection(site& all, toadstone::io::tcp_stream&& stream,
                toadstone::cancellation_token&& draining, toadstone::io::connection_place& place)
         : all_(all), stream_(std::move(stream)), draining_(std::move(draining)), place_(place),
           asked_to_leave_(place.asked_to_leave()) {
-        all_.counts.connection_begins();
+        all_.counts().connection_begins();
     }
-    ~connection() { all_.counts.connection_ends(); }
+    ~connection() { all_.counts().connection_ends(); }
     connection(const connection&) = delete;
     connection& operator=(const connection&) = delete;
 
@@ -54,7 +54,7 @@ private:
     [[nodiscard]] task<std::optional<request>> read_request();
     [[nodiscard]] task<std::optional<response>> handle(const request& from);
     [[nodiscard]] task<std::optional<response>> handle_in_time(const request& from,
-                                                               route where);
+                                                               task<response> what);
     [[nodiscard]] task<std::optional<response>> one_request(framing& how);
     [[nodiscard]] task<> send_pieces(const response& answer, const framing& how);
     [[nodiscard]] task<> part();
@@ -65,7 +65,7 @@ private:
             deadline_ - toadstone::this_task::now());
     }
 
-    const service& all_;
+    site& all_;
     toadstone::io::tcp_stream stream_;
     toadstone::cancellation_token draining_;
     toadstone::io::connection_place& place_;
@@ -86,7 +86,7 @@ task<bool> connection::fill() {
 /// For the head of a request, which has `begun`, or none of it is there. Gives false when
 /// nothing more of it comes: the client left, or has to leave.
 ///
-/// Errors: http_error when it comes too slowly.
+/// Errors: error when it comes too slowly.
 task<bool> connection::wait_for_bytes(bool begun) {
     // It may be so already: what counts is how long no request has been served.
     place_.idle();
@@ -97,7 +97,7 @@ task<bool> connection::wait_for_bytes(bool begun) {
         co_await toadstone::try_with_timeout(time_left(), std::move(both));
     if (!more.is_cancelled()) co_return more.value();
     if (!begun || asked_to_leave_.cancelled()) co_return false;
-    throw http_error(408, "the head of the request came too slowly");
+    throw error(408, "the head of the request came too slowly");
 }
 
 /// The whole head has to be there before the deadline. Neither its single bytes nor the empty
@@ -109,7 +109,7 @@ task<bool> connection::read_head(request_parser& parser) {
         if (!begun && !pending_.empty()) {
             begun = true;
             deadline_ =
-                std::min(deadline_, toadstone::this_task::now() + all_.chosen.header_timeout);
+                std::min(deadline_, toadstone::this_task::now() + all_.bounds().header_timeout);
         }
         feed(parser);
         if (parser.head_complete()) co_return true;
@@ -131,17 +131,17 @@ task<bool> connection::read_body(request_parser& parser) {
 }
 
 /// Gives nothing when none comes: the client left, in the middle of it or before, was silent
-/// for too long, has to make room, or we drain. Errors: http_error.
+/// for too long, has to make room, or we drain. Errors: error.
 task<std::optional<request>> connection::read_request() {
-    request_parser parser(all_.chosen.max_header, all_.chosen.max_body);
+    request_parser parser(all_.bounds().max_header, all_.bounds().max_body);
     const bool head = co_await read_head(parser);
     place_.busy();
     if (!head) co_return std::nullopt;
 
-    deadline_ = toadstone::this_task::now() + all_.chosen.request_timeout;
+    deadline_ = toadstone::this_task::now() + all_.bounds().request_timeout;
     const outcome<bool> body =
         co_await toadstone::try_with_timeout(time_left(), read_body(parser));
-    if (body.is_cancelled()) throw http_error(408, "the body of the request came too slowly");
+    if (body.is_cancelled()) throw error(408, "the body of the request came too slowly");
     gone_ = !body.value();
     if (gone_) co_return std::nullopt;
     co_return parser.take();
@@ -149,14 +149,14 @@ task<std::optional<request>> connection::read_request() {
 
 /// Gives nothing when the client left meanwhile.
 task<std::optional<response>> connection::handle(const request& from) {
-    const route where = find_route(all_.chosen, from);
-    if (!where.waits()) co_return answer_at_once(all_, where);
-    std::optional<answer_budget::share> memory = all_.answers.take(memory_for(where));
+    std::variant<response, work> how = all_.answer(from);
+    if (auto* const at_once = std::get_if<response>(&how)) co_return std::move(*at_once);
+    work& what = std::get<work>(how);
+    std::optional<answer_budget::share> memory = all_.answers().take(what.bytes);
     if (!memory) {
-        throw http_error(503, "too many answers are under way, come back a little later", {},
-                         1);
+        throw error(503, "too many answers are under way, come back a little later", {}, 1);
     }
-    std::optional<response> answer = co_await handle_in_time(from, where);
+    std::optional<response> answer = co_await handle_in_time(from, std::move(what.answer));
     if (answer) {
         memory->resize(answer->body.size());
         answer->memory = std::move(*memory);
@@ -171,31 +171,31 @@ task<> cancel_when_gone(toadstone::io::tcp_stream& client, toadstone::task_scope
 }
 
 /// `answer` stays empty when the client has left.
-task<> answer_unless_gone(const service& all, toadstone::io::tcp_stream& client,
-                          const request& from, route where, toadstone::task_scope& scope,
-                          std::optional<response>& answer) {
+task<> answer_unless_gone(toadstone::io::tcp_stream& client, task<response>& what,
+                          toadstone::task_scope& scope, std::optional<response>& answer) {
     auto watch = scope.spawn(cancel_when_gone(client, scope));
-    answer = co_await answer_from_store(all, from, where);
+    answer = co_await std::move(what);
     watch.cancel();
 }
 
 /// Nobody waits for the answer to a client that has left, or for longer than the deadline: the
-/// handling is cancelled then, wherever it is, and the store repaired if it was at work in it.
-task<std::optional<response>> connection::handle_in_time(const request& from, route where) {
+/// work is cancelled then, wherever it is, and what it has left behind is seen to.
+task<std::optional<response>> connection::handle_in_time(const request& from,
+                                                         task<response> what) {
     std::optional<response> answer;
     const auto body = [&](toadstone::task_scope& scope) {
-        return answer_unless_gone(all_, stream_, from, where, scope, answer);
+        return answer_unless_gone(stream_, what, scope, answer);
     };
     outcome<void> ended =
         co_await toadstone::try_with_timeout(time_left(), toadstone::with_scope(body));
     const bool gone = ended.has_value() && !answer;
     if (gone || ended.is_cancelled()) {
-        log((gone ? "the client left during " : "out of time: ") + from.method + " " +
-            from.target);
+        all_.log((gone ? "the client left during " : "out of time: ") + from.method + " " +
+                 from.target);
     }
-    if (all_.operations.poisoned()) co_await toadstone::shield(all_.operations.restore());
+    if (all_.unsettled()) co_await toadstone::shield(all_.settle());
     if (ended.is_cancelled()) {
-        throw http_error(503, "this took too long; it is unknown whether it has happened");
+        throw error(503, "this took too long; it is unknown whether it has happened");
     }
     ended.value(); // what it failed with
     co_return answer;
@@ -236,10 +236,10 @@ task<std::optional<response>> connection::one_request(framing& how) {
     std::exception_ptr failure;
     try {
         next = co_await read_request();
-    } catch (const http_error&) {
+    } catch (const error&) {
         failure = std::current_exception();
     }
-    if (failure) co_return answer_to_failure(failure);
+    if (failure) co_return all_.answer_to_failure(failure);
     if (!next) co_return std::nullopt;
     how.keep_alive = next->keep_alive;
     how.http_1_0 = next->http_1_0;
@@ -250,21 +250,21 @@ task<std::optional<response>> connection::one_request(framing& how) {
     } catch (...) {
         failure = std::current_exception();
     }
-    if (failure) co_return answer_to_failure(failure);
+    if (failure) co_return all_.answer_to_failure(failure);
     gone_ = !answer;
-    if (gone_) all_.counts.count_unanswered();
+    if (gone_) all_.counts().count_unanswered();
     co_return answer;
 }
 
 task<> connection::converse() {
     for (;;) {
-        deadline_ = toadstone::this_task::now() + all_.chosen.idle_timeout;
+        deadline_ = toadstone::this_task::now() + all_.bounds().idle_timeout;
         framing how;
         const std::optional<response> answer = co_await one_request(how);
         if (!answer) break;
         if (draining_.cancelled() || asked_to_leave_.cancelled()) how.keep_alive = false;
-        all_.counts.count_answer(answer->status);
-        co_await toadstone::with_timeout(all_.chosen.request_timeout,
+        all_.counts().count_answer(answer->status);
+        co_await toadstone::with_timeout(all_.bounds().request_timeout,
                                          send_pieces(*answer, how));
         if (!how.keep_alive) break;
     }
@@ -273,11 +273,11 @@ task<> connection::converse() {
 
 } // namespace
 
-task<> serve_client(const service& all, toadstone::io::tcp_stream stream,
+task<> serve_client(site& all, toadstone::io::tcp_stream stream,
                     toadstone::cancellation_token draining,
                     toadstone::io::connection_place& place) {
     connection client(all, std::move(stream), std::move(draining), place);
     co_await client.converse();
 }
 
-} // namespace tracker
+} // namespace http

@@ -1,6 +1,6 @@
 // Requests and responses as values, and the text of a response.
-#ifndef TOADSTONE_EXAMPLES_OPERATION_TRACKER_HTTP_MESSAGE_HPP
-#define TOADSTONE_EXAMPLES_OPERATION_TRACKER_HTTP_MESSAGE_HPP
+#ifndef TOADSTONE_EXAMPLES_HTTP_MESSAGE_HPP
+#define TOADSTONE_EXAMPLES_HTTP_MESSAGE_HPP
 
 #include "answer_budget.hpp"
 
@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-namespace tracker {
+namespace http {
 
 struct request {
     std::string method;
@@ -26,25 +26,28 @@ struct response {
     unsigned status = 200;
     std::string body;
     std::string_view type = "application/json"; ///< a literal
-    std::string_view allow{};                   ///< a literal; the methods, for 405
+    std::string allow{};                        ///< the methods, for 405
     unsigned retry_after = 0;                   ///< seconds; 0: says nothing of it
     answer_budget::share memory{};              ///< what it has of the budget, until it is sent
 };
 
+/// An answer of JSON, with the end of a line behind it.
+[[nodiscard]] response json_response(unsigned status, std::string body);
+
 /// A request that is answered with an error; what() is a sentence for the client.
-class http_error : public std::runtime_error {
+class error : public std::runtime_error {
 public:
-    http_error(unsigned status, const std::string& sentence, std::string_view allow = {},
-               unsigned retry_after = 0)
-        : std::runtime_error(sentence), status_(status), allow_(allow),
+    error(unsigned status, const std::string& sentence, std::string allow = {},
+          unsigned retry_after = 0)
+        : std::runtime_error(sentence), status_(status), allow_(std::move(allow)),
           retry_after_(retry_after) {}
     [[nodiscard]] unsigned status() const noexcept { return status_; }
-    [[nodiscard]] std::string_view allow() const noexcept { return allow_; }
+    [[nodiscard]] const std::string& allow() const noexcept { return allow_; }
     [[nodiscard]] unsigned retry_after() const noexcept { return retry_after_; }
 
 private:
     unsigned status_;
-    std::string_view allow_;
+    std::string allow_;
     unsigned retry_after_;
 };
 
@@ -58,6 +61,6 @@ struct framing {
 /// The bytes to send before the body.
 [[nodiscard]] std::string head_of(const response& answer, const framing& how);
 
-} // namespace tracker
+} // namespace http
 
 #endif

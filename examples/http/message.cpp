@@ -1,9 +1,9 @@
 // Writing responses.
-#include "http_message.hpp"
+#include "message.hpp"
 
 #include <ctime>
 
-namespace tracker {
+namespace http {
 namespace {
 
 std::string_view reason_phrase(unsigned status) noexcept {
@@ -32,6 +32,8 @@ std::string_view reason_phrase(unsigned status) noexcept {
         return "Expectation Failed";
     case 421:
         return "Misdirected Request";
+    case 422:
+        return "Unprocessable Content";
     case 431:
         return "Request Header Fields Too Large";
     case 501:
@@ -40,6 +42,8 @@ std::string_view reason_phrase(unsigned status) noexcept {
         return "Service Unavailable";
     case 505:
         return "HTTP Version Not Supported";
+    case 507:
+        return "Insufficient Storage";
     default:
         return "Internal Server Error";
     }
@@ -56,6 +60,14 @@ std::string date() {
 }
 
 } // namespace
+
+response json_response(unsigned status, std::string body) {
+    response answer;
+    answer.status = status;
+    answer.body = std::move(body);
+    answer.body += '\n';
+    return answer;
+}
 
 std::string head_of(const response& answer, const framing& how) {
     std::string text = "HTTP/1.1 " + std::to_string(answer.status) + " ";
@@ -74,4 +86,4 @@ std::string head_of(const response& answer, const framing& how) {
     return text.append("\r\n\r\n");
 }
 
-} // namespace tracker
+} // namespace http

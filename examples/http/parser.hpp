@@ -1,14 +1,14 @@
 // A parser for one HTTP request, fed with bytes as they come.
-#ifndef TOADSTONE_EXAMPLES_OPERATION_TRACKER_HTTP_PARSER_HPP
-#define TOADSTONE_EXAMPLES_OPERATION_TRACKER_HTTP_PARSER_HPP
+#ifndef TOADSTONE_EXAMPLES_HTTP_PARSER_HPP
+#define TOADSTONE_EXAMPLES_HTTP_PARSER_HPP
 
-#include "http_message.hpp"
+#include "message.hpp"
 
 #include <cstddef>
 #include <memory>
 #include <string_view>
 
-namespace tracker {
+namespace http {
 
 /// Does no I/O. Every request takes a new parser.
 class request_parser {
@@ -22,7 +22,7 @@ public:
     ///
     /// Returns: how many were taken; the rest is to be offered again, with what comes after it,
     ///     or belongs to the next request when complete().
-    /// Errors: http_error for what is no HTTP, or exceeds a limit. The connection cannot go on.
+    /// Errors: error for what is no HTTP, or exceeds a limit. The connection cannot go on.
     ///     What was not taken and is to be offered again is never more than `max_header` bytes
     ///     and what came with the last of them.
     [[nodiscard]] std::size_t feed(std::string_view bytes);
@@ -47,6 +47,6 @@ private:
     bool expects_continue_ = false;
 };
 
-} // namespace tracker
+} // namespace http
 
 #endif

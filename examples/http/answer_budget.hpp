@@ -1,13 +1,13 @@
 // A budget for what all answers need together: beyond it a client is told to come back.
-#ifndef TOADSTONE_EXAMPLES_OPERATION_TRACKER_ANSWER_BUDGET_HPP
-#define TOADSTONE_EXAMPLES_OPERATION_TRACKER_ANSWER_BUDGET_HPP
+#ifndef TOADSTONE_EXAMPLES_HTTP_ANSWER_BUDGET_HPP
+#define TOADSTONE_EXAMPLES_HTTP_ANSWER_BUDGET_HPP
 
 #include <atomic>
 #include <cstddef>
 #include <optional>
 #include <utility>
 
-namespace tracker {
+namespace http {
 
 /// Threads: any worker. The counter says nothing about other data, so all accesses are relaxed.
 class answer_budget {
@@ -61,6 +61,6 @@ private:
     std::atomic<std::size_t> taken_{0};
 };
 
-} // namespace tracker
+} // namespace http
 
 #endif

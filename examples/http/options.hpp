@@ -1,0 +1,24 @@
+// The part of a server's command line that is about its clients.
+#ifndef TOADSTONE_EXAMPLES_HTTP_OPTIONS_HPP
+#define TOADSTONE_EXAMPLES_HTTP_OPTIONS_HPP
+
+#include "limits.hpp"
+
+#include <chrono>
+
+namespace CLI {
+class App;
+}
+
+namespace http {
+
+/// --host, --port, --max-body and so on. The values that are there become the defaults.
+void add_limits(CLI::App& app, limits& chosen);
+
+/// An option of so many milliseconds, up to a day.
+void add_milliseconds(CLI::App& app, const char* name, std::chrono::milliseconds& value,
+                      const char* what, bool may_be_zero = false);
+
+} // namespace http
+
+#endif
