@@ -290,7 +290,7 @@ def check_html(reference, headers):
         pages[path.name].feed(path.read_text())
     for name, page in sorted(pages.items()):
         for link in page.links:
-            # The last one is a mistake of Doxygen 1.9.8's, in its own list of what is on a page.
+            # The last one is a mistake of Doxygen 1.9.8's, in its list of what is on a page.
             if re.match(r"[a-z]+:", link) or link in ("#", "", "#nested-classes"):
                 if link == "":
                     yield f"reference, {name}: a link without a target"
