@@ -43,8 +43,9 @@ public:
     /// The answer to a request that failed, in answer() or in the work that it gave.
     [[nodiscard]] virtual response answer_to_failure(const std::exception_ptr& failure) = 0;
 
-    /// After work that has been cut: whether it has left something to be seen to, and doing so.
-    /// The next request of the connection waits for it. settle() is not cancelled.
+    /// Behind work that was cut, or has failed: whether it has left something to be seen to,
+    /// and doing so, which is not cancelled. Work that was cut with its whole connection is
+    /// not followed by it; what it has left is then for the next one to find.
     [[nodiscard]] virtual bool unsettled() const noexcept { return false; }
     [[nodiscard]] virtual toadstone::task<> settle() { co_return; }
 
