@@ -159,13 +159,38 @@ void formatter::json_line(std::string_view line, std::vector<std::string>& into)
     }
 }
 
+namespace {
+
+void sort_out(std::vector<std::string>& terms) {
+    std::sort(terms.begin(), terms.end());
+    terms.erase(std::unique(terms.begin(), terms.end()), terms.end());
+}
+
+} // namespace
+
 std::vector<std::string> terms_of(const document& what) {
     std::vector<std::string> terms;
     formatter pieces(what.how, what.body);
     while (pieces.next(terms)) {
     }
-    std::sort(terms.begin(), terms.end());
-    terms.erase(std::unique(terms.begin(), terms.end()), terms.end());
+    sort_out(terms);
+    return terms;
+}
+
+std::vector<std::string> terms_of_kept(const document& what, bool whatever) {
+    std::vector<std::string> terms;
+    formatter pieces(what.how, what.body);
+    try {
+        while (pieces.next(terms)) {
+        }
+    } catch (const malformed& error) {
+        if (!whatever) {
+            throw std::runtime_error(
+                "the document '" + what.id +
+                "' was kept, and its formatter refuses it: " + error.what());
+        }
+    }
+    sort_out(terms);
     return terms;
 }
 

@@ -58,6 +58,10 @@ private:
 
 /// All terms, sorted, each of them once. Errors: malformed.
 [[nodiscard]] std::vector<std::string> terms_of(const document& what);
+/// Of what was in a journal or a snapshot, where only what a formatter has taken comes.
+/// `whatever`: those before what is malformed, if something is. Errors: std::runtime_error.
+[[nodiscard]] std::vector<std::string> terms_of_kept(const document& what,
+                                                     bool whatever = false);
 
 } // namespace cache
 

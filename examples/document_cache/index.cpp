@@ -71,7 +71,7 @@ delta replayed(std::span<const change_ref> changes) {
     return fresh;
 }
 
-base_ref base::of(const kept_change& snapshot) {
+base_ref base::of(const kept_change& snapshot, bool whatever) {
     auto fresh = std::make_shared<base>();
     for (const kept_document& each : snapshot.documents) {
         if (each.removed) throw std::runtime_error("a removed document is in a snapshot");
@@ -85,7 +85,7 @@ base_ref base::of(const kept_change& snapshot) {
         if (place > 0 && all[place - 1]->id == all[place]->id) {
             throw std::runtime_error("a document is twice in a snapshot");
         }
-        for (std::string& term : terms_of(*all[place])) {
+        for (std::string& term : terms_of_kept(*all[place], whatever)) {
             pairs.emplace_back(std::move(term), place);
         }
     }

@@ -76,8 +76,9 @@ using base_ref = std::shared_ptr<const base>;
 class base {
 public:
     base() = default;
-    /// Errors: malformed; std::runtime_error for a document that is there twice, or removed.
-    [[nodiscard]] static base_ref of(const kept_change& snapshot);
+    /// `whatever`: see terms_of_kept(). Errors: std::runtime_error for a document that is there
+    /// twice, removed, or refused by its formatter.
+    [[nodiscard]] static base_ref of(const kept_change& snapshot, bool whatever = false);
     /// `before` with the changes in it.
     [[nodiscard]] static base_ref merged(const base& before, const delta& changes);
 

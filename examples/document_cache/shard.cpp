@@ -36,16 +36,6 @@ journal::options journal_of(const options& chosen, std::size_t number) {
     return how;
 }
 
-/// Only what a formatter has taken is in a journal.
-std::vector<std::string> terms_of_kept(const document& what) {
-    try {
-        return terms_of(what);
-    } catch (const malformed& error) {
-        throw std::runtime_error("a document in the journal was kept by another formatter: " +
-                                 std::string(error.what()));
-    }
-}
-
 /// A record of the journal, with the terms found again.
 change_ref change_in(const journal::record& record) {
     const kept_change change = change_of(record.payload);
@@ -79,10 +69,10 @@ std::string state_of(const base_ref& all, std::uint64_t version) {
     for (const document_ref& each : all->documents()) kept.documents.push_back({each, false});
     return to_bytes(kept);
 }
-std::pair<base_ref, std::uint64_t> base_in(const std::string& state) {
+std::pair<base_ref, std::uint64_t> base_in(const std::string& state, bool whatever) {
     if (state.empty()) return {std::make_shared<const base>(), 0};
     const kept_change kept = change_of(state);
-    return {base::of(kept), kept.version};
+    return {base::of(kept, whatever), kept.version};
 }
 
 } // namespace
@@ -97,7 +87,8 @@ shard::shard(const options& chosen, std::size_t number, const listeners& around)
 
 task<> shard::open() {
     ledger::opened fresh = co_await ledger_.open();
-    auto [base, version] = co_await toadstone::spawn_blocking(base_in, fresh.found.state);
+    auto [base, version] = co_await toadstone::spawn_blocking(
+        base_in, fresh.found.state, chosen_.strategy == on_poison::ignore);
     fresh.found.state.clear();
     guard held = co_await data_.write();
     held->documents.known_good = std::move(base);

@@ -226,7 +226,8 @@ class Run:
             if text is None:
                 continue
             word = text.split()[0]
-            _, said = self.request(client, "GET", "/search?" + urllib.parse.urlencode({"q": word}))
+            query = urllib.parse.urlencode({"q": word})
+            _, said = self.request(client, "GET", "/search?" + query)
             if said is None:
                 return
             found = [each["id"] for each in said["documents"]]
@@ -369,8 +370,8 @@ def table(results):
     for name, got in results.items():
         recovery = f"{got['recovery']:.3f} ms" if got["recovery"] is not None else "-"
         lines.append(f"| {name} | {got['requests']} | {100 * got['availability']:.3f} % | "
-                     f"{got['p99']:.1f} ms | {got['recoveries']} | {recovery} | {got['wrong']} | "
-                     f"{got['lost']} |")
+                     f"{got['p99']:.1f} ms | {got['recoveries']} | {recovery} | "
+                     f"{got['wrong']} | {got['lost']} |")
     return "\n".join(lines)
 
 
