@@ -30,13 +30,17 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BOUNDS = HERE / "bounds.txt"
+PAGE = HERE.parent / "docs" / "what_poison_costs.md"
 TOLERANCE = 1.01
+# How far the figures of PAGE may be from what is counted.
+PAGE_TOLERANCE = 0.05
 PROGRAMS = (
     "bench_cancel",
     "bench_channels",
     "bench_echo",
     "bench_fiber",
     "bench_mutex",
+    "bench_poison",
     "bench_spawn",
 )
 # Of a run that does not get going; see Run.stuck().
@@ -188,9 +192,9 @@ class Counter:
                 run.close()
         raise Failed(f"{program} --only '{subject}' got stuck {TRIES} times")
 
-    def operation(self, program, subject):
-        few = self.total(program, subject, FEW)
-        return (self.total(program, subject, MANY) - few) / (MANY - FEW)
+    def operation(self, program, subject, few=FEW, many=MANY):
+        less = self.total(program, subject, few)
+        return (self.total(program, subject, many) - less) / (many - few)
 
     def nesting(self):
         """Instructions of a checkpoint 64 boundaries deep over those one deep."""
@@ -281,8 +285,8 @@ def fiber_switch(counter):
     return (switched - child) / bare
 
 
-def operation(program, subject):
-    return lambda c: c.operation(program, subject)
+def operation(program, subject, *runs):
+    return lambda c: c.operation(program, subject, *runs)
 
 
 OTHERS = {
@@ -313,6 +317,30 @@ OTHERS = {
     "switch to a fiber, over a bare one": fiber_switch,
     "sleeper, cancelled": Counter.cancellation,
     "sleeper, bytes": Counter.sleeper_bytes,
+}
+
+
+# Rows of PAGE, under the same name.
+OTHERS |= {
+    row: operation("bench_poison", row)
+    for row in (
+        "mutex, poisons",
+        "mutex, poisons nothing",
+        "local_mutex, poisons",
+        "local_mutex, poisons nothing",
+        "shared_mutex, poisons",
+        "shared_mutex, poisons nothing",
+        "ten, mutex, poisons",
+    )
+}
+# An exception takes thousands of instructions.
+OTHERS |= {
+    row: operation("bench_poison", row, 300, 1800)
+    for row in (
+        "exception, mutex, poisons",
+        "cancellation, mutex, poisons",
+        "poison(), recover(), complete()",
+    )
 }
 
 
@@ -421,6 +449,28 @@ def print_table(bounds, figures):
     return failed
 
 
+# --- the page about poisoning ---
+
+
+def page_figures():
+    """{row: its instructions, or None}, of the tables of PAGE."""
+    rows = {}
+    for line in PAGE.read_text().splitlines():
+        fields = [field.strip() for field in line.strip("|").split("|")]
+        if line.startswith("| ") and len(fields) == 7 and fields[0]:
+            rows[fields[0]] = None if fields[1] == "-" else float(fields[1])
+    return rows
+
+
+def outdated(figures):
+    """What PAGE says otherwise than counted."""
+    said = page_figures()
+    for path, figure in figures.items():
+        on_page = said.get(path)
+        if on_page and abs(figure / on_page - 1) > PAGE_TOLERANCE:
+            yield f"{PAGE.name} says {on_page} of '{path}', which takes {shown(figure)}"
+
+
 # --- the build ---
 
 
@@ -501,7 +551,10 @@ def main():
         return 0
     if failed:
         print(f"gate: {failed} dearer than held; see bench/bounds.txt")
-    return 1 if failed else 0
+    old = list(outdated(figures))
+    for complaint in old:
+        print(f"gate: {complaint}; bench/poison.py writes it again")
+    return 1 if failed or old else 0
 
 
 if __name__ == "__main__":

@@ -39,23 +39,32 @@ concept array_of_char =
 /// Lifetime: the bytes stay where they are until the operation that was given them has ended.
 class const_buffer {
 public:
+    /// No bytes.
     constexpr const_buffer() noexcept = default;
+    /// The characters up to the terminating zero, which is not one of them.
     constexpr const_buffer(const char* text) noexcept // implicit: for literals
         : const_buffer(std::string_view(text)) {}
+    /// The characters of a string.
     constexpr const_buffer(std::string_view text) noexcept // implicit, as all below
         : data_(text.data()), size_(text.size()) {}
+    /// `size` bytes from `data` on.
     constexpr const_buffer(const void* data, std::size_t size) noexcept
         : data_(data), size_(size) {}
+    /// The bytes of whatever has contiguous ones: std::vector, std::array, std::span.
     template <class R>
         requires(detail::range_of_bytes<const R&> && !detail::array_of_char<R>)
     constexpr const_buffer(const R& bytes) noexcept
         : data_(std::ranges::data(bytes)), size_(std::ranges::size(bytes)) {}
 
+    /// The first byte.
     [[nodiscard]] const std::byte* data() const noexcept {
         return static_cast<const std::byte*>(data_);
     }
+    /// In bytes.
     [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
+    /// There is no byte.
     [[nodiscard]] constexpr bool empty() const noexcept { return size_ == 0; }
+    /// All of it.
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data(), size_}; }
     /// Its last `count` bytes; there are so many.
     [[nodiscard]] const_buffer last(std::size_t count) const noexcept {
@@ -74,9 +83,12 @@ private:
 ///     vector that nobody owns, does not compile.
 class mutable_buffer {
 public:
+    /// No room.
     constexpr mutable_buffer() noexcept = default;
+    /// `size` bytes from `data` on.
     constexpr mutable_buffer(void* data, std::size_t size) noexcept
         : data_(data), size_(size) {}
+    /// The bytes of whatever has contiguous ones that may be written.
     template <class R>
         requires(!std::is_same_v<std::remove_cvref_t<R>, mutable_buffer> &&
                  detail::range_of_bytes<R> && std::ranges::borrowed_range<R> &&
@@ -84,9 +96,13 @@ public:
     constexpr mutable_buffer(R&& room) noexcept // implicit: for whatever owns bytes
         : data_(std::ranges::data(room)), size_(std::ranges::size(room)) {}
 
+    /// The first byte.
     [[nodiscard]] std::byte* data() const noexcept { return static_cast<std::byte*>(data_); }
+    /// In bytes.
     [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
+    /// There is no room.
     [[nodiscard]] constexpr bool empty() const noexcept { return size_ == 0; }
+    /// All of it.
     [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data(), size_}; }
     /// Its last `count` bytes; there are so many.
     [[nodiscard]] mutable_buffer last(std::size_t count) const noexcept {

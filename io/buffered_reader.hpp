@@ -24,7 +24,9 @@ class tcp_stream;
 /// 127.0.0.1:50412: it does not end within 8192 bytes". Nothing has been consumed.
 class limit_exceeded : public std::length_error {
 public:
+    /// As the library throws it.
     limit_exceeded(std::string_view operation, std::string_view object, std::size_t limit);
+    /// In bytes: what it had to end within.
     [[nodiscard]] std::size_t limit() const noexcept { return limit_; }
 
 private:
@@ -44,11 +46,14 @@ private:
 ///     gave is good until the next call.
 class buffered_reader {
 public:
+    /// The default of `most`, in bytes.
     static constexpr std::size_t usual_most = 65536;
+    /// A `limit` that says: what fits into the buffer.
     static constexpr std::size_t as_buffered = ~std::size_t{0};
 
     /// Never has more than `most` bytes in its buffer. Errors: std::invalid_argument for 0.
     explicit buffered_reader(tcp_stream& from, std::size_t most = usual_most);
+    /// The same from a pipe, a terminal or standard input.
     explicit buffered_reader(pipe_reader& from, std::size_t most = usual_most);
     buffered_reader(const buffered_reader&) = delete;
     buffered_reader& operator=(const buffered_reader&) = delete;

@@ -18,9 +18,11 @@ namespace toadstone::io {
 /// How a process ended: by itself, with a code, or by a signal.
 class exit_status {
 public:
+    /// As of a program that has returned `code`.
     [[nodiscard]] static constexpr exit_status exited(int code) noexcept {
         return exit_status(code, false);
     }
+    /// As of a program that `signal` has ended.
     [[nodiscard]] static constexpr exit_status killed(int signal) noexcept {
         return exit_status(signal, true);
     }
@@ -61,6 +63,7 @@ public:
     explicit command(std::string program, std::vector<std::string> arguments = {})
         : program_(std::move(program)), arguments_(std::move(arguments)) {}
 
+    /// One more argument. Returns: *this, as all of these do.
     command& argument(std::string value) {
         arguments_.push_back(std::move(value));
         return *this;
@@ -80,14 +83,17 @@ public:
         directory_ = std::move(path);
         return *this;
     }
+    /// What it reads; nothing unless this says so.
     command& input(child_stream what) noexcept {
         streams_[0] = what;
         return *this;
     }
+    /// Where its standard output goes; this process's own unless this says so.
     command& output(child_stream what) noexcept {
         streams_[1] = what;
         return *this;
     }
+    /// Where its standard error goes; this process's own unless this says so.
     command& error(child_stream what) noexcept {
         streams_[2] = what;
         return *this;
@@ -163,7 +169,9 @@ public:
     ///
     /// Errors: std::logic_error where it did not.
     [[nodiscard]] pipe_writer& input();
+    /// The reading end of its standard output. Errors: std::logic_error if that is not a pipe.
     [[nodiscard]] pipe_reader& output();
+    /// The reading end of its standard error. Errors: std::logic_error if that is not a pipe.
     [[nodiscard]] pipe_reader& error();
 
     /// Its process id.

@@ -10,6 +10,7 @@ namespace toadstone::io {
 
 class resolver;
 
+/// How tcp_stream::connect() goes about it.
 struct connect_options {
     /// Who finds the addresses; null: resolver::system(). Copied when connect() is called.
     const resolver* names = nullptr;

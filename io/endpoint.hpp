@@ -25,12 +25,16 @@ namespace toadstone::io {
 /// Shape: 24 bytes, trivially copyable, no allocation. Ordered by family, address, scope, port.
 class endpoint {
 public:
+    /// Which kind of address it is; none of one that was made of nothing.
     enum class family : std::uint8_t { none, v4, v6 };
 
+    /// No address.
     endpoint() noexcept = default;
     /// As parse(). Implicit: wherever an endpoint is expected, text may be written.
     endpoint(std::string_view text) : endpoint(parse(text)) {}
+    /// As parse(): endpoint("127.0.0.1:80").
     endpoint(const char* text) : endpoint(parse(text)) {}
+    /// As parse().
     endpoint(const std::string& text) : endpoint(parse(text)) {}
 
     /// From text: "127.0.0.1:8080", "[::1]:80", "localhost:0".
@@ -54,19 +58,24 @@ public:
              std::uint16_t port) noexcept
         : kind_(kind), address_(address), scope_(scope), port_(port) {}
 
+    /// IPv4, IPv6 or none.
     [[nodiscard]] family kind() const noexcept { return kind_; }
     /// The address without port and brackets: "127.0.0.1", "::1", "fe80::1%2".
     [[nodiscard]] std::string host() const;
+    /// In the host's byte order.
     [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
+    /// The same address with another port.
     [[nodiscard]] endpoint with_port(std::uint16_t port) const noexcept {
         return endpoint(kind_, address_, scope_, port);
     }
     /// As parse() reads it: "127.0.0.1:8080", "[::1]:80"; "unspecified" when empty.
     [[nodiscard]] std::string to_string() const;
 
+    /// In network byte order; of an IPv4 address the first four.
     [[nodiscard]] const std::array<std::uint8_t, 16>& address() const noexcept {
         return address_;
     }
+    /// The interface of a link-local IPv6 address, by its index; 0 for none.
     [[nodiscard]] std::uint32_t scope() const noexcept { return scope_; }
 
     friend auto operator<=>(const endpoint&, const endpoint&) noexcept = default;

@@ -18,9 +18,10 @@
 
 namespace toadstone::io {
 
+/// How a file is opened.
 struct open_options {
-    bool read = true;
-    bool write = false;
+    bool read = true;       ///< may be read
+    bool write = false;     ///< may be written
     bool create = false;    ///< make it if it is not there; needs write or append
     bool exclusive = false; ///< with create: fail with EEXIST if it is there
     bool truncate = false;  ///< empty it; needs write
@@ -192,6 +193,7 @@ public:
 
     /// A sync has failed, which is final, see the class.
     [[nodiscard]] bool sync_failed() const noexcept { return sync_error() != 0; }
+    /// A write was cut.
     [[nodiscard]] bool poisoned() const noexcept { return poison_.set(); }
     /// Empty unless poisoned.
     [[nodiscard]] toadstone::poison_cause cause() const noexcept { return poison_.cause(); }
@@ -209,6 +211,7 @@ public:
     [[nodiscard]] int native_handle() const noexcept {
         return detail::borrowed_fd(handle_).get();
     }
+    /// As it was opened by.
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
 
 private:

@@ -22,9 +22,10 @@ enum class entry_kind : unsigned char {
     unknown, ///< the file system does not say without asking for each
 };
 
+/// What list() finds.
 struct folder_entry {
-    std::string name; ///< without its path
-    entry_kind kind = entry_kind::unknown;
+    std::string name;                      ///< without its path
+    entry_kind kind = entry_kind::unknown; ///< unknown where the file system does not say
 };
 
 /// A folder that is open, by which what is in it is named: it may be renamed meanwhile, and is

@@ -264,9 +264,10 @@ private:
 ///
 /// Errors: the constructor throws std::system_error where no descriptor is left.
 struct pipe {
+    /// Opens it.
     explicit pipe();
-    pipe_reader reader;
-    pipe_writer writer;
+    pipe_reader reader; ///< what comes out
+    pipe_writer writer; ///< what goes in
 
 private:
     struct made;

@@ -20,12 +20,15 @@ enum class events : unsigned short {
     peer_closed = 0x2000, ///< POLLRDHUP: the peer of a socket has ended its writing half
 };
 
+/// One or the other.
 [[nodiscard]] constexpr events operator|(events one, events other) noexcept {
     return static_cast<events>(static_cast<unsigned>(one) | static_cast<unsigned>(other));
 }
+/// What both have.
 [[nodiscard]] constexpr events operator&(events one, events other) noexcept {
     return static_cast<events>(static_cast<unsigned>(one) & static_cast<unsigned>(other));
 }
+/// Adds some.
 constexpr events& operator|=(events& one, events other) noexcept {
     return one = one | other;
 }

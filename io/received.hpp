@@ -22,6 +22,7 @@ namespace toadstone::io {
 ///     last of them has come back.
 class [[nodiscard]] received {
 public:
+    /// No buffer.
     received() noexcept = default;
     received(received&& other) noexcept : buffer_(std::exchange(other.buffer_, nullptr)) {}
     received& operator=(received&& other) noexcept {
@@ -38,13 +39,21 @@ public:
         if (buffer_) toadstone::detail::give_back(*std::exchange(buffer_, nullptr));
     }
 
+    /// There are no bytes, and there is no buffer: the end of the stream.
     [[nodiscard]] bool empty() const noexcept { return !buffer_; }
+    /// There are bytes.
     [[nodiscard]] explicit operator bool() const noexcept { return !empty(); }
+    /// In bytes.
     [[nodiscard]] std::size_t size() const noexcept { return buffer_ ? buffer_->size : 0; }
+    /// The first byte, which may be written to.
     [[nodiscard]] std::byte* data() const noexcept { return buffer_ ? buffer_->data : nullptr; }
+    /// For loops.
     [[nodiscard]] std::byte* begin() const noexcept { return data(); }
+    /// For loops.
     [[nodiscard]] std::byte* end() const noexcept { return data() + size(); }
+    /// All of it.
     [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data(), size()}; }
+    /// The same as characters.
     [[nodiscard]] std::string_view text() const noexcept {
         return {reinterpret_cast<const char*>(data()), size()};
     }

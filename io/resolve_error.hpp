@@ -34,6 +34,7 @@ public:
     /// what() is "resolve 'NAME': STORY"; control characters of the name are shown as '?'.
     resolve_error(resolve_failure failure, std::string name, std::string_view story);
 
+    /// What kind of failure it is.
     [[nodiscard]] resolve_failure failure() const noexcept { return failure_; }
     /// As it was asked for.
     [[nodiscard]] const std::string& name() const noexcept { return name_; }

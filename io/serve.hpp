@@ -19,13 +19,15 @@
 
 namespace toadstone::io {
 
+/// Where and how serve() listens.
 struct listener_options {
-    endpoint at = endpoint::loopback(0);
-    unsigned workers = 0; ///< how many accept; 0: all of the runtime's
-    int backlog = 4096;   ///< per worker; capped by net.core.somaxconn
-    bool v6_only = false; ///< as in listen_options
+    endpoint at = endpoint::loopback(0); ///< port 0: any that is free
+    unsigned workers = 0;                ///< how many accept; 0: all of the runtime's
+    int backlog = 4096;                  ///< per worker; capped by net.core.somaxconn
+    bool v6_only = false;                ///< as in listen_options
 };
 
+/// How much a server takes on.
 struct serve_limits {
     std::size_t max_connections = 10000; ///< handlers that run at the same time
     /// Of these, those of one IPv4 address, or of one IPv6 network of 64 bits; who comes beyond
@@ -35,6 +37,7 @@ struct serve_limits {
         5000}; ///< how long they may go on once `stop` was asked for
 };
 
+/// What a server has done, once it has ended.
 struct serve_report {
     std::uint64_t accepted = 0; ///< connections
     /// Of these: closed unserved, because stop came first or their address had its share.
@@ -78,13 +81,16 @@ private:
 
 /// The default for serve()'s `on_listening`.
 struct tell_nobody {
+    /// Does nothing.
     void operator()(const endpoint&) const noexcept {}
 };
 /// The default for serve()'s `on_failure`: one line in the log, standard error unless
 /// set_log_sink() says otherwise, with the peer and the exception. None for a peer that has
 /// reset its connection; serve_report::failed counts it like the others.
 struct log_to_stderr {
+    /// A handler has ended with an exception.
     void operator()(const endpoint& peer, const std::exception_ptr& error) const noexcept;
+    /// Accepting has to wait.
     void operator()(const accept_trouble& why) const noexcept;
 };
 

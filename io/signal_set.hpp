@@ -25,6 +25,7 @@ namespace toadstone::io {
 /// Lifetime: outlives its wait().
 class signal_set {
 public:
+    /// Catches these. Errors: see the class.
     explicit signal_set(std::initializer_list<int> signals);
     ~signal_set();
     signal_set(signal_set&& other) noexcept;

@@ -15,6 +15,7 @@
 
 namespace toadstone::io {
 
+/// How a tcp_listener listens.
 struct listen_options {
     int backlog = 4096;        ///< connections that may wait; capped by net.core.somaxconn
     bool reuse_address = true; ///< bind although old connections linger in TIME_WAIT
@@ -30,7 +31,7 @@ struct listen_options {
 
 /// What accept() has met so far.
 struct accept_stats {
-    std::uint64_t accepted = 0;
+    std::uint64_t accepted = 0;  ///< connections
     std::uint64_t gone = 0;      ///< connections that failed before they could be accepted
     std::uint64_t back_offs = 0; ///< waits because descriptors or memory were short
 };
@@ -95,6 +96,7 @@ public:
 
     /// Where it listens, with the port that the kernel chose.
     [[nodiscard]] const endpoint& local_endpoint() const noexcept { return at_; }
+    /// Since it listens.
     [[nodiscard]] const io::accept_stats& accept_stats() const noexcept { return stats_; }
 
     /// Stops listening. An accept() that another task has under way, also one that waits for

@@ -299,8 +299,11 @@ public:
     [[nodiscard]] toadstone::task<>
     close(std::source_location where = std::source_location::current());
 
+    /// The other end.
     [[nodiscard]] const endpoint& peer() const noexcept { return peer_; }
+    /// This end. Errors: std::system_error once it is closed.
     [[nodiscard]] endpoint local() const;
+    /// TCP_NODELAY: on, small writes go at once. Errors: std::system_error.
     void set_no_delay(bool on);
     /// From here on a write_all() of at least so many bytes lends them to the kernel, which
     /// otherwise copies them, and returns when they are free again: when the peer has

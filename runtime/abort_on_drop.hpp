@@ -26,6 +26,7 @@ namespace toadstone {
 template <class T = void>
 class [[nodiscard("dropped at once it cancels its task at once")]] abort_on_drop {
 public:
+    /// Of no task.
     abort_on_drop() = default;
     /// `reason` is what the task is asked with.
     explicit abort_on_drop(join_handle<T>&& handle,
@@ -45,12 +46,17 @@ public:
     /// Gives the handle away: dropping that detaches the task, as ever.
     [[nodiscard]] join_handle<T> release() noexcept { return std::move(handle_); }
 
+    /// As join_handle::cancel().
     void cancel(cancel_reason reason = cancel_reason::requested) noexcept {
         handle_.cancel(reason);
     }
+    /// As join_handle::done().
     [[nodiscard]] bool done() const noexcept { return handle_.done(); }
+    /// It has a task: false after a move, join or release.
     [[nodiscard]] bool valid() const noexcept { return handle_.valid(); }
+    /// As join_handle::id().
     [[nodiscard]] std::uint64_t id() const noexcept { return handle_.id(); }
+    /// As join_handle::outcome(). Cancellation: as that of a join.
     [[nodiscard]] auto outcome() noexcept { return handle_.outcome(); }
 
     /// For the library.

@@ -111,7 +111,9 @@ TOADSTONE_CORO_TASK async_generator {
     static_assert(!std::is_void_v<T>, "a generator gives values");
 
 public:
+    /// For the compiler.
     using promise_type = detail::generator_promise<T>;
+    /// What it yields.
     using value_type = T;
 
     async_generator(async_generator&& other) noexcept = default;
@@ -120,6 +122,7 @@ public:
         return *this;
     }
     ~async_generator() = default;
+    /// Exchanges two generators.
     void swap(async_generator& other) noexcept { core_.swap(other.core_); }
 
     /// `co_await next()` gives a std::optional<T> with the next value, of an

@@ -28,8 +28,10 @@ class token_wait;
 /// Threads: every member may be called from any thread.
 class cancellation_token {
 public:
+    /// Of no source: never cancelled.
     cancellation_token() = default;
 
+    /// A request has been made.
     [[nodiscard]] bool cancelled() const noexcept { return state_ && state_->requested(); }
     /// The reason of the request, if there was one.
     [[nodiscard]] std::optional<cancel_reason> reason() const noexcept {
@@ -46,12 +48,13 @@ public:
 
     friend bool operator==(const cancellation_token&, const cancellation_token&) = default;
 
-    /// For the library: `co_await token` waits for the request and gives its reason.
+    /// `co_await token` waits for the request and gives its reason.
     [[nodiscard]] detail::token_wait make_awaiter(detail::context& ctx,
                                                   std::source_location where) const noexcept;
 
     /// For the library: the state behind the token.
     explicit cancellation_token(detail::cancel_ref state) noexcept : state_(std::move(state)) {}
+    /// For the library.
     [[nodiscard]] const detail::cancel_ref& state() const noexcept { return state_; }
 
 private:
@@ -71,6 +74,7 @@ private:
 ///     state: it lasts as long as a source or a token does, and ends with the last of them.
 class cancellation_source {
 public:
+    /// Of no parent. Allocates what it shares with its tokens.
     cancellation_source();
     /// A source that is cancelled, with the same reason, when `parent` is.
     explicit cancellation_source(const cancellation_token& parent);
@@ -81,7 +85,9 @@ public:
     bool cancel(cancel_reason reason = cancel_reason::requested) noexcept {
         return state_->request(reason);
     }
+    /// A request has been made.
     [[nodiscard]] bool cancelled() const noexcept { return state_->requested(); }
+    /// What is handed to those who are to be stopped.
     [[nodiscard]] cancellation_token token() const noexcept {
         return cancellation_token(state_);
     }
@@ -96,6 +102,7 @@ private:
 template <class Fn>
 class cancellation_callback final : detail::cancel_listener {
 public:
+    /// Calls `fn` at the request, at once if that has been made.
     cancellation_callback(cancellation_token token, Fn fn)
         : token_(std::move(token)), fn_(std::move(fn)) {
         if (!token_.can_be_cancelled()) return;

@@ -18,6 +18,7 @@ enum class cancel_reason : unsigned char {
     abandoned,      ///< the frame was destroyed by its owner although it had not finished
 };
 
+/// As it appears in causes: "timeout".
 constexpr std::string_view to_string(cancel_reason reason) noexcept {
     switch (reason) {
     case cancel_reason::requested:

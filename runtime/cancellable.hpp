@@ -24,6 +24,7 @@ namespace toadstone {
 /// Lifetime: good until resume() is called, or cancel() of the operation has returned true.
 class continuation {
 public:
+    /// Of nothing that waits.
     continuation() noexcept = default;
     /// The operation has ended. Once, unless cancel() returned true; also from inside start().
     /// Only marks the task as ready: it goes on later, on its own worker. Nothing of the
@@ -33,6 +34,7 @@ public:
                                           "start()");
         ctx_->home().schedule(*ctx_);
     }
+    /// It can be resumed.
     [[nodiscard]] explicit operator bool() const noexcept { return ctx_ != nullptr; }
 
     /// For the library.

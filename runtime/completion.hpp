@@ -78,6 +78,7 @@ private:
 template <class T = void>
 class completion {
 public:
+    /// Of nobody who waits.
     completion() noexcept = default;
     completion(const completion& other) noexcept : state_(other.state_) {
         if (state_) state_->add_sender();
@@ -97,6 +98,7 @@ public:
     bool complete(U&& value) noexcept {
         return state_ && state_->answer(std::forward<U>(value));
     }
+    /// The same without a value.
     bool complete() noexcept
         requires std::is_void_v<T>
     {
@@ -109,6 +111,7 @@ public:
 
     /// False: an answer would be too late. True: it may be, by the time it is given.
     [[nodiscard]] bool wanted() const noexcept { return state_ && !state_->is_claimed(); }
+    /// It has not been given away.
     [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
 
     /// For the `void*` of a C callback: gives this object's share away. Whoever is called back
@@ -228,6 +231,7 @@ with_completion(Start&& start, OnCancel&& on_cancel) {
     return detail::complete_with<T>(std::forward<Start>(start),
                                     std::forward<OnCancel>(on_cancel));
 }
+/// The same without on_cancel. Cancellation: the answer is waited for.
 template <class T = void, class Start>
 [[nodiscard("nothing is started until this is awaited")]] auto with_completion(Start&& start) {
     return detail::complete_with<T>(std::forward<Start>(start), detail::waits_for_answer());

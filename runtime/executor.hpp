@@ -20,6 +20,7 @@ class placement {
 public:
     /// The spawning worker; from a plain thread, as any().
     placement() = default;
+    /// On the worker of the task that spawns.
     static placement here() noexcept { return {}; }
     /// The workers in turn.
     static placement any() noexcept { return placement(-2); }
@@ -27,8 +28,11 @@ public:
     static placement worker(unsigned index) noexcept {
         return placement(static_cast<int>(index & 0xffff));
     }
+    /// As here() says.
     [[nodiscard]] bool is_here() const noexcept { return which_ == -1; }
+    /// As any() says.
     [[nodiscard]] bool is_any() const noexcept { return which_ == -2; }
+    /// Of the worker that was named.
     [[nodiscard]] unsigned index() const noexcept { return static_cast<unsigned>(which_); }
 
 private:

@@ -17,6 +17,7 @@
 
 namespace toadstone {
 
+/// What run_fiber() is told.
 struct fiber_options {
     /// Bytes, rounded up to whole pages; what is not touched takes no memory. Below it lie
     /// 64 KiB in which every access is a fault (SIGSEGV).
@@ -47,6 +48,7 @@ run_fiber(fiber_options options, Fn&& fn,
     detail::check_closures<Fn>();
     return detail::drive_fiber<function>(std::forward<Fn>(fn), options.stack_size, where);
 }
+/// With the usual options. Cancellation: as above.
 template <class Fn>
 [[nodiscard("a task does nothing until it is awaited or spawned")]] TOADSTONE_CORO_WRAPPER auto
 run_fiber(Fn&& fn, std::source_location where = std::source_location::current()) {
@@ -79,6 +81,7 @@ decltype(auto) await(A&& awaitable,
 ///     blocking_ forms of locks and channels wait on meanwhile.
 class no_unwind {
 public:
+    /// Where C code begins that must not be unwound.
     no_unwind() noexcept : fiber_(detail::find_fiber()) {
         if (fiber_) fiber_->forbid_unwind();
     }

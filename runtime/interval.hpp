@@ -85,12 +85,16 @@ private:
 /// Units: resolution one microsecond, by this_task::now(); never early.
 class interval {
 public:
+    /// By the steady clock.
     using time_point = std::chrono::steady_clock::time_point;
 
+    /// The first tick one period from now. Errors: std::invalid_argument, not more than no
+    /// time.
     template <class Rep, class Period>
     explicit interval(std::chrono::duration<Rep, Period> period,
                       missed_tick missed = missed_tick::burst)
         : interval(this_task::now(), period, missed) {}
+    /// The first tick at `start`. Errors: as above.
     template <class Rep, class Period>
     interval(time_point start, std::chrono::duration<Rep, Period> period,
              missed_tick missed = missed_tick::burst)
@@ -104,13 +108,16 @@ public:
         TOADSTONE_ASSERT(!awaited_by_, "an interval is destroyed while nobody awaits its tick");
     }
 
+    /// As the class says. Returns: when it was due. Cancellation: see the class.
     [[nodiscard]] auto tick() noexcept {
         return detail::operation<detail::interval_tick, interval&>(*this);
     }
 
     /// The next tick is due a period from now; or at `when`. Not while a task awaits tick().
     void reset() noexcept { due_ = detail::deadline_after(this_task::now(), period_); }
+    /// The next tick is at `when`, those after it a period each later.
     void reset(time_point when) noexcept { due_ = when; }
+    /// As it was given.
     [[nodiscard]] std::chrono::nanoseconds period() const noexcept { return period_; }
 
 private:

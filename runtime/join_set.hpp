@@ -135,10 +135,12 @@ public:
     void spawn(A&& body, spawn_options options = {}) {
         start(options, std::forward<A>(body));
     }
+    /// spawn() of a call: `fn(args...)`, both kept with the task.
     template <detail::callable_for_spawn Fn, class... Args>
     void spawn(Fn&& fn, Args&&... args) {
         start({}, std::forward<Fn>(fn), std::forward<Args>(args)...);
     }
+    /// The same with options: a name, a worker, a token.
     template <class Fn, class... Args>
     void spawn(spawn_options options, Fn&& fn, Args&&... args) {
         start(options, std::forward<Fn>(fn), std::forward<Args>(args)...);
@@ -153,10 +155,12 @@ public:
     [[nodiscard]] auto spawn_when_free(A&& body, spawn_options options = {}) {
         return in_turn(options, std::forward<A>(body));
     }
+    /// spawn_when_free() of a call. Cancellation: as above.
     template <detail::callable_for_spawn Fn, class... Args>
     [[nodiscard]] auto spawn_when_free(Fn&& fn, Args&&... args) {
         return in_turn({}, std::forward<Fn>(fn), std::forward<Args>(args)...);
     }
+    /// The same with options. Cancellation: as above.
     template <class Fn, class... Args>
     [[nodiscard]] auto spawn_when_free(spawn_options options, Fn&& fn, Args&&... args) {
         return in_turn(options, std::forward<Fn>(fn), std::forward<Args>(args)...);
@@ -237,6 +241,7 @@ template <class T = void, class Fn>
     using R = typename std::invoke_result_t<F&, join_set<T>&>::value_type;
     return detail::run_with_join_set<T, R, F>(limit, F(std::forward<Fn>(fn)));
 }
+/// with_join_set() without a limit. Cancellation: as above.
 template <class T = void, class Fn>
 [[nodiscard]] auto with_join_set(Fn&& fn) {
     return with_join_set<T>(0, std::forward<Fn>(fn));

@@ -57,11 +57,11 @@ std::shared_ptr<hook<Argument>> make_hook(Fn&& fn) {
 
 /// A failure that no joiner took: promise 19 of the design says that it is never lost.
 struct unobserved_failure {
-    std::uint64_t task_id = 0;
+    std::uint64_t task_id = 0;  ///< whose failure it is
     std::string_view task_name; ///< may be empty
     /// What failed: "failed and nobody joined it", ": the loser of a race failed", ...
     std::string_view what;
-    std::exception_ptr error;
+    std::exception_ptr error; ///< what left the task
 };
 
 namespace detail {

@@ -26,6 +26,7 @@ enum class on_stuck : unsigned char {
     abort, ///< after the grace has passed once more: names them and aborts the process
 };
 
+/// How a runtime is made.
 struct runtime_options {
     /// Threads, each with its own ring; 4096 at most. 0: one for each processor that the
     /// process may use, by its affinity and by the quota of its cgroups, rounded up.
@@ -74,6 +75,7 @@ struct runtime_options {
 /// io_uring cannot be used here. what() names the cause and the remedy.
 class ring_unavailable : public std::system_error {
 public:
+    /// What stands in the way, as far as it could be found out.
     enum class cause : unsigned char {
         not_supported,  ///< ENOSYS: an old kernel, or a filter that hides the call
         forbidden,      ///< EPERM or EACCES: a sysctl or a seccomp filter
@@ -82,8 +84,10 @@ public:
         missing_opcode, ///< the kernel lacks an operation that toadstone needs
         other,
     };
+    /// As the library throws it.
     ring_unavailable(cause why, int error, const std::string& text)
         : std::system_error(error, std::generic_category(), text), why_(why) {}
+    /// What stands in the way.
     [[nodiscard]] cause why() const noexcept { return why_; }
 
 private:
@@ -92,9 +96,9 @@ private:
 
 /// A task that was still there when the grace of a shutdown was over.
 struct leftover_task {
-    std::uint64_t id = 0;
-    std::string name;
-    unsigned worker = 0;
+    std::uint64_t id = 0; ///< as in causes
+    std::string name;     ///< as it was spawned with
+    unsigned worker = 0;  ///< where it lives
     /// The co_await where it is suspended, "server.cpp:88"; or what it does instead, "running,
     /// and does not reach a co_await".
     std::string where;
@@ -116,8 +120,9 @@ struct unstoppable_call {
 /// within a second is looked at from outside: the task that it runs is named, and so are its
 /// neighbours.
 struct shutdown_report {
-    std::vector<leftover_task> leftover;
-    std::vector<unstoppable_call> unstoppable;
+    std::vector<leftover_task> leftover;       ///< tasks
+    std::vector<unstoppable_call> unstoppable; ///< calls and foreign code
+    /// Nothing was left.
     [[nodiscard]] bool clean() const noexcept { return leftover.empty(); }
     /// One line per task, and behind them one per call.
     [[nodiscard]] std::string to_string() const;
@@ -186,6 +191,8 @@ private:
 ///     destructor does nothing. A new runtime may be made in the child.
 class runtime {
 public:
+    /// Starts the workers. Errors: ring_unavailable; std::system_error where a thread cannot
+    /// start.
     explicit runtime(runtime_options options = {});
     ~runtime();
     runtime(const runtime&) = delete;
@@ -218,6 +225,7 @@ public:
         return detail::spawn_on(choose({}), {}, std::forward<Fn>(fn),
                                 std::forward<Args>(args)...);
     }
+    /// The same with options: a name, a worker, a token.
     template <class Fn, class... Args>
     [[nodiscard("dropping the handle detaches the task; say so with detach()")]]
     join_handle<detail::spawned_t<Fn, Args...>> spawn(spawn_options options, Fn&& fn,
@@ -250,6 +258,7 @@ public:
     /// Units: a grace beyond 146 years is that; a negative one is none.
     shutdown_report shutdown(std::chrono::milliseconds grace);
 
+    /// How many there are.
     [[nodiscard]] unsigned workers() const noexcept;
 
     /// The optional features of io_uring that are in use, and those that are missing, prefixed

@@ -77,9 +77,12 @@ private:
 /// Units: as sleep_until; lengths count from the call.
 class movable_sleep {
 public:
+    /// By the steady clock.
     using time_point = std::chrono::steady_clock::time_point;
 
+    /// Ends at `end`.
     explicit movable_sleep(time_point end) noexcept : end_(end) {}
+    /// Ends `length` after now.
     template <class Rep, class Period>
     explicit movable_sleep(std::chrono::duration<Rep, Period> length) : end_(after(length)) {}
     movable_sleep(const movable_sleep&) = delete;
@@ -96,10 +99,12 @@ public:
         end_ = end;
         return in_time;
     }
+    /// reset() to so long after now.
     template <class Rep, class Period>
     bool reset(std::chrono::duration<Rep, Period> length) {
         return reset(after(length));
     }
+    /// When it is to end, as it was set last.
     [[nodiscard]] time_point end() const noexcept { return end_; }
 
     /// For the library.

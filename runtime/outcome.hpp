@@ -18,9 +18,11 @@ namespace toadstone {
 /// Thrown to whoever wants the value of a task that was cancelled.
 class task_cancelled : public std::runtime_error {
 public:
+    /// As the library throws it.
     explicit task_cancelled(cancel_reason reason)
         : std::runtime_error("the task was cancelled (" + std::string(to_string(reason)) + ")"),
           reason_(reason) {}
+    /// What it was cancelled for.
     [[nodiscard]] cancel_reason reason() const noexcept { return reason_; }
 
 private:
@@ -43,7 +45,9 @@ public:
 /// limit set at store.cpp:80".
 class timeout_error : public std::runtime_error {
 public:
+    /// With the usual sentence.
     timeout_error() : std::runtime_error("the operation did not finish in time") {}
+    /// With a sentence of its own.
     explicit timeout_error(const std::string& what) : std::runtime_error(what) {}
 };
 
@@ -56,14 +60,20 @@ class [[nodiscard]] outcome {
                                     std::conditional_t<refers, std::add_pointer_t<T>, T>>;
 
 public:
+    /// It has returned.
     [[nodiscard]] bool has_value() const noexcept { return how_.index() == 0; }
+    /// An exception has left it.
     [[nodiscard]] bool has_exception() const noexcept { return how_.index() == 1; }
+    /// It was cancelled.
     [[nodiscard]] bool is_cancelled() const noexcept { return how_.index() == 2; }
+    /// It has returned.
     explicit operator bool() const noexcept { return has_value(); }
 
     /// The value; rethrows the exception; throws task_cancelled.
     decltype(auto) value() & { return access(*this); }
+    /// The value, or throws what the task threw, or task_cancelled.
     decltype(auto) value() const& { return access(*this); }
+    /// The same; the value is moved out.
     T value() && {
         check();
         if constexpr (refers) {
@@ -81,6 +91,7 @@ public:
         return is_cancelled() ? std::get<2>(how_) : cancel_reason::requested;
     }
 
+    /// Of a task that has returned.
     template <class... A>
     static outcome of_value(A&&... value) {
         if constexpr (refers) {
@@ -90,9 +101,11 @@ public:
             return outcome(std::in_place_index<0>, std::forward<A>(value)...);
         }
     }
+    /// Of a task that an exception has left.
     static outcome of_exception(std::exception_ptr error) {
         return outcome(std::in_place_index<1>, std::move(error));
     }
+    /// Of a task that was cancelled.
     static outcome of_cancellation(cancel_reason reason) {
         return outcome(std::in_place_index<2>, reason);
     }

@@ -35,10 +35,12 @@ public:
     /// Errors: std::logic_error after release() and after a move, as of every member that needs
     /// the data.
     [[nodiscard]] T& operator*() const { return owner().value_; }
+    /// The data.
     [[nodiscard]] T* operator->() const { return &owner().value_; }
 
     /// From here on, leaving early does no harm.
     void mark_consistent() noexcept { watch_.consistent = true; }
+    /// From here on an interruption poisons again.
     void mark_inconsistent() noexcept { watch_.consistent = false; }
     /// Ends the access; never poisons.
     void release() noexcept { owner_ = nullptr; }
@@ -84,9 +86,11 @@ public:
 
     /// Errors: std::logic_error after complete().
     [[nodiscard]] T& operator*() const { return *access_; }
+    /// The data.
     [[nodiscard]] T* operator->() const { return &*access_; }
     /// What is to be repaired; empty when the data was healthy.
     [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
+    /// It was poisoned: there is something to repair.
     [[nodiscard]] bool needed() const noexcept { return static_cast<bool>(cause_); }
     /// The data is right. Returns: an access to it. Errors: std::logic_error the second time.
     poison_access<T> complete() {
@@ -110,7 +114,9 @@ private:
 template <class T>
 class poison {
 public:
+    /// Healthy, with a T of its own.
     poison() = default;
+    /// Healthy. `name` appears in causes; it is not copied.
     explicit poison(T value, std::string_view name = {})
         : value_(std::move(value)), name_(name) {}
 
@@ -152,9 +158,11 @@ public:
         }
     }
 
+    /// Somebody has left it in the middle.
     [[nodiscard]] bool is_poisoned() const noexcept { return static_cast<bool>(cause_); }
     /// Empty when healthy.
     [[nodiscard]] poison_cause cause() const noexcept { return cause_; }
+    /// As it was given.
     [[nodiscard]] std::string_view name() const noexcept { return name_; }
     /// To look at the data only. Errors: as access().
     [[nodiscard]] const T& view() const {

@@ -26,9 +26,12 @@ namespace toadstone {
 /// Threads: every member from any thread.
 class poison_cause {
 public:
+    /// No cause.
     poison_cause() = default;
+    /// There is one.
     explicit operator bool() const noexcept { return state_ != nullptr; }
 
+    /// Exception, cancellation or abandonment.
     [[nodiscard]] poison_kind kind() const { return known().kind; }
     /// For kinds cancelled and abandoned.
     [[nodiscard]] cancel_reason reason() const { return known().reason; }
@@ -41,10 +44,13 @@ public:
     [[nodiscard]] bool cancel_pending() const { return known().cancel_pending; }
     /// 0 for a plain thread.
     [[nodiscard]] std::uint64_t task_id() const { return known().task_id; }
+    /// As it was spawned with.
     [[nodiscard]] std::string_view task_name() const { return known().task_name; }
+    /// Where the section began.
     [[nodiscard]] std::source_location locked_at() const { return known().locked_at; }
     /// The co_await at which the task was stopped; line 0 for kinds exception and declared.
     [[nodiscard]] std::source_location interrupted_at() const { return known().interrupted_at; }
+    /// By the system's clock.
     [[nodiscard]] std::chrono::system_clock::time_point when() const { return known().when; }
     /// What the holder said, for kind declared.
     [[nodiscard]] std::string_view why() const { return known().why; }
@@ -67,6 +73,7 @@ public:
 
     /// For the library.
     explicit poison_cause(detail::cause_ref state) noexcept : state_(std::move(state)) {}
+    /// For the library.
     [[nodiscard]] const detail::cause_ref& state() const noexcept { return state_; }
 
 private:
@@ -82,7 +89,9 @@ private:
 /// Thrown by whoever asks for data that is poisoned. Nothing is held when it is thrown.
 class poison_error : public std::runtime_error {
 public:
+    /// As the library throws it: what() is `cause.to_string()`.
     explicit poison_error(poison_cause cause);
+    /// The whole of it.
     [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
     /// The story in one line: the cause's to_string().
     [[nodiscard]] const char* what() const noexcept override;

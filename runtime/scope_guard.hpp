@@ -12,9 +12,11 @@ namespace detail {
 
 enum class scope_when : unsigned char { always, success, failure };
 
+/// What the three have in common.
 template <class Fn, scope_when When>
 class [[nodiscard("name it: a temporary ends at once")]] scope_action {
 public:
+    /// Keeps `fn`, which runs at the end of the scope.
     explicit scope_action(Fn fn) noexcept(std::is_nothrow_move_constructible_v<Fn>)
         : fn_(std::move(fn)), born_(level()) {}
     scope_action(const scope_action&) = delete;
@@ -45,6 +47,7 @@ private:
 template <class Fn>
 class [[nodiscard]] scope_exit : public detail::scope_action<Fn, detail::scope_when::always> {
 public:
+    /// Keeps `fn`, which runs at the end of the scope.
     explicit scope_exit(Fn fn)
         : detail::scope_action<Fn, detail::scope_when::always>(std::move(fn)) {}
 };
@@ -54,6 +57,7 @@ template <class Fn>
 class [[nodiscard]] scope_success
     : public detail::scope_action<Fn, detail::scope_when::success> {
 public:
+    /// Keeps `fn`, which runs at the end of the scope, if nothing interrupts it.
     explicit scope_success(Fn fn)
         : detail::scope_action<Fn, detail::scope_when::success>(std::move(fn)) {}
 };
@@ -63,6 +67,7 @@ public:
 template <class Fn>
 class [[nodiscard]] scope_fail : public detail::scope_action<Fn, detail::scope_when::failure> {
 public:
+    /// Keeps `fn`, which runs if something interrupts the scope.
     explicit scope_fail(Fn fn)
         : detail::scope_action<Fn, detail::scope_when::failure>(std::move(fn)) {}
 };

@@ -150,7 +150,9 @@ public:
     }
     /// It has ended; waiting for it does not wait.
     [[nodiscard]] bool done() const noexcept { return core_ && core_->ended(); }
+    /// It has a task: false after a move.
     [[nodiscard]] bool valid() const noexcept { return core_ != nullptr; }
+    /// Of the task, as in causes; 0 for none.
     [[nodiscard]] std::uint64_t id() const noexcept { return core_ ? core_->root().id() : 0; }
 
     /// `co_await shared.outcome()` gives the end as a value: an outcome<const T&>.
@@ -163,6 +165,7 @@ public:
                                                  std::source_location where) const {
         return detail::share_awaiter<T, false>(*this, ctx, where);
     }
+    /// For the library.
     [[nodiscard]] detail::typed_share<T>& core() const {
         if (!core_) detail::refuse_join(nullptr);
         return *core_;

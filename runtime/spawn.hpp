@@ -25,10 +25,13 @@ namespace toadstone {
 /// legal.
 class token_view {
 public:
+    /// No token.
     constexpr token_view() noexcept = default;
+    /// Of a token, which it does not copy.
     token_view(
         const cancellation_token& token) noexcept // implicit: for designated initialisers
         : state_(token.state() ? &*token.state() : nullptr) {}
+    /// A copy of it.
     [[nodiscard]] cancellation_token token() const noexcept {
         if (!state_) return {};
         state_->add_reference();
@@ -41,6 +44,7 @@ private:
     detail::cancel_state* state_ = nullptr;
 };
 
+/// What a task is spawned with.
 struct spawn_options {
     std::string_view name{}; ///< for logs and causes; copied
     placement where{};       ///< default: the spawning worker
@@ -165,6 +169,7 @@ private:
 template <class T = void>
 class join_handle {
 public:
+    /// Of no task.
     join_handle() = default;
     join_handle(join_handle&& other) noexcept : root_(std::exchange(other.root_, nullptr)) {}
     join_handle& operator=(join_handle&& other) noexcept {
@@ -174,6 +179,7 @@ public:
     ~join_handle() {
         if (root_) std::exchange(root_, nullptr)->drop_handle();
     }
+    /// Exchanges two handles.
     void swap(join_handle& other) noexcept { std::swap(root_, other.root_); }
 
     /// Asks the task to stop. Only sets a flag and posts: nothing is resumed or destroyed here.
@@ -182,7 +188,9 @@ public:
     }
     /// It has ended; joining it does not wait.
     [[nodiscard]] bool done() const noexcept { return root_ && root_->ended(); }
+    /// It has a task: false after a move or a join.
     [[nodiscard]] bool valid() const noexcept { return root_ != nullptr; }
+    /// Of the task, as in causes; 0 for none.
     [[nodiscard]] std::uint64_t id() const noexcept { return root_ ? root_->id() : 0; }
 
     /// Gives the task up: it runs on by itself.
@@ -198,9 +206,11 @@ public:
 
     /// For the library.
     explicit join_handle(detail::typed_root<T>& root) noexcept : root_(&root) {}
+    /// For the library.
     [[nodiscard]] detail::typed_root<T>* root() const noexcept { return root_; }
     /// root() is the caller's, with the reference.
     void give_up() noexcept { root_ = nullptr; }
+    /// For the library: co_await of the handle.
     detail::join_awaiter<T, false> make_awaiter(detail::context& ctx,
                                                 std::source_location where) {
         return detail::join_awaiter<T, false>(root_, ctx, where);

@@ -148,8 +148,11 @@ template <class T>
 class [[nodiscard("a task does nothing until it is awaited or spawned")]]
 TOADSTONE_CORO_TASK task {
 public:
+    /// For the compiler.
     using promise_type = detail::promise<T>;
+    /// What it returns.
     using value_type = T;
+    /// For the library.
     using awaiter = detail::task_awaiter<T>;
 
     task(task&& other) noexcept : promise_(std::exchange(other.promise_, nullptr)) {}
@@ -160,6 +163,7 @@ public:
     ~task() {
         if (promise_) promise_->handle().destroy(); // never started: no teardown
     }
+    /// Exchanges two tasks.
     void swap(task& other) noexcept { std::swap(promise_, other.promise_); }
 
     /// For the library: gives the frame away, with the place of its result.
@@ -168,6 +172,7 @@ public:
         promise_->out = &out;
         return *std::exchange(promise_, nullptr);
     }
+    /// It has a coroutine: false after a move or a co_await.
     [[nodiscard]] bool valid() const noexcept { return promise_ != nullptr; }
 
 private:

@@ -63,6 +63,7 @@ private:
 template <class T>
 class task_local {
 public:
+    /// Without a value, outside with().
     constexpr task_local() noexcept = default;
     task_local(const task_local&) = delete;
     task_local& operator=(const task_local&) = delete;
@@ -75,7 +76,7 @@ public:
         return around(std::optional<T>(std::move(value)), std::forward<A>(awaitable));
     }
     /// The same with a copy of the present value, if there is one, for what will run elsewhere.
-    /// Errors: what copying throws.
+    /// Errors: what copying throws. Cancellation: as with().
     template <class A>
     [[nodiscard]] auto inherit(A&& awaitable) {
         const T* const present = get();

@@ -49,6 +49,7 @@ public:
     join_handle<detail::spawned_t<Fn, Args...>> spawn(Fn&& fn, Args&&... args) {
         return start({}, std::forward<Fn>(fn), std::forward<Args>(args)...);
     }
+    /// The same with options: a name, a worker, a token.
     template <class Fn, class... Args>
     join_handle<detail::spawned_t<Fn, Args...>> spawn(spawn_options options, Fn&& fn,
                                                       Args&&... args) {

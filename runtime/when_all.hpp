@@ -108,7 +108,7 @@ template <class... A>
 }
 
 /// when_all() of a number known at run time. Returns: a vector in the order given, of
-/// pointers for task<T&>, or nothing for task<void>.
+/// pointers for task<T&>, or nothing for task<void>. Cancellation: as above.
 template <class T>
 [[nodiscard]] auto when_all(std::vector<task<T>>&& tasks) {
     return detail::awaitable<false, detail::all_vector_awaiter<T>, std::vector<task<T>>>(

@@ -17,6 +17,7 @@ namespace toadstone {
 /// void; a std::variant with one alternative per branch otherwise, in which a T& is a T*.
 template <class T>
 struct any_result {
+    /// As when_any() makes it.
     any_result(std::size_t which, T&& result) : index(which), value(std::forward<T>(result)) {}
     /// Makes the variant in place: of one that moves, g++ 12 fears that it is uninitialized.
     template <std::size_t I, class Result>
@@ -24,7 +25,9 @@ struct any_result {
         : index(I), value(which, std::forward<Result>(result)) {}
     /// For the library.
     void hand_back() noexcept { detail::hand_back(value); }
+    /// Which of them has won, counted from 0.
     std::size_t index;
+    /// Its result.
     T value;
 };
 
@@ -150,6 +153,7 @@ template <class... A>
 }
 
 /// when_any() of a number known at run time. Errors: std::invalid_argument for none.
+/// Cancellation: as above.
 template <class T>
 [[nodiscard]] auto when_any(std::vector<task<T>>&& tasks) {
     if (tasks.empty()) detail::throw_empty_race();

@@ -63,6 +63,7 @@ template <class... A>
 }
 
 /// when_any_success() of a number known at run time. Errors: std::invalid_argument for none.
+/// Cancellation: as above.
 template <class T>
 [[nodiscard]] auto when_any_success(std::vector<task<T>>&& tasks) {
     if (tasks.empty()) detail::throw_empty_race();

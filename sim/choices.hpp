@@ -86,12 +86,14 @@ private:
 ///     do { run(*all.current()); } while (all.next());
 class odometer {
 public:
+    /// With at most `bound` departures from the tame run.
     explicit odometer(unsigned bound);
     ~odometer();
     /// The source for the run that comes next.
     [[nodiscard]] choices& current() noexcept;
     /// Call after each run. False when every sequence has been run.
     [[nodiscard]] bool next();
+    /// So far.
     [[nodiscard]] std::uint64_t runs() const noexcept { return runs_; }
 
 private:
@@ -103,6 +105,7 @@ private:
 
 /// "0.0.2.1", with runs of zeros as "0x40".
 [[nodiscard]] std::string to_text(std::span<const std::uint8_t> trace);
+/// What a report's trace was printed as. Errors: std::invalid_argument for what is none.
 [[nodiscard]] std::vector<std::uint8_t> from_text(std::string_view text);
 
 /// A shorter or tamer trace for which `fails` is still true: drops the tail, tames decisions,

@@ -21,18 +21,19 @@ namespace toadstone::sim {
 
 /// How one run ended.
 struct report {
-    bool ok = true;
+    bool ok = true; ///< nothing went wrong
     /// What went wrong, in one line; empty when ok.
     std::string failure;
     /// How to run exactly this again: an argument for replayed_choices() or a seed.
     std::string reproduce;
-    std::vector<std::uint8_t> trace;
-    std::uint64_t hash = 0; ///< of everything that happened; equal for equal decisions
-    std::uint64_t steps = 0;
+    std::vector<std::uint8_t> trace; ///< every decision, for shrink()
+    std::uint64_t hash = 0;          ///< of everything that happened; equal for equal decisions
+    std::uint64_t steps = 0;         ///< turns of workers
     std::chrono::nanoseconds elapsed{}; ///< virtual
     /// What the run has given to the log, which does not get it: a line each, with the virtual
     /// time in front. The first 64 KiB.
     std::string log;
+    /// ok.
     explicit operator bool() const noexcept { return ok; }
 };
 
@@ -84,26 +85,29 @@ template <class Body>
     return simulate(options, *dice, body);
 }
 
+/// How much explore() does.
 struct explore_options {
-    world_options world{};
-    std::uint64_t first_seed = 1;
-    unsigned random_runs = 200;
-    unsigned pct_runs = 50;
-    unsigned pct_depth = 3;
+    world_options world{};        ///< in which each run takes place
+    std::uint64_t first_seed = 1; ///< of the random runs; those after it follow
+    unsigned random_runs = 200;   ///< how many of them
+    unsigned pct_runs = 50;       ///< runs with priorities, by PCT
+    unsigned pct_depth = 3;       ///< how many changes of priority
     /// Every schedule and fault with at most so many departures from the tame run; 0: none.
     unsigned exhaustive_bound = 0;
-    std::uint64_t most_exhaustive_runs = 1'000'000;
+    std::uint64_t most_exhaustive_runs = 1'000'000; ///< of the exhaustive search
     /// Runs in a hundred that are repeated, to compare the hashes.
     unsigned repeat_percent = 5;
 };
 
+/// What explore() has found.
 struct exploration {
-    bool ok = true;
-    report first_failure; ///< shrunk
-    std::uint64_t runs = 0;
-    std::uint64_t steps = 0;
-    std::uint64_t exhaustive_runs = 0;
-    bool exhausted = false; ///< the exhaustive search came to its end
+    bool ok = true;                    ///< nothing went wrong
+    report first_failure;              ///< shrunk
+    std::uint64_t runs = 0;            ///< in all
+    std::uint64_t steps = 0;           ///< turns of workers, in all
+    std::uint64_t exhaustive_runs = 0; ///< of these, by the exhaustive search
+    bool exhausted = false;            ///< the exhaustive search came to its end
+    /// ok.
     explicit operator bool() const noexcept { return ok; }
     /// One line: what was done, or what failed and how to reproduce it.
     [[nodiscard]] std::string to_string() const;
@@ -137,17 +141,19 @@ enum class cancel_moment : unsigned char {
     failed,       ///< no cancellation: the operation ends with EIO. Only what asks the kernel
 };
 
+/// One suspension of one task.
 struct await_point {
     std::uint64_t number = 0; ///< counted from 0 over the run
     std::string where;        ///< "store.cpp:88"
-    std::string task;
+    std::string task;         ///< its number and name
 };
 
+/// How cancel_at_every_await() goes about it.
 struct cancel_options {
-    world_options world{.hostile = false};
+    world_options world{.hostile = false}; ///< in which each run takes place
     /// Only tasks whose name starts so are cancelled. Empty: all but the scenario itself.
     std::string victims;
-    cancel_reason reason = cancel_reason::requested;
+    cancel_reason reason = cancel_reason::requested; ///< what the victims are told
     /// False: nothing is cancelled and no operation fails, only allocations do.
     bool cancels = true;
     /// Cancel a second one, at every later await, too.
@@ -161,16 +167,19 @@ struct cancel_options {
     unsigned seeds = 0;
 };
 
+/// What cancel_at_every_await() has found.
 struct cancel_report {
-    bool ok = true;
-    std::string failure;   ///< which await, which moment, and what went wrong
-    std::string reproduce; ///< a value for TOADSTONE_SIM_REPLAY
-    std::vector<await_point> points;
-    std::uint64_t runs = 0;
-    std::uint64_t steps = 0;
-    std::uint64_t allocations = 0; ///< that were made to fail
-    std::string log;               ///< of the run that failed, as report::log
+    bool ok = true;                  ///< nothing went wrong
+    std::string failure;             ///< which await, which moment, and what went wrong
+    std::string reproduce;           ///< a value for TOADSTONE_SIM_REPLAY
+    std::vector<await_point> points; ///< that the victims have
+    std::uint64_t runs = 0;          ///< in all
+    std::uint64_t steps = 0;         ///< turns of workers, in all
+    std::uint64_t allocations = 0;   ///< that were made to fail
+    std::string log;                 ///< of the run that failed, as report::log
+    /// ok.
     explicit operator bool() const noexcept { return ok; }
+    /// One line: what was done, or what failed and how to reproduce it.
     [[nodiscard]] std::string to_string() const;
 };
 

@@ -17,7 +17,7 @@ namespace toadstone::sim {
 
 /// How hostile a world is. Everything is legal: a real kernel may do it.
 struct world_options {
-    unsigned workers = 1;
+    unsigned workers = 1; ///< simulated, on one thread
     /// Ready tasks that a worker runs before it looks at what others have posted to it. A real
     /// worker runs all that are ready; one at a time gives the most schedules.
     unsigned batch = 1;
@@ -36,13 +36,14 @@ struct world_options {
     std::chrono::nanoseconds latency{50'000};
     /// Bytes that a connection holds in each direction before a writer has to wait.
     std::size_t stream_capacity = 65536;
-    unsigned listen_backlog = 128;
+    unsigned listen_backlog = 128; ///< connections that wait to be accepted
     /// Descriptors that may be open at the same time, the clients' too; then sockets, files and
     /// accepts fail with EMFILE. 0: no limit.
     std::size_t max_descriptors = 0;
     /// From this virtual time on the world is tame: no faults, no delays, partitions healed,
     /// nothing clogged. The scenario then has to end within `settles_within`. Zero: never.
     std::chrono::nanoseconds calm_after{0};
+    /// Of virtual time, once the world is calm.
     std::chrono::nanoseconds settles_within = std::chrono::minutes(1);
     /// At its end, every block that the tasks of a run have allocated has to be free again.
     /// Needs failing_new.hpp in the program; not for scenarios that keep what they find in
@@ -65,10 +66,12 @@ enum class side : unsigned char {
 class world {
 public:
     class state;
+    /// For the library.
     explicit world(state& inside) noexcept : state_(inside) {}
     world(const world&) = delete;
     world& operator=(const world&) = delete;
 
+    /// The virtual time.
     [[nodiscard]] std::chrono::steady_clock::time_point now() const noexcept;
     /// The run's decisions; a scenario that chooses by itself does it here.
     [[nodiscard]] sim::choices& choices() noexcept;
@@ -77,12 +80,14 @@ public:
 
     /// Nothing arrives any more until heal().
     void partition() noexcept;
+    /// Ends what partition() began.
     void heal() noexcept;
     /// From now on nothing arrives at `at` of one connection, while the others go on, until
     /// unclog() or until the world is calm. What is sent is on its way for so long, as much as
     /// a connection holds. Connections are numbered from 0 in the order in which they are made;
     /// one that is still to be made can be clogged, too.
     void clog(std::size_t connection, side at = side::both);
+    /// Lets a clogged direction go on.
     void unclog(std::size_t connection, side at = side::both);
     /// Every connection, those too that are still to be made: making them is not held up.
     void clog_all(side at = side::both);
@@ -92,6 +97,7 @@ public:
     [[nodiscard]] std::size_t connections_made() const noexcept;
     /// Resets every connection that is open; bytes on their way are lost.
     void reset_connections() noexcept;
+    /// Connections that neither end has closed.
     [[nodiscard]] std::size_t open_connections() const noexcept;
 
     /// The content as a reader would see it now; nothing if there is no such file.

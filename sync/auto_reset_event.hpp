@@ -18,6 +18,7 @@ namespace toadstone::sync {
 /// Lifetime: not destroyed while somebody waits.
 class auto_reset_event : public detail::event_base {
 public:
+    /// Set, or not.
     constexpr explicit auto_reset_event(bool is_set = false) noexcept
         : event_base(is_set, detail::event_kind::for_one) {}
 
@@ -28,6 +29,7 @@ public:
     void set() noexcept { core_.set(); }
     /// Takes back a signal that nobody has taken.
     void reset() noexcept { core_.reset(); }
+    /// A hint, while others wait.
     [[nodiscard]] bool is_set() const noexcept { return core_.is_set(); }
 };
 

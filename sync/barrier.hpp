@@ -16,6 +16,7 @@ namespace toadstone::sync {
 /// somebody has left will not be complete. what() says who left, and why.
 class barrier_broken : public std::runtime_error {
 public:
+    /// As the library throws it.
     explicit barrier_broken(const detail::break_cause& why);
     /// Why whoever broke it left: what cancelled his task; timeout, if his own time was up.
     [[nodiscard]] cancel_reason reason() const noexcept { return reason_; }
@@ -64,9 +65,11 @@ public:
     void break_now() noexcept { core_.break_it({cancel_reason::requested, 0, true}); }
     /// As new. Those who wait get barrier_broken: their round is over.
     void reset() noexcept { core_.reset(); }
+    /// Somebody left before all had come.
     [[nodiscard]] bool is_broken() const noexcept { return core_.is_broken(); }
     /// Parties that wait now: a hint.
     [[nodiscard]] std::size_t waiting() const noexcept { return core_.waiting(); }
+    /// As it was made for.
     [[nodiscard]] std::size_t parties() const noexcept { return core_.parties(); }
 
 private:

@@ -30,6 +30,7 @@ class receiver;
 template <class T>
 class sender : public detail::broadcast_half<T> {
 public:
+    /// The messages' type.
     using value_type = T;
 
     sender(sender&&) noexcept = default;
@@ -54,6 +55,7 @@ public:
     std::size_t send(T&& message) const {
         return state::send(this->core(), std::move(message));
     }
+    /// send() of a copy.
     std::size_t send(const T& message) const { return state::send(this->core(), message); }
 
     /// A receiver of all that is sent from now on; of a closed channel, of nothing.
@@ -74,6 +76,7 @@ public:
               std::source_location where = std::source_location::current()) const {
         return fail(detail::failure_by(std::move(error), where));
     }
+    /// Nothing can be sent any more.
     [[nodiscard]] bool is_closed() const { return this->core().is_closed(); }
 
 private:
@@ -100,6 +103,7 @@ class receiver : public detail::broadcast_half<T> {
                                                    detail::broadcast_place&, What...>;
 
 public:
+    /// The messages' type.
     using value_type = T;
 
     receiver(receiver&& other) noexcept
@@ -122,13 +126,14 @@ public:
         return operation<detail::broadcast_recv_leaf<T>>(this->core(), place_);
     }
     /// recv() for at most `limit`. Returns: empty, too, when the time was up; is_at_end() tells
-    /// which. A message that comes at the same moment wins. Errors: as recv();
-    /// std::invalid_argument, at the call, when `limit` is NaN.
+    /// which. A message that comes at the same moment wins. Cancellation: as recv(). Errors: as
+    /// recv(); std::invalid_argument, at the call, when `limit` is NaN.
     template <class Rep, class Period>
     [[nodiscard]] auto recv_for(std::chrono::duration<Rep, Period> limit) {
         return recv_within(toadstone::detail::time_limit(limit));
     }
     /// recv_for() up to a point in time, by steady_clock or system_clock.
+    /// Cancellation: as recv().
     template <class Clock, class Duration>
     [[nodiscard]] auto recv_until(std::chrono::time_point<Clock, Duration> limit) {
         return recv_within(toadstone::detail::time_limit(limit));
@@ -172,10 +177,11 @@ receiver<T> sender<T>::subscribe() const {
     return receiver<T>(&this->core());
 }
 
+/// What channel() gives.
 template <class T>
 struct halves {
-    sender<T> tx;
-    receiver<T> rx;
+    sender<T> tx;   ///< whoever sends
+    receiver<T> rx; ///< whoever receives
 };
 
 /// For the library.

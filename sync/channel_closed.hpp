@@ -18,7 +18,9 @@ namespace toadstone::sync {
 /// A channel that a sender has failed throws poison_error instead, with the cause.
 class channel_closed : public closed_error {
 public:
+    /// With the usual sentence.
     channel_closed() : closed_error("the channel is closed") {}
+    /// With a sentence of its own.
     explicit channel_closed(const char* what) : closed_error(what) {}
 };
 

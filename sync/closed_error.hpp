@@ -14,6 +14,7 @@ namespace toadstone::sync {
 /// of channels is a channel_closed.
 class closed_error : public std::runtime_error {
 public:
+    /// As the library throws it.
     explicit closed_error(const char* sentence) : std::runtime_error(sentence) {}
     /// `what`: "semaphore". `name`: what the user has called it; may be empty.
     closed_error(std::string_view what, std::string_view name)

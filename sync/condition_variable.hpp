@@ -38,8 +38,10 @@ class condition_variable {
                                        detail::guard_core&, toadstone::detail::time_limit>;
 
 public:
+    /// Where a wait stands, for causes and reports.
     using here = std::source_location;
 
+    /// Nobody waits.
     constexpr condition_variable() noexcept = default;
 
     /// Until it is notified. Errors: poison_error, as above; std::logic_error if the guard
@@ -84,6 +86,7 @@ public:
             if (!in_time) co_return done();
         }
     }
+    /// wait_until() for so long. Cancellation: as wait().
     template <class T, class Rep, class Period, class Predicate>
         requires std::is_invocable_r_v<bool, Predicate&>
     [[nodiscard]] TOADSTONE_CORO_WRAPPER task<bool>
@@ -98,6 +101,7 @@ public:
     void blocking_wait(guard<T>& held) {
         detail::wait_here(core_, held.core());
     }
+    /// blocking_wait() until `done()` is true.
     template <class T, class Predicate>
         requires std::is_invocable_r_v<bool, Predicate&>
     void blocking_wait(guard<T>& held, Predicate done) {

@@ -53,6 +53,7 @@ public:
         check();
         return *value_;
     }
+    /// The data.
     [[nodiscard]] T* operator->() const {
         check();
         return value_;
@@ -68,6 +69,7 @@ public:
         core_.check_place();
         return true;
     }
+    /// held().
     explicit operator bool() const noexcept { return held(); }
 
     /// Releases; never poisons, never suspends. Nothing happens if nothing is held.
@@ -82,6 +84,7 @@ public:
         if (!held()) refuse();
         core_.mutex()->clear_poison();
     }
+    /// Somebody, maybe this guard, has poisoned the mutex and nobody has repaired the data.
     [[nodiscard]] bool is_poisoned() const {
         if (!held()) refuse();
         return core_.mutex()->is_poisoned();
@@ -102,6 +105,7 @@ public:
         auto& part = value_->*member;
         return guard<std::remove_reference_t<decltype(part)>>(std::move(core_), part);
     }
+    /// The same of what `fn(data)` refers to.
     template <class Fn>
         requires std::is_lvalue_reference_v<std::invoke_result_t<Fn&, T&>> &&
                  (!std::is_member_object_pointer_v<Fn>)
@@ -152,11 +156,15 @@ public:
 
     /// For the library.
     using core_type = detail::guard_core;
+    /// For the library.
     guard(detail::guard_seed&& seed, T& value) noexcept
         : core_(std::move(seed)), value_(&value) {}
+    /// For the library.
     guard(detail::guard_core&& core, T& value) noexcept
         : core_(std::move(core)), value_(&value) {}
+    /// For the library.
     void make_strict() noexcept { core_.make_strict(); }
+    /// For the library.
     [[nodiscard]] detail::guard_core& core() noexcept { return core_; }
 
 private:
@@ -220,6 +228,7 @@ public:
         check();
         return *value_;
     }
+    /// The data.
     [[nodiscard]] T* operator->() const {
         check();
         return value_;
@@ -227,6 +236,7 @@ public:
     /// What is to be repaired; empty when the mutex was healthy, because another task had
     /// repaired it before.
     [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
+    /// It was poisoned: there is something to repair.
     [[nodiscard]] bool needed() const noexcept { return static_cast<bool>(cause_); }
 
     /// The data is right: clears the poison while the lock is still held. Errors:
@@ -244,6 +254,7 @@ public:
     void hand_back() noexcept {
         if (core_.mutex()) core_.release_clean();
     }
+    /// For the library.
     void repairs_for_others() noexcept { core_.repairs_for_others(); }
 
 private:

@@ -14,6 +14,7 @@ namespace toadstone::sync::broadcast {
 /// The next recv() goes on with the oldest message that is kept.
 class lagged : public std::runtime_error {
 public:
+    /// As the library throws it.
     explicit lagged(std::uint64_t missed)
         : std::runtime_error("a receiver has lagged behind: messages missed: " +
                              std::to_string(missed)),

@@ -17,6 +17,7 @@ namespace toadstone::sync {
 /// Lifetime: whoever has passed may destroy it; not while somebody waits.
 class latch : public detail::event_base {
 public:
+    /// Opens after so many count_down().
     constexpr explicit latch(std::size_t count) noexcept
         : event_base(count == 0, detail::event_kind::stays), count_(count) {}
 

@@ -63,9 +63,10 @@ using local_rollback_guard = rollback_guard<T, detail::local_guard_core>;
 /// What local_mutex::transaction() gives: see transaction.
 template <class T>
 using local_transaction = transaction<T, detail::local_guard_core>;
-/// What local_mutex::lock_or_poison() and recover() give.
+/// What local_mutex::lock_or_poison() gives.
 template <class T, class Guard = local_guard<T>>
 using local_lock_result = lock_result<T, Guard>;
+/// What local_mutex::recover() gives.
 template <class T, class Guard = local_guard<T>>
 using local_recovery = recovery<T, Guard>;
 
@@ -82,11 +83,13 @@ public:
 
     /// Errors: std::logic_error if it holds nothing, as of every member that needs the lock.
     [[nodiscard]] T& operator*() const { return place_.in(core_.dereferenced()); }
+    /// The data.
     [[nodiscard]] T* operator->() const { return &place_.in(core_.dereferenced()); }
     /// To look at the data only: with a policy if_touched, it does not count as access.
     [[nodiscard]] const T& view() const { return place_.in(core_.locked()); }
     /// False after unlock() and after a move.
     [[nodiscard]] bool held() const noexcept { return core_.held(); }
+    /// held().
     explicit operator bool() const noexcept { return held(); }
 
     /// Releases; never poisons, never suspends. Nothing happens if nothing is held.
@@ -96,6 +99,7 @@ public:
     void poison(std::string_view why) { core_.declare_poisoned(why); }
     /// Says that the data is right again.
     void clear_poison() { core_.locked().clear_poison(); }
+    /// As guard::is_poisoned().
     [[nodiscard]] bool is_poisoned() const { return core_.locked().is_poisoned(); }
 
     /// From here on, leaving early does no harm: an interruption leaves the lock clean.
@@ -123,7 +127,7 @@ public:
         return std::optional<narrowed>(std::in_place, std::move(core_), *part);
     }
 
-    /// guard::unlocked(), to the letter, on this worker.
+    /// guard::unlocked(), to the letter, on this worker. Cancellation: as that.
     template <class Fn>
         requires std::is_invocable_v<std::remove_cvref_t<Fn>&>
     [[nodiscard]] auto unlocked(Fn&& fn) {
@@ -137,9 +141,12 @@ public:
 
     /// For the library.
     using core_type = detail::local_guard_core;
+    /// For the library.
     local_guard(detail::local_seed&& seed, T& value) noexcept
         : core_(std::move(seed)), place_(value) {}
+    /// For the library.
     local_guard(core_type&& core, T& value) noexcept : core_(std::move(core)), place_(value) {}
+    /// For the library.
     void make_strict() noexcept { core_.make_strict(); }
 
 private:

@@ -72,13 +72,17 @@ class local_mutex {
                                        detail::local_operation<T, Result>>;
 
 public:
+    /// The data's type.
     using value_type = T;
     /// A local_rollback_guard<T> if one of the policies is rollback.
     using guard =
         std::conditional_t<policy.rolls_back(), local_rollback_guard<T>, local_guard<T>>;
+    /// What recover() gives.
     using recovery = local_recovery<T, guard>;
+    /// Where a lock is taken, for causes and reports.
     using here = std::source_location;
 
+    /// With a T of its own.
     constexpr local_mutex()
         requires std::is_default_constructible_v<T>
         : data_(std::string_view(), policy) {}
@@ -162,12 +166,15 @@ public:
         return detail::run_with_lock(*this, std::forward<Fn>(fn), where);
     }
 
+    /// As mutex::is_poisoned().
     [[nodiscard]] bool is_poisoned() const noexcept { return data_.is_poisoned(); }
     /// Why it is poisoned; empty when healthy.
     [[nodiscard]] const poison_cause& cause() const noexcept { return data_.cause(); }
+    /// As it was given.
     [[nodiscard]] std::string_view name() const noexcept { return data_.name(); }
     /// Whether somebody has it, and how many wait.
     [[nodiscard]] bool is_locked() const noexcept { return data_.is_held(); }
+    /// Tasks that wait for it.
     [[nodiscard]] std::size_t waiters() const noexcept { return data_.count_waiters(); }
     /// For logs: "local_mutex 'accounts', held, 2 wait".
     [[nodiscard]] friend std::string to_string(const local_mutex& of) {
@@ -183,12 +190,14 @@ public:
         check_sole_owner();
         return data_.value;
     }
+    /// The same, poisoned or not.
     [[nodiscard]] T& get_mut(ignore_poison_t) noexcept { return data_.value; }
     /// Takes the data out. Errors: as get_mut(); the data stays.
     [[nodiscard]] T into_inner() && {
         check_sole_owner();
         return std::move(data_.value);
     }
+    /// The same, poisoned or not.
     [[nodiscard]] T into_inner(ignore_poison_t) && { return std::move(data_.value); }
 
     /// For the library: lock(), for a caller who is not the one that awaits.

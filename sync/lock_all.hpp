@@ -22,10 +22,12 @@ namespace toadstone::sync {
 template <class... Guards>
 class [[nodiscard("name it: a temporary guard releases at once")]] all_guards {
 public:
+    /// The guard of the mutex that was named at this place, counted from 0.
     template <std::size_t I>
     [[nodiscard]] auto& get() & noexcept {
         return std::get<I>(guards_);
     }
+    /// The same, to be moved out.
     template <std::size_t I>
     [[nodiscard]] auto&& get() && noexcept {
         return std::get<I>(std::move(guards_));

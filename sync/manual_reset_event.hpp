@@ -15,12 +15,15 @@ namespace toadstone::sync {
 /// Lifetime: whoever has passed may destroy it; not while somebody waits.
 class manual_reset_event : public detail::event_base {
 public:
+    /// Set, or not.
     constexpr explicit manual_reset_event(bool is_set = false) noexcept
         : event_base(is_set, detail::event_kind::stays) {}
 
     /// All who wait pass, and everybody after them. Resumes nobody; never suspends.
     void set() noexcept { core_.set(); }
+    /// From here on everybody waits.
     void reset() noexcept { core_.reset(); }
+    /// A hint, while others set and reset.
     [[nodiscard]] bool is_set() const noexcept { return core_.is_set(); }
 };
 

@@ -75,7 +75,9 @@ protected:
 template <class T>
 class sender : public sender_base<T> {
 public:
+    /// The messages' type.
     using value_type = T;
+    /// What reserve() gives.
     using permit = mpsc::permit<T>;
 
     sender(sender&&) noexcept = default;
@@ -96,7 +98,7 @@ public:
     [[nodiscard]] auto send(T&& message) const {
         return detail::channel_operation<detail::send_leaf<T, T>, T*>(this->core(), &message);
     }
-    /// send() of a copy.
+    /// send() of a copy. Cancellation: as above.
     [[nodiscard]] auto send(const T& message) const
         requires std::copy_constructible<T>
     {
@@ -106,6 +108,7 @@ public:
     /// Sends if there is room, and nobody has waited for it before. Returns: false if not; the
     /// message is untouched then. Errors: as send().
     [[nodiscard]] bool try_send(T&& message) const { return try_to(std::move(message)); }
+    /// try_send() of a copy.
     [[nodiscard]] bool try_send(const T& message) const
         requires std::copy_constructible<T>
     {
@@ -126,12 +129,14 @@ public:
     /// send() from a plain thread, which it blocks. Errors: as send(); std::logic_error on a
     /// worker that would have to wait.
     void blocking_send(T&& message) const { block_to(std::move(message)); }
+    /// blocking_send() of a copy.
     void blocking_send(const T& message) const
         requires std::copy_constructible<T>
     {
         block_to(message);
     }
 
+    /// As channel() was told.
     [[nodiscard]] std::size_t capacity() const { return this->core().capacity(); }
 
 private:
@@ -174,6 +179,7 @@ public:
     /// channel_closed when the receiver is gone; the message is untouched then. What T throws:
     /// the room goes back. std::logic_error the second time.
     void send(T&& message) { send_once(std::move(message)); }
+    /// send() of a copy.
     void send(const T& message)
         requires std::copy_constructible<T>
     {
@@ -204,6 +210,7 @@ private:
 template <class T>
 class unbounded_sender : public sender_base<T> {
 public:
+    /// The messages' type.
     using value_type = T;
 
     unbounded_sender(unbounded_sender&&) noexcept = default;
@@ -217,6 +224,7 @@ public:
     /// Never waits; from any thread. Errors: as sender::send(), std::bad_alloc; the message is
     /// untouched then.
     void send(T&& message) const { send_now(std::move(message)); }
+    /// send() of a copy.
     void send(const T& message) const
         requires std::copy_constructible<T>
     {
@@ -246,6 +254,7 @@ class receiver : public detail::mpsc_half<T> {
     using state = detail::mpsc_state<T>;
 
 public:
+    /// The messages' type.
     using value_type = T;
 
     receiver(receiver&&) noexcept = default;
@@ -267,13 +276,14 @@ public:
         return detail::channel_operation<detail::recv_leaf<T>>(this->core());
     }
     /// recv() for at most `limit`. Returns: empty, too, when the time was up; is_at_end() tells
-    /// which. A message that comes at the same moment wins. Errors: as recv();
-    /// std::invalid_argument, at the call, when `limit` is NaN.
+    /// which. A message that comes at the same moment wins. Cancellation: as recv(). Errors: as
+    /// recv(); std::invalid_argument, at the call, when `limit` is NaN.
     template <class Rep, class Period>
     [[nodiscard]] auto recv_for(std::chrono::duration<Rep, Period> limit) const {
         return recv_within(toadstone::detail::time_limit(limit));
     }
     /// recv_for() up to a point in time, by steady_clock or system_clock.
+    /// Cancellation: as recv().
     template <class Clock, class Duration>
     [[nodiscard]] auto recv_until(std::chrono::time_point<Clock, Duration> limit) const {
         return recv_within(toadstone::detail::time_limit(limit));
@@ -316,15 +326,17 @@ private:
     }
 };
 
+/// What channel() gives.
 template <class T>
 struct halves {
-    sender<T> tx;
-    receiver<T> rx;
+    sender<T> tx;   ///< whoever sends
+    receiver<T> rx; ///< whoever receives
 };
+/// What unbounded() gives.
 template <class T>
 struct unbounded_halves {
-    unbounded_sender<T> tx;
-    receiver<T> rx;
+    unbounded_sender<T> tx; ///< whoever sends
+    receiver<T> rx;         ///< whoever receives
 };
 
 /// For the library.

@@ -74,18 +74,23 @@ class mutex {
     static constexpr detail::policies policy{OnCancel, OnException};
 
 public:
+    /// The data's type.
     using value_type = T;
     /// A rollback_guard<T> if one of the policies is rollback.
     using guard = std::conditional_t<policy.rolls_back(), rollback_guard<T>, sync::guard<T>>;
+    /// What recover() gives.
     using recovery = sync::recovery<T, guard>;
+    /// Where a lock is taken, for causes and reports.
     using here = std::source_location;
 
+    /// With a T of its own.
     constexpr mutex()
         requires std::is_default_constructible_v<T>
     = default;
     /// `name` appears in causes; it is not copied, so it must outlive the mutex (a literal).
     constexpr explicit mutex(T value, std::string_view name = {})
         : core_(name), value_(std::move(value)) {}
+    /// The same with an order: see fairness.
     constexpr mutex(T value, std::string_view name, fairness order)
         : core_(name, order), value_(std::move(value)) {}
 
@@ -212,6 +217,7 @@ public:
     [[nodiscard]] bool is_poisoned() const noexcept { return core_.is_poisoned(); }
     /// Why it is poisoned; empty when healthy.
     [[nodiscard]] poison_cause cause() const noexcept { return core_.cause(); }
+    /// As it was given.
     [[nodiscard]] std::string_view name() const noexcept { return core_.name(); }
     /// Hints, true when they were asked for: whether somebody has it, and how many wait.
     [[nodiscard]] bool is_locked() const noexcept { return core_.is_held(); }
@@ -233,15 +239,18 @@ public:
         check_sole_owner();
         return value_;
     }
+    /// The same, poisoned or not.
     [[nodiscard]] T& get_mut(ignore_poison_t) noexcept { return value_; }
     /// Takes the data out. Errors: as get_mut(); the data stays.
     [[nodiscard]] T into_inner() && {
         check_sole_owner();
         return std::move(value_);
     }
+    /// The same, poisoned or not.
     [[nodiscard]] T into_inner(ignore_poison_t) && { return std::move(value_); }
     /// For the library.
     [[nodiscard]] Core& core() noexcept { return core_; }
+    /// For the library.
     [[nodiscard]] static constexpr detail::policies policy_of_type() noexcept { return policy; }
 
 private:

@@ -25,6 +25,7 @@ namespace toadstone::sync {
 template <class T>
 class once_cell {
 public:
+    /// Where it is asked for, for reports.
     using here = std::source_location;
 
     /// `name` appears in errors; it is not copied.

@@ -66,6 +66,7 @@ struct halves;
 template <class T>
 class sender {
 public:
+    /// The message's type.
     using value_type = T;
 
     sender(sender&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
@@ -81,6 +82,7 @@ public:
     /// receives any more; the message is untouched then. Errors: std::logic_error the second
     /// time; what T's move throws, and it may be tried again.
     [[nodiscard]] bool send(T&& message) { return send_once(std::move(message)); }
+    /// send() of a copy.
     [[nodiscard]] bool send(const T& message)
         requires std::is_copy_constructible_v<T>
     {
@@ -105,6 +107,7 @@ public:
         return toadstone::detail::operation<detail::closing_leaf, detail::oneshot_core&>(
             state());
     }
+    /// The receiver has gone, or does not want it any more.
     [[nodiscard]] bool is_closed() const { return state().is_refused(); }
 
 private:
@@ -148,6 +151,7 @@ private:
 template <class T>
 class receiver {
 public:
+    /// The message's type.
     using value_type = T;
 
     receiver(receiver&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
@@ -169,13 +173,14 @@ public:
                                             detail::oneshot_state<T>&>(state());
     }
     /// recv() for at most `limit`. Returns: nothing when the time was up; a message that comes
-    /// at the same moment wins. Errors: as recv(); std::invalid_argument, at the call, when
-    /// `limit` is NaN.
+    /// at the same moment wins. Cancellation: as recv(). Errors: as recv();
+    /// std::invalid_argument, at the call, when `limit` is NaN.
     template <class Rep, class Period>
     [[nodiscard]] auto recv_for(std::chrono::duration<Rep, Period> limit) const {
         return recv_within(toadstone::detail::time_limit(limit));
     }
     /// recv_for() up to a point in time, by steady_clock or system_clock.
+    /// Cancellation: as recv().
     template <class Clock, class Duration>
     [[nodiscard]] auto recv_until(std::chrono::time_point<Clock, Duration> limit) const {
         return recv_within(toadstone::detail::time_limit(limit));
@@ -212,10 +217,11 @@ private:
     detail::oneshot_state<T>* state_;
 };
 
+/// What channel() gives.
 template <class T>
 struct halves {
-    sender<T> tx;
-    receiver<T> rx;
+    sender<T> tx;   ///< whoever sends
+    receiver<T> rx; ///< whoever receives
 };
 
 /// A channel for one message. How a foreign event wakes a task: its callback sends.

@@ -19,7 +19,9 @@ namespace toadstone::sync {
 template <class Mutex>
 class [[nodiscard("name it: a temporary guard releases at once")]] owned_guard {
 public:
+    /// The data's type.
     using value_type = typename Mutex::value_type;
+    /// What the mutex gives.
     using guard_type = typename Mutex::guard;
 
     owned_guard(owned_guard&&) noexcept = default;
@@ -34,8 +36,11 @@ public:
 
     /// Errors: std::logic_error if it holds nothing.
     [[nodiscard]] value_type& operator*() const { return *guard_; }
+    /// The data.
     [[nodiscard]] value_type* operator->() const { return &*guard_; }
+    /// False after unlock() and after a move.
     [[nodiscard]] bool held() const noexcept { return guard_.held(); }
+    /// held().
     explicit operator bool() const noexcept { return held(); }
     /// As guard<T>; the share in the mutex stays.
     void unlock() noexcept { guard_.unlock(); }

@@ -33,6 +33,7 @@ enum class on_exception : unsigned char {
 /// on_cancel for one section: a constant, and any but rollback, which the type of a mutex has.
 class section_policy {
 public:
+    /// From what lock() is told.
     consteval section_policy(on_cancel what) // implicit: lock(on_cancel::defer)
         : what_(what == on_cancel::rollback ? only_a_mutex_type_rolls_back() : what) {}
     /// Of a value that is known when the program runs. Errors: std::logic_error for rollback.
@@ -44,6 +45,7 @@ public:
         made.what_ = what;
         return made;
     }
+    /// As it was told.
     [[nodiscard]] constexpr on_cancel what() const noexcept { return what_; }
 
 private:
@@ -63,14 +65,18 @@ enum class fairness : unsigned char {
 
 /// For lock(): waits out a poisoning instead of failing, until somebody has recovered the data.
 struct wait_recovery_t {
+    /// Made by its name alone.
     explicit wait_recovery_t() = default;
 };
+/// For lock(wait_recovery).
 inline constexpr wait_recovery_t wait_recovery{};
 
 /// For get_mut() and into_inner(): hand the data out although it is poisoned.
 struct ignore_poison_t {
+    /// Made by its name alone.
     explicit ignore_poison_t() = default;
 };
+/// For get_mut(ignore_poison) and into_inner(ignore_poison).
 inline constexpr ignore_poison_t ignore_poison{};
 
 } // namespace toadstone::sync

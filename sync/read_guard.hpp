@@ -50,9 +50,11 @@ class [[nodiscard]] read_result {
 public:
     /// The data is healthy.
     explicit operator bool() const noexcept { return !cause_; }
+    /// The lock, in either case.
     [[nodiscard]] read_guard<T>& guard() noexcept { return guard_; }
     /// Empty when healthy.
     [[nodiscard]] const poison_cause& cause() const noexcept { return cause_; }
+    /// The lock, moved out.
     [[nodiscard]] read_guard<T> into_guard() { return std::move(guard_); }
 
     /// For the library.

@@ -38,11 +38,13 @@ public:
 
     /// Errors: std::logic_error if it holds nothing, as of every member that needs the lock.
     [[nodiscard]] T& operator*() const { return section_.copy(); }
+    /// The copy.
     [[nodiscard]] T* operator->() const { return &section_.copy(); }
     /// To look at the copy only: with a policy if_touched, it does not count as access.
     [[nodiscard]] const T& view() const { return section_.view(); }
     /// False after unlock(), rollback() and poison(), and after a move.
     [[nodiscard]] bool held() const noexcept { return section_.held(); }
+    /// held().
     explicit operator bool() const noexcept { return held(); }
 
     /// The copy takes the place of the data, and the lock goes on. Nothing happens if nothing
@@ -59,17 +61,22 @@ public:
 
     /// Says that the data is right again.
     void clear_poison() { section_.mutex().clear_poison(); }
+    /// As guard::is_poisoned().
     [[nodiscard]] bool is_poisoned() const { return section_.mutex().is_poisoned(); }
 
     /// For the library.
     using core_type = Core;
+    /// For the library.
     rollback_guard(typename Core::seed&& seed, T& value) : section_(std::move(seed), value) {
         section_.core().set_consistent(false);
     }
+    /// For the library.
     rollback_guard(Core&& core, T& value) : section_(std::move(core), value) {
         section_.core().set_consistent(false);
     }
+    /// For the library.
     void make_strict() noexcept { section_.core().make_strict(); }
+    /// For the library.
     void hand_back() noexcept { rollback(); }
 
 private:

@@ -56,6 +56,7 @@ public:
         return within(toadstone::detail::time_limit(limit), count);
     }
     /// try_acquire_for() up to a point in time, by steady_clock or system_clock.
+    /// Cancellation: as acquire().
     template <class Clock, class Duration>
     [[nodiscard]] detail::timed_acquire_request
     try_acquire_until(std::chrono::time_point<Clock, Duration> limit, std::size_t count = 1) {
@@ -70,9 +71,11 @@ public:
     /// From here on nobody acquires: those who wait fail, at once. Permits that are held come
     /// back as ever.
     void close() noexcept { core_.close(); }
+    /// close() was called.
     [[nodiscard]] bool is_closed() const noexcept { return core_.is_closed(); }
     /// Free permits: a hint, while others acquire.
     [[nodiscard]] std::size_t available() const noexcept { return core_.available(); }
+    /// As it was given.
     [[nodiscard]] std::string_view name() const noexcept { return core_.name(); }
 
 private:
@@ -99,7 +102,9 @@ public:
     }
     ~permit() { release(); }
 
+    /// Permits that it holds.
     [[nodiscard]] std::size_t count() const noexcept { return count_; }
+    /// It holds some.
     explicit operator bool() const noexcept { return count_ != 0; }
     /// Gives them back before it dies.
     void release() noexcept {

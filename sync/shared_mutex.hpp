@@ -48,14 +48,18 @@ class shared_mutex {
     static constexpr detail::policies policy{OnCancel, OnException};
 
 public:
+    /// The data's type.
     using value_type = T;
     /// What write() gives.
     using guard = typename exclusive::guard;
+    /// What recover() gives.
     using recovery = typename exclusive::recovery;
     /// What upgradable() gives.
     using upgradable_guard = sync::upgradable_guard<T, guard>;
+    /// Where a lock is taken, for causes and reports.
     using here = std::source_location;
 
+    /// With a T of its own.
     constexpr shared_mutex()
         requires std::is_default_constructible_v<T>
     = default;
@@ -92,6 +96,7 @@ public:
                                                   here where = here::current()) {
         return timed_read_request(where, core(), value(), toadstone::detail::time_limit(limit));
     }
+    /// try_read_for() up to a point in time. Cancellation: as read().
     template <class Clock, class Duration>
     [[nodiscard]] timed_read_request
     try_read_until(std::chrono::time_point<Clock, Duration> limit,
@@ -118,12 +123,13 @@ public:
         if (!detail::upgradable_here(core(), false)) return std::nullopt;
         return std::optional<upgradable_guard>(std::in_place, core(), mutable_value(), policy);
     }
-    /// As try_read_for(), of upgradable().
+    /// As try_read_for(), of upgradable(). Cancellation: as that.
     template <class Rep, class Period>
     [[nodiscard]] auto try_upgradable_for(std::chrono::duration<Rep, Period> limit,
                                           here where = here::current()) {
         return timed_upgradable(toadstone::detail::time_limit(limit), where);
     }
+    /// The same up to a point in time. Cancellation: as read().
     template <class Clock, class Duration>
     [[nodiscard]] auto try_upgradable_until(std::chrono::time_point<Clock, Duration> limit,
                                             here where = here::current()) {
@@ -135,46 +141,57 @@ public:
         return upgradable_guard(core(), mutable_value(), policy);
     }
 
-    /// mutex::lock(), and its family.
+    /// mutex::lock(), and its family. Cancellation: as mutex::lock().
     [[nodiscard]] auto write(here where = here::current()) noexcept {
         return data_.lock(where);
     }
+    /// mutex::lock() with a policy of its own. Cancellation: as write().
     [[nodiscard]] auto write(section_policy cancel, here where = here::current()) noexcept {
         return data_.lock(cancel, where);
     }
+    /// mutex::lock(wait_recovery). Cancellation: as write().
     [[nodiscard]] auto write(wait_recovery_t, here where = here::current()) noexcept {
         return data_.lock(wait_recovery, where);
     }
+    /// mutex::lock_or_poison(). Cancellation: as write().
     [[nodiscard]] auto write_or_poison(here where = here::current()) noexcept {
         return data_.lock_or_poison(where);
     }
+    /// mutex::recover(). Cancellation: as write().
     [[nodiscard]] auto recover(here where = here::current()) noexcept {
         return data_.recover(where);
     }
+    /// mutex::lock_or_recover(). Cancellation: as that.
     template <class Fn>
         requires detail::repairs<std::remove_cvref_t<Fn>, T>
     [[nodiscard]] auto write_or_recover(Fn&& repair, here where = here::current()) {
         return data_.lock_or_recover(std::forward<Fn>(repair), where);
     }
+    /// mutex::transaction(). Cancellation: as write().
     [[nodiscard]] auto transaction(here where = here::current()) noexcept {
         return data_.transaction(where);
     }
+    /// mutex::try_lock().
     [[nodiscard]] std::optional<guard> try_write(here where = here::current()) {
         return data_.try_lock(where);
     }
+    /// mutex::try_lock_for(). Cancellation: as write().
     template <class Rep, class Period>
     [[nodiscard]] auto try_write_for(std::chrono::duration<Rep, Period> limit,
                                      here where = here::current()) {
         return data_.try_lock_for(limit, where);
     }
+    /// mutex::try_lock_until(). Cancellation: as write().
     template <class Clock, class Duration>
     [[nodiscard]] auto try_write_until(std::chrono::time_point<Clock, Duration> limit,
                                        here where = here::current()) {
         return data_.try_lock_until(limit, where);
     }
+    /// mutex::blocking_lock().
     [[nodiscard]] guard blocking_write(here where = here::current()) {
         return data_.blocking_lock(where);
     }
+    /// mutex::with_lock(). Cancellation: as that.
     template <class Fn>
     auto with_write(Fn&& fn, here where = here::current()) {
         return data_.with_lock(std::forward<Fn>(fn), where);
@@ -200,6 +217,7 @@ public:
     [[nodiscard]] bool is_poisoned() const noexcept { return data_.is_poisoned(); }
     /// Why it is poisoned; empty when healthy.
     [[nodiscard]] poison_cause cause() const noexcept { return data_.cause(); }
+    /// As it was given.
     [[nodiscard]] std::string_view name() const noexcept { return data_.name(); }
     /// Those who read now: a hint.
     [[nodiscard]] std::size_t readers() const noexcept {
@@ -208,7 +226,9 @@ public:
 
     /// Hints, as of a mutex<T>; of the owner: who writes, or may upgrade.
     [[nodiscard]] bool is_locked() const noexcept { return data_.is_locked(); }
+    /// How many wait: a hint, as of a mutex.
     [[nodiscard]] std::size_t waiters() const noexcept { return data_.waiters(); }
+    /// Who writes, or may upgrade: a hint, as of a mutex.
     [[nodiscard]] std::uint64_t owner() const noexcept { return data_.owner(); }
     /// For logs: "shared_mutex 'prices', read by 3, 1 waits".
     [[nodiscard]] friend std::string to_string(const shared_mutex& of) {
@@ -220,8 +240,11 @@ public:
 
     /// As of a mutex<T>.
     [[nodiscard]] T& get_mut() { return data_.get_mut(); }
+    /// As mutex::get_mut(ignore_poison).
     [[nodiscard]] T& get_mut(ignore_poison_t) noexcept { return data_.get_mut(ignore_poison); }
+    /// As mutex::into_inner().
     [[nodiscard]] T into_inner() && { return std::move(data_).into_inner(); }
+    /// As mutex::into_inner(ignore_poison).
     [[nodiscard]] T into_inner(ignore_poison_t) && {
         return std::move(data_).into_inner(ignore_poison);
     }

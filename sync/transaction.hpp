@@ -32,9 +32,11 @@ public:
     /// The copy. Errors: std::logic_error after the end of the transaction, as of every member
     /// that needs the lock.
     [[nodiscard]] T& operator*() const { return section_.copy(); }
+    /// The copy.
     [[nodiscard]] T* operator->() const { return &section_.copy(); }
     /// False after commit(), rollback() and poison(), and after a move.
     [[nodiscard]] bool held() const noexcept { return section_.held(); }
+    /// held().
     explicit operator bool() const noexcept { return held(); }
 
     /// The copy takes the place of the data, and the lock goes on. Errors: std::logic_error if
@@ -54,6 +56,7 @@ public:
 
     /// For the library.
     transaction(typename Core::seed&& seed, T& value) : section_(std::move(seed), value) {}
+    /// For the library.
     void hand_back() noexcept { rollback(); }
 
 private:

@@ -39,6 +39,7 @@ class [[nodiscard("name it: a temporary guard releases at once")]] upgradable_gu
                                        upgradable_guard&, toadstone::detail::time_limit>;
 
 public:
+    /// Where it is asked for, for causes and reports.
     using here = std::source_location;
 
     upgradable_guard(upgradable_guard&& other) noexcept
@@ -84,6 +85,7 @@ public:
     }
     template <class Clock, class Duration>
     [[nodiscard]] timed_upgrading
+    /// try_upgrade_for() up to a point in time. Cancellation: as upgrade().
     try_upgrade_until(std::chrono::time_point<Clock, Duration> limit,
                       here where = here::current()) {
         check();
@@ -116,10 +118,12 @@ public:
     /// For the library.
     upgradable_guard(detail::shared_core& core, T& value, detail::policies policy) noexcept
         : base(core, value), policy_(policy) {}
+    /// For the library.
     [[nodiscard]] detail::shared_core& core() const {
         check();
         return *core_;
     }
+    /// For the library.
     [[nodiscard]] detail::policies policy() const noexcept { return policy_; }
     /// It is a writer's now.
     [[nodiscard]] T& release_value() noexcept {

@@ -83,6 +83,7 @@ public:
         const watch_look<T> now(state());
         return std::forward<Fn>(fn)(now.value());
     }
+    /// The other side has gone.
     [[nodiscard]] bool is_closed() const { return state().is_closed(); }
 
 protected:
@@ -120,6 +121,7 @@ class sender : public detail::watch_half<T> {
     using node = detail::watch_node<T>;
 
 public:
+    /// The value's type.
     using value_type = T;
 
     sender(sender&&) noexcept = default;
@@ -138,6 +140,7 @@ public:
     /// the channel was failed: the value is untouched. What T's move throws, std::bad_alloc:
     /// the value before stays.
     void send(T&& value) const { change_to(std::move(value)); }
+    /// send() of a copy.
     void send(const T& value) const
         requires std::copy_constructible<T>
     {
@@ -221,6 +224,7 @@ class receiver : public detail::watch_half<T> {
         toadstone::detail::operation<Leaf, detail::watch_core&, detail::watch_place&, What...>;
 
 public:
+    /// The value's type.
     using value_type = T;
 
     receiver(receiver&& other) noexcept
@@ -248,13 +252,14 @@ public:
         return operation<detail::changed_leaf>(this->state(), place_);
     }
     /// changed() for at most `limit`. Returns: false, too, when the time was up; is_at_end()
-    /// tells which. A change at the same moment wins. Errors: std::invalid_argument, at the
-    /// call, when `limit` is NaN.
+    /// tells which. A change at the same moment wins. Cancellation: as changed(). Errors:
+    /// std::invalid_argument, at the call, when `limit` is NaN.
     template <class Rep, class Period>
     [[nodiscard]] auto changed_for(std::chrono::duration<Rep, Period> limit) {
         return changed_within(toadstone::detail::time_limit(limit));
     }
     /// changed_for() up to a point in time, by steady_clock or system_clock.
+    /// Cancellation: as changed().
     template <class Clock, class Duration>
     [[nodiscard]] auto changed_until(std::chrono::time_point<Clock, Duration> limit) {
         return changed_within(toadstone::detail::time_limit(limit));
@@ -312,6 +317,7 @@ public:
     }
     /// What is there counts as seen; as unseen.
     void mark_unchanged() { place_.seen = this->state().version(); }
+    /// The next changed() returns at once.
     void mark_changed() { place_.seen = this->state().version() - 1; }
     /// Closed, and the last value seen: nothing will come any more.
     [[nodiscard]] bool is_at_end() const {
@@ -352,10 +358,11 @@ private:
     detail::watch_place place_;
 };
 
+/// What channel() gives.
 template <class T>
 struct halves {
-    sender<T> tx;
-    receiver<T> rx;
+    sender<T> tx;   ///< whoever sends
+    receiver<T> rx; ///< whoever follows
 };
 
 /// For the library.

@@ -17,6 +17,7 @@ namespace toadstone::sync {
 /// Poisoning: one that escapes a section poisons it, like any exception.
 class would_deadlock : public std::system_error {
 public:
+    /// As the library throws it.
     explicit would_deadlock(std::string_view mutex_name,
                             std::string_view holder = "the task that asks for it");
 };

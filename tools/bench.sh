@@ -39,7 +39,8 @@ else
     mkdir -p build
     "${setup[@]}" >"$build.log"
 fi
-ninja -C "$build" bench/bench_{cancel,channels,contended,doors,echo,fiber,mutex,readers,spawn} \
+ninja -C "$build" \
+    bench/bench_{cancel,channels,contended,doors,echo,fiber,mutex,poison,readers,spawn} \
     bench-peers >>"$build.log"
 
 # The trace point that counts system calls. Without it a column stays empty.

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what toadstone is built and tested with, on Debian 12 or 13:
 #
-#   setup.sh [--demo | --bench]
+#   setup.sh [--demo | --bench | --full]
 #
-# --demo leaves out what only the tests need, --bench adds the peers of the benches. Says
-# nothing and needs neither root nor a network when everything is there already.
+# --demo leaves out what only the tests need, --bench adds the peers of the benches, --full what
+# only test.sh --full needs. Says nothing and needs neither root nor a network when everything
+# is there already.
 set -euo pipefail
 
 packages=(
@@ -19,6 +20,7 @@ packages=(
 [ "${1-}" = --demo ] || packages+=(
     catch2
     cmake # only for the test that its users find toadstone
+    doxygen # the API reference: meson compile docs
     relacy-dev # the model checker behind tests/model
     clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19
     clang-tools-19 # clang-query, for tools/lint
@@ -29,7 +31,11 @@ packages=(
 )
 
 [ "${1-}" != --bench ] || packages+=(
-    libboost-fiber-dev libuv1-dev golang-go cargo librust-tokio-dev
+    libboost-fiber-dev libuv1-dev golang-go cargo librust-tokio-dev librust-parking-lot-dev
+)
+
+[ "${1-}" != --full ] || packages+=(
+    debhelper dpkg-dev fakeroot lintian # the Debian package, built and looked at
 )
 
 installed() {

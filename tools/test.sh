@@ -44,7 +44,9 @@ failures=build/failures.txt
 mkdir -p build
 : >"$failures"
 
-[ "$install" = no ] || bash tools/setup.sh
+setup=(bash tools/setup.sh)
+[ $full = no ] || setup+=(--full)
+[ "$install" = no ] || "${setup[@]}"
 
 cache=
 command -v ccache >/dev/null && cache='ccache '

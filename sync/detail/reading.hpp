@@ -18,6 +18,7 @@ public:
         check();
         return *value_;
     }
+    /// The data, as of every guard.
     [[nodiscard]] const T* operator->() const {
         check();
         return value_;
@@ -28,6 +29,7 @@ public:
         place_.check();
         return true;
     }
+    /// held().
     explicit operator bool() const noexcept { return held(); }
 
 protected:

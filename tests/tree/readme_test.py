@@ -17,8 +17,9 @@ def complain(sentence):
 for path in [root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
     text = path.read_text()
     where = path.relative_to(root)
-    quoted = re.findall(r"<!-- from (\S+) -->\n```cpp\n(.*?)```", text, re.S)
-    if where.name == "README.md" and (not quoted or len(quoted) != text.count("```cpp")):
+    quoted = re.findall(r"<!-- from (\S+) -->\n```\w*\n(.*?)```", text, re.S)
+    said = sum(name.endswith("pp") for name, _ in quoted)
+    if str(where) == "README.md" and (not quoted or text.count("```cpp") != said):
         complain(f"{where}: a block of C++ does not say which example it is from")
     for name, block in quoted:
         if block.strip() not in (root / name).read_text():
