@@ -144,9 +144,9 @@ public:
     ///     this gives the section back as it was. A forced shutdown leaves the guard empty. A
     ///     guard with on_cancel::defer defers nothing while it is open.
     template <class Fn>
-        requires std::is_invocable_v<std::remove_cvref_t<Fn>&>
+        requires std::is_invocable_v<std::decay_t<Fn>&>
     [[nodiscard]] auto unlocked(Fn&& fn) {
-        using F = std::remove_cvref_t<Fn>;
+        using F = std::decay_t<Fn>;
         toadstone::detail::check_closures<Fn>();
         using R = detail::unlocked_result_t<F>;
         return toadstone::detail::awaitable<false, detail::unlocked_awaiter<R, F>,

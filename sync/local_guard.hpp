@@ -129,9 +129,9 @@ public:
 
     /// guard::unlocked(), to the letter, on this worker. Cancellation: as that.
     template <class Fn>
-        requires std::is_invocable_v<std::remove_cvref_t<Fn>&>
+        requires std::is_invocable_v<std::decay_t<Fn>&>
     [[nodiscard]] auto unlocked(Fn&& fn) {
-        using F = std::remove_cvref_t<Fn>;
+        using F = std::decay_t<Fn>;
         toadstone::detail::check_closures<Fn>();
         using awaiter = detail::unlocked_awaiter<detail::unlocked_result_t<F>, F,
                                                  detail::local_open_section, core_type>;

@@ -122,9 +122,9 @@ public:
     }
     /// lock() that repairs. What, returns, errors, cancellation: as mutex::lock_or_recover().
     template <class Fn>
-        requires detail::repairs<std::remove_cvref_t<Fn>, T>
+        requires detail::repairs<std::decay_t<Fn>, T>
     [[nodiscard]] auto lock_or_recover(Fn&& repair, here where = here::current()) {
-        using F = std::remove_cvref_t<Fn>;
+        using F = std::decay_t<Fn>;
         toadstone::detail::check_closures<Fn>();
         using what = detail::local_lock_to_repair<T, guard>;
         using awaiter = detail::lock_or_recover_awaiter<what, F>;

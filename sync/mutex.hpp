@@ -143,9 +143,9 @@ public:
     ///     on, clean, and the task stops. The destruction of the runtime ends a repair that
     ///     hangs; give one that may a with_timeout() inside.
     template <class Fn>
-        requires detail::repairs<std::remove_cvref_t<Fn>, T>
+        requires detail::repairs<std::decay_t<Fn>, T>
     [[nodiscard]] auto lock_or_recover(Fn&& repair, here where = here::current()) {
-        using F = std::remove_cvref_t<Fn>;
+        using F = std::decay_t<Fn>;
         toadstone::detail::check_closures<Fn>();
         using what = detail::lock_to_repair<T, guard>;
         using awaiter = detail::lock_or_recover_awaiter<what, F>;

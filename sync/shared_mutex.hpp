@@ -163,7 +163,7 @@ public:
     }
     /// mutex::lock_or_recover(). Cancellation: as that.
     template <class Fn>
-        requires detail::repairs<std::remove_cvref_t<Fn>, T>
+        requires detail::repairs<std::decay_t<Fn>, T>
     [[nodiscard]] auto write_or_recover(Fn&& repair, here where = here::current()) {
         return data_.lock_or_recover(std::forward<Fn>(repair), where);
     }
