@@ -4,6 +4,7 @@
 #include "formatter.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <stdexcept>
 #include <utility>
@@ -141,13 +142,17 @@ base_ref base::merged(const base& before, const delta& changes) {
         }
     }
     for (const auto& [term, ids] : changes.terms()) {
-        auto& places = terms[term];
-        const auto middle = static_cast<std::ptrdiff_t>(places.size());
+        std::vector<std::uint32_t> fresh_places; // in order, as the ids are
         for (const std::string& id : ids) {
             const auto found = added.find(id);
-            if (found != added.end()) places.push_back(found->second);
+            if (found != added.end()) fresh_places.push_back(found->second);
         }
-        std::inplace_merge(places.begin(), places.begin() + middle, places.end());
+        auto& places = terms[term];
+        std::vector<std::uint32_t> all_places;
+        all_places.reserve(places.size() + fresh_places.size());
+        std::merge(places.begin(), places.end(), fresh_places.begin(), fresh_places.end(),
+                   std::back_inserter(all_places));
+        places = std::move(all_places);
     }
     fresh->set_terms(terms);
     return fresh;
