@@ -32,7 +32,7 @@ bool parse_options(int argc, char** argv, options& chosen, int& exit_code) {
     http::add_milliseconds(app, "--disk-patience", chosen.disk_patience,
                            "How long a change is tried again when the disk refuses it", true);
     app.add_option("--compact-after", chosen.compact_after,
-                   "Changes of a shard until they become part of its base");
+                   "Changed documents of a shard until they become part of its base");
     app.add_option("--snapshot-after", chosen.snapshot_after,
                    "Bytes of a shard's journal until it is saved as a snapshot");
     app.add_option("--lines-per-turn", chosen.lines_per_turn,

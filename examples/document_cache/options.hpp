@@ -33,7 +33,8 @@ struct options {
     std::chrono::milliseconds journal_wait{10000}; ///< for another server to let it go
     std::chrono::milliseconds disk_patience{3000}; ///< for a disk that refuses records
 
-    /// Changes of a shard after which they are made part of its base.
+    /// Changed documents of a shard after which they are made part of its base: those that a
+    /// restoration has to put into the index again.
     std::size_t compact_after = 256;
     /// Bytes of a shard's records after which it is saved as a snapshot.
     std::size_t snapshot_after = std::size_t{1} << 20;

@@ -36,6 +36,13 @@ journal::options journal_of(const options& chosen, std::size_t number) {
     return how;
 }
 
+/// What a restoration has to put into the index again.
+std::size_t documents_in(const std::vector<change_ref>& tail) {
+    std::size_t count = 0;
+    for (const change_ref& each : tail) count += each->entries.size();
+    return count;
+}
+
 /// A record of the journal, with the terms found again.
 change_ref change_in(const journal::record& record) {
     const kept_change change = change_of(record.payload);
@@ -211,7 +218,7 @@ task<> shard::change(const std::vector<wish>& wishes, attempt& how) {
     held->sequence = done->sequence;
     tail.push_back(std::move(done));
     unsaved_bytes_ += bytes;
-    if (tail.size() >= chosen_.compact_after) to_do_.set();
+    if (documents_in(tail) >= chosen_.compact_after) to_do_.set();
 }
 
 /// A document is put into the index term by term, as they are found.
@@ -280,7 +287,7 @@ void shard::take_over(data& held, ledger::opened& fresh) {
     held.found.swap(found);
     held.sequence = fresh.found.end.sequence;
     unsaved_bytes_ = bytes;
-    if (held.tail.size() >= chosen_.compact_after) to_do_.set();
+    if (documents_in(held.tail) >= chosen_.compact_after) to_do_.set();
     ledger_.adopt(fresh);
 }
 
@@ -290,8 +297,8 @@ task<> shard::keep() {
         if (closing_) co_return;
         std::string why;
         try {
-            const std::size_t changes = co_await length_of_tail();
-            if (changes >= chosen_.compact_after) co_await make_base();
+            const std::size_t documents = co_await length_of_tail();
+            if (documents >= chosen_.compact_after) co_await make_base();
         } catch (const std::exception& error) { // what is there is as good, and longer
             why = error.what();
         }
@@ -302,7 +309,7 @@ task<> shard::keep() {
 /// Which restores it on the way, if that is to be done.
 task<std::size_t> shard::length_of_tail() {
     const read_guard held = co_await enter_to_read();
-    co_return held->tail.size();
+    co_return documents_in(held->tail);
 }
 
 /// The work is done outside of the section.

@@ -123,6 +123,28 @@ task<> sorts_a_batch(sim::world&) {
     co_await server.stop();
 }
 
+/// What a restoration has to do again is bounded, however many documents come at once.
+task<> makes_a_base_of_batches(sim::world&) {
+    cache::options chosen = small_cache();
+    chosen.compact_after = 8;
+    running_cache server(chosen);
+    co_await server.start();
+    cache::store& all = server.store();
+    std::vector<cache::wish> batch;
+    std::string id = id_in(all, 0);
+    for (unsigned i = 0; i < 20; ++i) {
+        batch.push_back({id, false, format::text, "ant\n"});
+        id = id_in(all, 0, id + "y");
+    }
+    const auto said = co_await all.change(batch);
+    expect(said.back().how == fate::stored, "not stored");
+    co_await sleep_for(1min);
+    const cache::shard_status now = co_await all.at(0).status();
+    expect(now.documents == 20, "not all are there");
+    expect(now.changes == 0, "they are not part of the base");
+    co_await server.stop();
+}
+
 /// Clients at work, some of whom leave, and whose documents are malformed at times. In the end
 /// another process finds all of it.
 task<> serves_a_crowd(sim::world& world, cache::options chosen, habits how) {
@@ -234,6 +256,10 @@ TEST_CASE(
 
 TEST_CASE("document cache: S555: what is well-formed in a batch is stored") {
     always(sorts_a_batch, 30);
+}
+
+TEST_CASE("document cache: S567: a batch counts as the documents that are in it") {
+    always(makes_a_base_of_batches, 20);
 }
 
 TEST_CASE("document cache: S556: clients that leave in a section cost the others nothing") {
