@@ -115,7 +115,7 @@ task<ticket> journal::submit(std::uint32_t type, std::string payload,
                                 " bytes is longer than a segment of the journal");
     }
     auto half = sync::oneshot::channel<fate>();
-    bool sent = false;
+    ticket sent(std::move(half.rx));
     try {
         const std::size_t bytes = framed_size(payload.size());
         auto room = co_await room_.acquire(std::min(bytes, chosen_.queue_bytes));
@@ -126,11 +126,10 @@ task<ticket> journal::submit(std::uint32_t type, std::string payload,
                              std::move(then),
                              {}});
         // From here on the record is on its way, whatever becomes of this task.
-        sent = true;
     } catch (const sync::closed_error&) {
+        sent.known_ = fate{fate::end::refused, {}};
     }
-    if (!sent) static_cast<void>(place_of({fate::end::refused, {}}));
-    co_return ticket(std::move(half.rx));
+    co_return sent;
 }
 
 position journal::place_of(const fate& of) const {

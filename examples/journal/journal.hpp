@@ -168,12 +168,12 @@ public:
     /// Fairness: in the order in which they are queued: first come, first served.
     [[nodiscard]] toadstone::task<position> append(std::uint32_t type, std::string payload);
 
-    /// append() in two steps: returns when the record is on its way. Nothing else tells apart
+    /// append() in two steps: returns when the record is on its way, or refused, as the ticket
+    /// says, if the journal is closed or has failed. Nothing else tells apart
     /// a task that was cancelled before from one that was cancelled after that, so keep the
     /// ticket where it can be found. `then`: may be null.
     ///
-    /// Errors: not_appended if it is closed or has failed; std::length_error,
-    ///     std::invalid_argument.
+    /// Errors: std::length_error, std::invalid_argument.
     /// Cancellation: a cancellation point while the queue is full. Nothing has happened then.
     /// Fairness: as append().
     [[nodiscard]] toadstone::task<ticket> submit(std::uint32_t type, std::string payload,

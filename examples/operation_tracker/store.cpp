@@ -147,7 +147,8 @@ void store::check_fate(const journal::fate& of) {
         return;
     } catch (const journal::append_unknown&) {
     } catch (const journal::not_appended& why) {
-        if (journal_.failure().empty()) throw no_room(why.what());
+        check_writable();
+        throw no_room(why.what());
     }
     throw no_more_changes(told_failure() + "; it is unknown whether this has happened");
 }

@@ -64,9 +64,7 @@ task<> goes_side_by_side(sim::world& world) {
                       starts_one(world, at, all, ids[2]),
                       looks_meanwhile(world, at, all, ids[1]));
     expect(world.now() - begun < 3800ms, "changes of different operations waited");
-    const std::string listed = co_await list(at, all);
-    co_await journal_agrees(listed);
-    co_await server.stop();
+    co_await ends_in_agreement(server, at, all);
 }
 
 /// One that leaves in the middle of a change of an operation, and others that come to it, or
@@ -105,9 +103,7 @@ task<> knows_what_was_cut(sim::world& world) {
         expect(number_after(shown.body, "\"messages\":") == before, "not once: " + shown.body);
         co_await sleep_for(1s); // what was still on its way is refused
     }
-    const std::string listed = co_await list(at, all);
-    co_await journal_agrees(listed);
-    co_await server.stop();
+    co_await ends_in_agreement(server, at, all);
 }
 
 /// Thousands of records of two operations: files and memory are those of the state.

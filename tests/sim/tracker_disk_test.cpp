@@ -26,9 +26,7 @@ task<> crashes(sim::world& world, manners how, bool power) {
     }
     server.start();
     const io::endpoint at = co_await server.listening();
-    const std::string listed = co_await list(at, all);
-    co_await journal_agrees(listed);
-    co_await server.stop();
+    co_await ends_in_agreement(server, at, all);
 }
 task<> loses_power(sim::world& world) {
     manners how;
@@ -103,6 +101,39 @@ task<> fails_to_sync(sim::world& world, bool restart) {
     const io::endpoint at = co_await server.listening();
     static_cast<void>(co_await list(at, all));
     co_await server.stop();
+}
+
+/// Two changes that have looked at the journal when it fails for the first: the second is
+/// refused, by then, and knows that it has not happened.
+task<> comes_too_late(io::endpoint at, std::string name, std::chrono::nanoseconds after,
+                      answer& got) {
+    co_await sleep_for(after);
+    single client(at);
+    got = co_await client.ask(http_text("POST", "/operations", "{\"name\":\"" + name + "\"}"));
+}
+task<> fails_before_a_record(sim::world& world) {
+    tracker::options slow;
+    slow.slow_sync = 1s;
+    running_tracker server(slow);
+    server.start();
+    const io::endpoint at = co_await server.listening();
+    std::array<answer, 2> got;
+    co_await comes_too_late(at, "before", 0ms, got[0]);
+    expect(got[0].status == 201, "not created: " + got[0].body);
+    world.fail_next_sync();
+    co_await when_all(comes_too_late(at, "first", 0ms, got[0]),
+                      comes_too_late(at, "second", 500ms, got[1]));
+    const std::string unknown = "it is unknown whether this has happened";
+    expect(got[0].status == 503 && got[0].body.find(unknown) != std::string::npos,
+           "the first: " + got[0].body);
+    expect(got[1].status == 503 && got[1].body.find(unknown) == std::string::npos,
+           "the second: " + got[1].body);
+    single client(at);
+    const answer metrics = co_await client.ask(http_text("GET", "/metrics"));
+    expect(metrics.body.find("tracker_poisonings_total{reason=\"exception\"} 1\n") !=
+               std::string::npos,
+           "not the first alone has poisoned: " + metrics.body);
+    co_await server.kill();
 }
 
 /// A server that takes over this former journal. Gives what it lists, or why it does not start.
@@ -250,6 +281,12 @@ TEST_CASE("tracker: S584: a flipped bit of what was acknowledged is refused unch
 TEST_CASE("tracker: a message whose sync failed is neither confirmed nor shown") {
     const auto body = [](sim::world& world) { return fails_to_sync(world, false); };
     const auto found = sim::explore(seeds(40, 10), body);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("tracker: S593: a change whose journal fails before its record has not happened") {
+    const auto found = sim::explore(seeds(20, 5), fails_before_a_record);
     INFO(found.to_string());
     CHECK(found);
 }

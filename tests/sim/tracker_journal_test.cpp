@@ -40,9 +40,7 @@ task<> takes_over(sim::world& world) {
     static_cast<void>(co_await clients.outcome());
     const io::endpoint second = co_await fresh.listening();
     co_await crowd(world, second, all, {}, 10, 2);
-    const std::string listed = co_await list(second, all);
-    co_await journal_agrees(listed);
-    co_await fresh.stop();
+    co_await ends_in_agreement(fresh, second, all);
 }
 
 task<> keeps_out_another(sim::world& world) {
@@ -67,9 +65,7 @@ task<> keeps_out_another(sim::world& world) {
            "the second server says: " + said);
     expect(world.file(segment_file(1)) == before, "the second server has changed the journal");
     co_await crowd(world, at, all, {}, 1, 1);
-    const std::string listed = co_await list(at, all);
-    co_await journal_agrees(listed);
-    co_await old.stop();
+    co_await ends_in_agreement(old, at, all);
 }
 
 /// `before` counts the runs in which it had not begun to serve.

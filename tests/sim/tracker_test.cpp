@@ -19,9 +19,7 @@ task<> works(sim::world& world) {
     witness all;
     co_await crowd(world, at, all, {}, 0, 3);
     expect(all.operations() == 3, "there are not 3 operations");
-    const std::string listed = co_await list(at, all);
-    co_await journal_agrees(listed);
-    co_await server.stop();
+    co_await ends_in_agreement(server, at, all);
 }
 
 task<> outlives_leavers(sim::world& world) {
@@ -33,9 +31,7 @@ task<> outlives_leavers(sim::world& world) {
     rude.leaves = true;
     co_await when_all(crowd(world, at, all, rude, 0, 3), crowd(world, at, all, {}, 3, 1));
     co_await sleep_for(1min); // what was still on its way has arrived
-    const std::string listed = co_await list(at, all);
-    co_await journal_agrees(listed);
-    co_await server.stop();
+    co_await ends_in_agreement(server, at, all);
 }
 
 task<> outlives_network(sim::world& world) {
@@ -47,9 +43,7 @@ task<> outlives_network(sim::world& world) {
     wary.may_break = true;
     co_await crowd(world, at, all, wary, 0, 3);
     co_await sleep_for(1min);
-    const std::string listed = co_await list(at, all);
-    co_await journal_agrees(listed);
-    co_await server.stop();
+    co_await ends_in_agreement(server, at, all);
 }
 
 std::string post_start() {
@@ -173,9 +167,7 @@ task<> looks_like_leaving(sim::world&) {
     client.stream().shutdown_write();
     const answer got = co_await with_timeout(10min, client.receive());
     expect(got.status == 0, "an answer to a client that has left: " + got.body);
-    const std::string listed = co_await list(at, all);
-    co_await journal_agrees(listed);
-    co_await server.stop();
+    co_await ends_in_agreement(server, at, all);
 }
 
 task<> drains_at_work(sim::world& world) {
@@ -196,9 +188,7 @@ task<> drains_at_work(sim::world& world) {
     static_cast<void>(co_await clients.outcome());
     server.start();
     const io::endpoint again = co_await server.listening();
-    const std::string listed = co_await list(again, all);
-    co_await journal_agrees(listed);
-    co_await server.stop();
+    co_await ends_in_agreement(server, again, all);
 }
 
 /// Two clients at work while something happens to a connection of the server; one later.

@@ -305,6 +305,13 @@ inline task<bool> is_back(running_tracker& server, witness& all) {
     co_return true;
 }
 
+/// The end of a scenario: server, journal and all that anybody was told say the same.
+inline task<> ends_in_agreement(running_tracker& server, io::endpoint at, witness& all) {
+    const std::string listed = co_await list(at, all);
+    co_await journal_agrees(listed);
+    co_await server.stop();
+}
+
 /// One connection that asks one thing after the other.
 class single {
 public:
