@@ -41,7 +41,8 @@
 //
 // What is confirmed is on the disk. A request whose client left has happened or not, as of any
 // server. When the disk refuses a record, the journal is opened again, and the change tried
-// again for as long as --disk-patience says; then it is answered 503.
+// again for as long as --disk-patience says; then it is answered 503. /healthz is 503, with the
+// reason, as long as a journal is not open.
 #include "log.hpp"
 #include "options.hpp"
 #include "server.hpp"
@@ -79,25 +80,17 @@ constexpr int poisoned_code = 70;
     ::_exit(poisoned_code);
 }
 
-task<> run_until_signal(toadstone::runtime& here, const options& chosen) {
+task<int> run_until_signal(toadstone::runtime& here, const options& chosen) {
     const std::string too_few = http::raise_descriptor_limit(chosen.clients);
     if (!too_few.empty()) say(too_few);
     toadstone::cancellation_source stop;
-    io::signal_set signals({SIGTERM, SIGINT});
     surroundings around;
     around.live_tasks = [&here] { return here.live_tasks(); };
-    around.on_listening = [](const io::endpoint& where) {
-        std::printf("listening on %s\n", where.to_string().c_str());
-        std::fflush(stdout);
-    };
+    around.on_listening = http::print_listening;
     around.on_fatal = die;
-    auto body = [&](toadstone::task_scope& scope) -> task<> {
-        // A failure of the one, such as a port in use, cancels the other.
-        auto signal = scope.spawn(http::stop_on_signal(std::move(signals), stop, say));
-        co_await operate(chosen, around, stop.token());
-        signal.cancel();
-    };
-    co_await toadstone::with_scope(body);
+    const auto serve = [&] { return operate(chosen, around, stop.token()); };
+    co_await http::serve_until_signal(serve, stop, say);
+    co_return 0;
 }
 
 } // namespace
@@ -108,18 +101,8 @@ int main(int argc, char** argv) {
     cache::options chosen;
     int exit_code = 0;
     if (!cache::parse_options(argc, argv, chosen, exit_code)) return exit_code;
-    // A limit on file sizes is an error like a full disk, and no reason to die; nor is a reader
-    // of stdout that has left.
-    std::signal(SIGXFSZ, SIG_IGN);
-    std::signal(SIGPIPE, SIG_IGN);
-    try {
-        toadstone::runtime_options workers;
-        workers.workers = chosen.workers;
-        toadstone::runtime here(workers);
-        here.block_on(cache::run_until_signal(here, chosen));
-        return 0;
-    } catch (const std::exception& error) {
-        toadstone::log_line("document_cache: " + std::string(toadstone::what_of(error)));
-        return 1;
-    }
+    const auto body = [&](toadstone::runtime& here) {
+        return cache::run_until_signal(here, chosen);
+    };
+    return http::run_program("document_cache", chosen.workers, body);
 }

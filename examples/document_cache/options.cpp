@@ -41,13 +41,7 @@ bool parse_options(int argc, char** argv, options& chosen, int& exit_code) {
     app.add_option("--kill-indexers", chosen.kill_workers,
                    "Cancels every so many-th task in the middle of an index, to try what comes "
                    "of it; 0: none");
-    try {
-        app.parse(argc, argv);
-        return true;
-    } catch (const CLI::ParseError& why) {
-        exit_code = app.exit(why) == 0 ? 0 : 2;
-        return false;
-    }
+    return http::parse(app, argc, argv, exit_code);
 }
 
 } // namespace cache

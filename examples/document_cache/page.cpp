@@ -62,7 +62,8 @@ function show(now) {
   }));
   at("shards").replaceChildren(...now.shards.map(each => {
     const hurt = each.poisoned || each.failure;
-    const text = each.number + ": " + each.documents + " documents";
+    const many = each.documents === 1 ? " document" : " documents";
+    const text = each.number + ": " + each.documents + many;
     const one = made("li", text, hurt ? "hurt" : "");
     one.title = each.failure || (each.poisoned ? "poisoned" : each.changes + " since the base");
     return one;

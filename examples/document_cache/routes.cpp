@@ -164,24 +164,6 @@ question read_question(const http::request& from) {
     return asked;
 }
 
-/// Of a query: all that is not a letter or a digit.
-std::string escaped(std::string_view text) {
-    static constexpr std::string_view digits = "0123456789ABCDEF";
-    std::string safe;
-    for (const char each : text) {
-        const auto byte = static_cast<unsigned char>(each);
-        if ((byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'z') ||
-            (byte >= 'A' && byte <= 'Z')) {
-            safe += each;
-        } else {
-            safe += '%';
-            safe += digits[byte / 16];
-            safe += digits[byte % 16];
-        }
-    }
-    return safe;
-}
-
 task<http::response> search(store& documents, question asked) {
     const found_page found = co_await documents.search(asked.term, asked.after, asked.limit);
     std::string text = "{\"documents\":[";
@@ -192,9 +174,9 @@ task<http::response> search(store& documents, question asked) {
     }
     text += "]";
     if (found.more) {
-        text += ",\"next\":" + in_quotes("/search?q=" + escaped(asked.term) +
+        text += ",\"next\":" + in_quotes("/search?q=" + http::escaped(asked.term) +
                                          "&limit=" + std::to_string(asked.limit) +
-                                         "&after=" + escaped(found.hits.back().id));
+                                         "&after=" + http::escaped(found.hits.back().id));
     }
     co_return json_response(200, text + "}");
 }
@@ -247,13 +229,20 @@ std::variant<http::response, http::work> service::answer(const http::request& fr
     if (path == "/" || path == "/healthz" || path == "/metrics") {
         http::expect_method(from, {"GET"});
         if (path == "/metrics") return shown_.page(counts(), documents_, around_.live_tasks());
-        if (path == "/healthz") return json_response(200, R"({"status":"ok"})");
+        if (path == "/healthz") return health();
         http::response page;
         page.body = status_page;
         page.type = "text/html; charset=utf-8";
         return page;
     }
     return work_for(from);
+}
+
+/// A shard whose journal has failed opens it again with the next change, if the disk lets it.
+http::response service::health() {
+    const std::string failure = documents_.failure();
+    if (failure.empty()) return json_response(200, R"({"status":"ok"})");
+    return json_response(503, http::error_to_json(failure));
 }
 
 task<http::response> service::timed(task<http::response> answer) {

@@ -32,6 +32,7 @@ public:
     void log(std::string_view event) noexcept override { cache::say(event); }
 
 private:
+    [[nodiscard]] http::response health();
     [[nodiscard]] http::work work_for(const http::request& from);
     [[nodiscard]] toadstone::task<http::response> timed(toadstone::task<http::response> answer);
     [[nodiscard]] toadstone::task<http::response> status();

@@ -180,7 +180,7 @@ task<shard_status> shard::status() {
     now.changes = held->tail.size();
     now.version = held->version;
     now.poisoned = data_.is_poisoned();
-    now.failure = ledger_.failure();
+    now.failure = failure();
     co_return now;
 }
 
@@ -246,7 +246,7 @@ task<entry_ref> shard::take_in(data& held, const wish& what, std::uint64_t versi
 /// A journal that has failed is opened again, and says what has become of the records in its
 /// hands then. Nothing is changed before all of it is known.
 task<> shard::make_writable(data& held) {
-    const std::string failure = ledger_.failure();
+    const std::string failure = this->failure();
     if (failure.empty()) co_return;
     if (toadstone::this_task::now() < held.next_try) throw disk_trouble(failure);
     std::string why;

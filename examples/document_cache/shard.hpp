@@ -97,6 +97,8 @@ public:
 
     /// A hint.
     [[nodiscard]] bool poisoned() const noexcept { return data_.is_poisoned(); }
+    /// Why nothing can be appended to its journal just now; empty when all is well.
+    [[nodiscard]] std::string failure() const { return ledger_.failure(); }
     /// Restores it if it is poisoned.
     [[nodiscard]] toadstone::task<> restore();
     [[nodiscard]] toadstone::task<shard_status> status();

@@ -111,6 +111,14 @@ void store::close() {
     for (const auto& each : shards_) each->close();
 }
 
+std::string store::failure() const {
+    for (const auto& each : shards_) {
+        std::string why = each->failure();
+        if (!why.empty()) return why;
+    }
+    return {};
+}
+
 task<document_ref> store::find(std::string id) {
     shard& where = at(shard_of(id)); // g++ 12 does it too late inside the co_await
     document_ref found = co_await where.find(std::move(id));

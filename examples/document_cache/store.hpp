@@ -71,6 +71,8 @@ public:
     [[nodiscard]] toadstone::task<std::vector<verdict>> change(std::vector<wish> wishes);
 
     [[nodiscard]] toadstone::task<std::vector<shard_status>> status();
+    /// Of the first shard whose journal takes no records just now; empty when all do.
+    [[nodiscard]] std::string failure() const;
     [[nodiscard]] std::size_t shard_of(std::string_view id) const noexcept;
     [[nodiscard]] shard& at(std::size_t number) noexcept { return *shards_[number]; }
     [[nodiscard]] std::size_t shards() const noexcept { return shards_.size(); }

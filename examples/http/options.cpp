@@ -49,4 +49,14 @@ void add_limits(CLI::App& app, limits& chosen) {
                      "For requests in flight after SIGTERM or SIGINT");
 }
 
+bool parse(CLI::App& app, int argc, char** argv, int& exit_code) {
+    try {
+        app.parse(argc, argv);
+        return true;
+    } catch (const CLI::ParseError& why) {
+        exit_code = app.exit(why) == 0 ? 0 : 2;
+        return false;
+    }
+}
+
 } // namespace http

@@ -1,11 +1,15 @@
 // Limits of the process, its signals and its log.
 #include "program.hpp"
 
+#include <toadstone/io/signal_set.hpp>
 #include <toadstone/runtime/log.hpp>
+#include <toadstone/runtime/task_scope.hpp>
 #include <toadstone/runtime/this_task.hpp>
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
+#include <exception>
 #include <utility>
 
 #include <sys/resource.h>
@@ -25,12 +29,52 @@ std::string raise_descriptor_limit(const limits& chosen) {
            std::to_string(chosen.max_connections);
 }
 
+int run_program(const char* name, unsigned workers,
+                std::function<toadstone::task<int>(toadstone::runtime&)> body) {
+    // A limit on file sizes is an error like a full disk, and no reason to die; nor is a reader
+    // of stdout that has left.
+    std::signal(SIGXFSZ, SIG_IGN);
+    std::signal(SIGPIPE, SIG_IGN);
+    try {
+        toadstone::runtime_options options;
+        options.workers = workers;
+        toadstone::runtime here(options);
+        return here.block_on(body(here));
+    } catch (const std::exception& error) {
+        toadstone::log_line(std::string(name) + ": " + std::string(toadstone::what_of(error)));
+        return 1;
+    }
+}
+
+namespace {
+
+/// The set is gone after the first signal.
 toadstone::task<> stop_on_signal(toadstone::io::signal_set signals,
                                  toadstone::cancellation_source& stop,
                                  std::function<void(std::string_view)> log) {
     const int signal = co_await signals.wait();
     log("draining after " + std::string(signal == SIGINT ? "SIGINT" : "SIGTERM"));
     stop.cancel(toadstone::cancel_reason::shutdown);
+}
+
+} // namespace
+
+toadstone::task<> serve_until_signal(std::function<toadstone::task<>()> serve,
+                                     toadstone::cancellation_source& stop,
+                                     std::function<void(std::string_view)> log) {
+    toadstone::io::signal_set signals({SIGTERM, SIGINT});
+    const auto body = [&](toadstone::task_scope& scope) -> toadstone::task<> {
+        // A failure of the one, such as a port in use, cancels the other.
+        auto signal = scope.spawn(stop_on_signal(std::move(signals), stop, log));
+        co_await serve();
+        signal.cancel();
+    };
+    co_await toadstone::with_scope(body);
+}
+
+void print_listening(const toadstone::io::endpoint& where) {
+    std::printf("listening on %s\n", where.to_string().c_str());
+    std::fflush(stdout);
 }
 
 void log_of_task(std::string_view event) noexcept {

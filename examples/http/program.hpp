@@ -1,11 +1,12 @@
-// What the program around a server has to do: descriptors and signals.
+// What the program around a server has to do: its runtime, descriptors and signals.
 #ifndef TOADSTONE_EXAMPLES_HTTP_PROGRAM_HPP
 #define TOADSTONE_EXAMPLES_HTTP_PROGRAM_HPP
 
 #include "limits.hpp"
 
-#include <toadstone/io/signal_set.hpp>
+#include <toadstone/io/endpoint.hpp>
 #include <toadstone/runtime/cancel.hpp>
+#include <toadstone/runtime/loop.hpp>
 #include <toadstone/runtime/task.hpp>
 
 #include <functional>
@@ -20,11 +21,23 @@ namespace http {
 /// Returns: a sentence for the operator if it stays less than `chosen` needs, else nothing.
 [[nodiscard]] std::string raise_descriptor_limit(const limits& chosen);
 
-/// Asks for a shutdown at the first signal. The set is gone then, so that a second one ends the
-/// process as usual.
-[[nodiscard]] toadstone::task<> stop_on_signal(toadstone::io::signal_set signals,
-                                               toadstone::cancellation_source& stop,
-                                               std::function<void(std::string_view)> log);
+/// A whole program behind its command line: `body` in a runtime of so many workers, 0 for one
+/// for each processor. `name` comes before what it fails with.
+///
+/// Returns: the exit code of `body`; 1 if it fails.
+[[nodiscard]] int run_program(const char* name, unsigned workers,
+                              std::function<toadstone::task<int>(toadstone::runtime&)> body);
+
+/// Awaits `serve()`, and makes the request of `stop` at SIGTERM or SIGINT. A second signal ends
+/// the process as usual.
+///
+/// Errors: as serve(). Cancellation: as serve().
+[[nodiscard]] toadstone::task<> serve_until_signal(std::function<toadstone::task<>()> serve,
+                                                   toadstone::cancellation_source& stop,
+                                                   std::function<void(std::string_view)> log);
+
+/// "listening on 127.0.0.1:8080", for whoever has started the program.
+void print_listening(const toadstone::io::endpoint& where);
 
 /// Writes to stderr `2026-05-04T11:22:33.123Z task 17 'conn 127.0.0.1:50412': event`. Control
 /// characters in the event, which may quote a client, are replaced; toadstone::printable() cuts

@@ -64,6 +64,23 @@ std::string unescaped(std::string_view text, bool of_query) {
     return plain;
 }
 
+std::string escaped(std::string_view text) {
+    static constexpr std::string_view digits = "0123456789ABCDEF";
+    std::string safe;
+    for (const char each : text) {
+        const auto byte = static_cast<unsigned char>(each);
+        if ((byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'z') ||
+            (byte >= 'A' && byte <= 'Z')) {
+            safe += each;
+        } else {
+            safe += '%';
+            safe += digits[byte / 16];
+            safe += digits[byte % 16];
+        }
+    }
+    return safe;
+}
+
 std::optional<std::string> parameter(std::string_view target, std::string_view name) {
     const auto found = raw_parameter(target, name);
     if (!found) return std::nullopt;

@@ -20,6 +20,9 @@ namespace http {
 /// Errors: error for an escape that is none.
 [[nodiscard]] std::string unescaped(std::string_view text, bool of_query = false);
 
+/// The other way, for a query: all but letters and digits of ASCII are escaped.
+[[nodiscard]] std::string escaped(std::string_view text);
+
 /// The last value of that name in the query of a target, unescaped; nothing if there is none.
 ///
 /// Errors: error for an escape that is none.

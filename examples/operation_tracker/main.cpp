@@ -94,26 +94,17 @@ task<int> run_until_signal(toadstone::runtime& here, const options& chosen) {
     if (!too_few.empty()) log(too_few);
     toadstone::cancellation_source stop;
     std::atomic<bool> journal_failed = false;
-    io::signal_set signals({SIGTERM, SIGINT});
     surroundings around;
     around.live_tasks = [&here] { return here.live_tasks(); };
-    around.on_listening = [](const io::endpoint& where) {
-        std::printf("listening on %s\n", where.to_string().c_str());
-        std::fflush(stdout);
-    };
+    around.on_listening = http::print_listening;
     around.on_journal_failed = [&] {
         journal_failed = true;
         if (chosen.on_failure == when_journal_fails::exit) {
             stop.cancel(toadstone::cancel_reason::shutdown);
         }
     };
-    auto body = [&](toadstone::task_scope& scope) -> task<> {
-        // A failure of the one, such as a port in use, cancels the other.
-        auto signal = scope.spawn(http::stop_on_signal(std::move(signals), stop, log));
-        co_await operate(chosen, around, stop.token());
-        signal.cancel();
-    };
-    co_await toadstone::with_scope(body);
+    const auto serve = [&] { return operate(chosen, around, stop.token()); };
+    co_await http::serve_until_signal(serve, stop, log);
     co_return journal_failed ? journal_failed_code : 0;
 }
 
@@ -125,17 +116,8 @@ int main(int argc, char** argv) {
     tracker::options chosen;
     int exit_code = 0;
     if (!tracker::parse_options(argc, argv, chosen, exit_code)) return exit_code;
-    // A limit on file sizes is an error like a full disk, and no reason to die; nor is a reader
-    // of stdout that has left.
-    std::signal(SIGXFSZ, SIG_IGN);
-    std::signal(SIGPIPE, SIG_IGN);
-    try {
-        toadstone::runtime_options workers;
-        workers.workers = chosen.workers;
-        toadstone::runtime here(workers);
-        return here.block_on(tracker::run_until_signal(here, chosen));
-    } catch (const std::exception& error) {
-        toadstone::log_line("operation_tracker: " + std::string(toadstone::what_of(error)));
-        return 1;
-    }
+    const auto body = [&](toadstone::runtime& here) {
+        return tracker::run_until_signal(here, chosen);
+    };
+    return http::run_program("operation_tracker", chosen.workers, body);
 }

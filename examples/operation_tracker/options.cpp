@@ -48,13 +48,7 @@ bool parse_options(int argc, char** argv, options& chosen, int& exit_code) {
     http::add_milliseconds(app, "--slow-sync", chosen.slow_sync,
                            "Makes every critical section last longer, to try interruptions",
                            true);
-    try {
-        app.parse(argc, argv);
-        return true;
-    } catch (const CLI::ParseError& why) {
-        exit_code = app.exit(why) == 0 ? 0 : 2;
-        return false;
-    }
+    return http::parse(app, argc, argv, exit_code);
 }
 
 } // namespace tracker

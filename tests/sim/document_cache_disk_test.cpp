@@ -90,6 +90,23 @@ task<> reopens(sim::world& world) {
     co_await server.stop();
 }
 
+task<> says_that_it_has_failed(sim::world& world) {
+    auto hasty = small_cache();
+    hasty.disk_patience = 0ms;
+    running_cache server(hasty);
+    co_await server.start();
+    cache::store& all = server.store();
+    auto said = co_await put(all, "one", "ant");
+    expect(said.how == fate::stored && all.failure().empty(), "not well: " + all.failure());
+    world.fail_next_sync();
+    said = co_await put(all, "one", "bee");
+    expect(said.how == fate::unknown, "confirmed, or refused");
+    expect(all.failure().find("the journal has failed") == 0, "it says: " + all.failure());
+    said = co_await put(all, "one", "cow");
+    expect(said.how == fate::stored && all.failure().empty(), "not again: " + all.failure());
+    co_await server.stop();
+}
+
 task<> opens_at_last(running_cache& server, bool& refused) {
     try {
         co_await server.start();
@@ -200,6 +217,12 @@ TEST_CASE("document cache: S561: the same on disks that fail and are full") {
 TEST_CASE(
     "document cache: S562: a journal that has failed is opened again, and nothing is lost") {
     const auto found = sim::explore(strictly(60), reopens);
+    INFO(found.to_string());
+    CHECK(found);
+}
+
+TEST_CASE("document cache: S569: it says that a journal has failed, until it is open again") {
+    const auto found = sim::explore(strictly(20), says_that_it_has_failed);
     INFO(found.to_string());
     CHECK(found);
 }

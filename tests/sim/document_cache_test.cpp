@@ -215,6 +215,23 @@ task<> goes_wrong_once(sim::world& world) {
     co_await server.stop();
 }
 
+/// Nobody comes by: who watches over the shard restores it.
+task<> is_restored_by_itself(sim::world& world, bool& seen) {
+    running_cache server;
+    co_await server.start();
+    cache::store& all = server.store();
+    std::string lines;
+    for (int i = 0; i < 50; ++i) lines += "ant\n";
+    auto client = spawn(put(all, "x", lines), {.name = "client"});
+    for (unsigned turns = 1 + pick(world, 20); turns > 0; --turns) co_await yield_now();
+    client.cancel();
+    static_cast<void>(co_await client.outcome());
+    co_await sleep_for(1s);
+    expect(!all.at(all.shard_of("x")).poisoned(), "it is still poisoned");
+    if (!server.heals().empty()) seen = true;
+    co_await server.stop();
+}
+
 /// With `ignore`, what is left of a cut update is answered with, and the witness notices.
 task<> ignores(sim::world&) {
     auto chosen = small_cache();
@@ -297,6 +314,15 @@ TEST_CASE(
         CHECK(found);
         CHECK(found.points.size() > 2);
     }
+}
+
+TEST_CASE("document cache: S568: a shard is restored although nobody comes by") {
+    bool seen = false;
+    const auto found = sim::explore(
+        seeds(50), [&](sim::world& world) { return is_restored_by_itself(world, seen); });
+    INFO(found.to_string());
+    CHECK(found);
+    CHECK(seen);
 }
 
 TEST_CASE("document cache: S559: who ignores poison answers with what was cut in the middle") {

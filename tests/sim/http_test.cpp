@@ -284,6 +284,10 @@ TEST_CASE("http: S636: paths, queries and methods") {
     CHECK(http::unescaped("a%20b+c%2Fd") == "a b+c/d");
     CHECK(http::unescaped("a+b", true) == "a b");
     CHECK(http::unescaped("%C3%a4") == "\xc3\xa4");
+    CHECK(http::escaped("a b&\xc3\xa4") == "a%20b%26%C3%A4");
+    std::string all;
+    for (int byte = 0; byte < 256; ++byte) all += static_cast<char>(byte);
+    CHECK(http::unescaped(http::escaped(all), true) == all);
     for (const char* text : {"%", "%4", "%zz", "a%4g"}) {
         INFO(text);
         CHECK(refusal([&] { return http::unescaped(text); }).substr(0, 3) == "400");
